@@ -1,0 +1,1 @@
+"""Reads the log again: verify, state at a point, archives."""

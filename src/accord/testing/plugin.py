@@ -1,0 +1,1 @@
+"""The pytest plugin. Imports nothing of accord until a fixture is used."""

@@ -1,0 +1,1 @@
+"""The worker: Faust and Kafka around the pure core."""
