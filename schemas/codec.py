@@ -1,0 +1,210 @@
+"""Avro in and out.
+
+A commands topic holds one record of the domain's union, an events topic an array of the domain's events (one
+decision), the dead-letter topic one record. Values are framed as Avro single objects (`C3 01` and the CRC-64-AVRO
+fingerprint of the topic's schema) or, with a schema registry, in Confluent's way (`00` and the id): a reader takes
+both, by the first byte. Every schema ever released stays readable (`released/`, BACKWARD_TRANSITIVE).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module, resources
+from io import BytesIO
+from typing import Any, Final, Protocol
+
+import fastavro
+import msgspec
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+
+from accord.errors import SchemaError
+from accord.schemas.messages import Command, Event, Message, deadletters, log
+
+SINGLE_OBJECT: Final = b"\xc3\x01"
+CONFLUENT: Final = b"\x00"
+
+type_ = type
+
+
+class SchemaRegistry(Protocol):
+    """Where Confluent framing finds the schema of an id."""
+
+    def schema(self, schema_id: int) -> Any:
+        """The parsed JSON of the schema; raises LookupError when the registry does not know the id."""
+
+
+class Codec:
+    """Encodes and decodes the values of one kind of topic.
+
+    Args:
+        subject: what the topic holds, as `locks.commands`.
+        records: the messages that may stand in it, in the order of the union.
+        many: a value is an array of messages, not one.
+    """
+
+    def __init__(self, subject: str, records: Sequence[type[Message]], *, many: bool) -> None:
+        self.subject = subject
+        self.many = many
+        branches = [_load(record) for record in records]
+        union = branches if len(branches) > 1 else branches[0]
+        self.schema: Any = {"type": "array", "items": union} if many else union
+        self._parsed: Any = _parsed(self.schema)
+        self._single = len(branches) == 1
+        self._names = {record: branch["namespace"] + "." + branch["name"] for record, branch in zip(records, branches, strict=True)}
+        self._types = {name: record for record, name in self._names.items()}
+        self.frame = SINGLE_OBJECT + _fingerprint(self.schema)
+        self._writers: dict[bytes, Any] = {self.frame: None}
+        for schema in _released(subject):
+            self._writers.setdefault(SINGLE_OBJECT + _fingerprint(schema), _parsed(schema))
+        self.registry: SchemaRegistry | None = None
+
+    def type_name(self, message: Message) -> str:
+        """The full Avro name of a message's type, as `accord.locks.v1.LockGranted`."""
+        return self._names[type(message)]
+
+    def encode(self, value: Message | Sequence[Message], *, frame: bytes | None = None) -> bytes:
+        """One message, or the messages of one decision, framed.
+
+        Args:
+            frame: Confluent framing (`00` and the schema id) instead of the single object's.
+        """
+        buffer = BytesIO()
+        buffer.write(frame or self.frame)
+        names, asdict = self._names, msgspec.structs.asdict
+        datum: Any
+        if self.many:
+            datum = [(names[type(m)], asdict(m)) for m in value]  # type: ignore[union-attr]
+        elif self._single:
+            datum = asdict(value)  # type: ignore[arg-type]
+        else:
+            datum = (names[type(value)], asdict(value))  # type: ignore[index,arg-type]
+        fastavro.schemaless_writer(buffer, self._parsed, datum)
+        return buffer.getvalue()
+
+    def decode(self, data: bytes | None) -> Any:
+        """The message of a value, or the tuple of messages of a decision.
+
+        Raises:
+            SchemaError: with `reason` `unknown_schema` or `undecodable` among its details.
+        """
+        if not data:
+            raise _error("undecodable", "the value is empty")
+        if data[:2] == SINGLE_OBJECT:
+            frame, size = data[:10], 10
+            if frame not in self._writers:
+                raise _error("unknown_schema", f"no {self.subject} schema has fingerprint {frame[2:].hex()}")
+        elif data[:1] == CONFLUENT:
+            frame, size = data[:5], 5
+            if frame not in self._writers:
+                self._writers[frame] = self._from_registry(frame)
+        else:
+            raise _error("undecodable", f"the value starts with {data[:2].hex()}, which is no framing of Avro")
+        writer = self._writers[frame]
+        buffer = BytesIO(data)
+        buffer.seek(size)
+        try:
+            if writer is None:
+                datum = fastavro.schemaless_reader(buffer, self._parsed, None, return_record_name=True)
+            else:
+                datum = fastavro.schemaless_reader(buffer, writer, self._parsed, return_record_name=True)
+            if buffer.tell() != len(data):
+                raise ValueError(f"{len(data) - buffer.tell()} bytes follow the message")
+            if self.many:
+                return tuple([self._message(branch) for branch in datum])
+            return self._message(datum)
+        except Exception as error:  # fastavro raises whatever the bytes lead it to
+            raise _error("undecodable", f"{type(error).__name__}: {error}") from error
+
+    def _message(self, branch: Any) -> Message:
+        if self._single:
+            (record,) = self._types.values()
+            return record(**_frozen(branch))
+        name, fields = branch
+        return self._types[name](**_frozen(fields))
+
+    def _from_registry(self, frame: bytes) -> Any:
+        schema_id = int.from_bytes(frame[1:], "big")
+        if self.registry is None:
+            raise _error("unknown_schema", f"schema id {schema_id} needs a schema registry and none is configured")
+        try:
+            schema = self.registry.schema(schema_id)
+        except LookupError as error:
+            raise _error("unknown_schema", f"the schema registry has no schema {schema_id}") from error
+        return None if _fingerprint(schema) == self.frame[2:] else _parsed(schema)
+
+
+@cache
+def commands_codec(domain: str) -> Codec:
+    """The codec of a domain's commands: one message a value."""
+    return Codec(f"{domain}.commands", (*log.COMMANDS, *_domain(domain).COMMANDS), many=False)
+
+
+@cache
+def events_codec(domain: str) -> Codec:
+    """The codec of a domain's events: the tuple of one decision a value."""
+    return Codec(f"{domain}.events", (*log.EVENTS, *_domain(domain).EVENTS), many=True)
+
+
+@cache
+def deadletters_codec() -> Codec:
+    return Codec("deadletters", (deadletters.DeadLetter,), many=False)
+
+
+class _Domain(Protocol):
+    COMMANDS: tuple[type[Command], ...]
+    EVENTS: tuple[type[Event], ...]
+
+
+def _domain(domain: str) -> _Domain:
+    module: Any = import_module(f"accord.schemas.messages.{domain}")
+    return module  # type: ignore[no-any-return]
+
+
+def _load(record: type[Message]) -> dict[str, Any]:
+    """The schema of a message's class, after checking that both name the same fields."""
+    folder = record.__module__.rpartition(".")[2]
+    text = resources.files("accord.schemas").joinpath("avro", folder, f"{record.__name__}.avsc").read_text()
+    schema: dict[str, Any] = json.loads(text)
+    fields = tuple(field["name"] for field in schema["fields"])
+    if fields != record.__struct_fields__:
+        raise TypeError(f"{record.__name__} has the fields {record.__struct_fields__}, its schema has {fields}")
+    return schema
+
+
+@cache
+def _released_file(subject: str) -> tuple[Any, ...]:
+    file = resources.files("accord.schemas").joinpath("released", f"{subject}.json")
+    return tuple(json.loads(file.read_text())) if file.is_file() else ()
+
+
+def _released(subject: str) -> tuple[Any, ...]:
+    """Every schema that a release wrote under this subject, oldest first."""
+    return _released_file(subject)
+
+
+def _fingerprint(schema: Any) -> bytes:
+    """CRC-64-AVRO of the parsing canonical form, in the byte order of Avro's single objects."""
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+def _parsed(schema: Any) -> Any:
+    """The schema as fastavro's writer wants it.
+
+    fastavro marks only records as parsed and goes through everything else again at each call (30 us for the locks
+    events); its marker on an array saves that.
+    """
+    named: dict[str, Any] = {}
+    parsed: Any = parse_schema(schema, named)
+    if isinstance(parsed, dict) and parsed["type"] == "array":
+        parsed |= {"__fastavro_parsed": True, "__named_schemas": named}
+    return parsed
+
+
+def _frozen(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if type_(v) is list else v for k, v in fields.items()}
+
+
+def _error(reason: str, description: str) -> SchemaError:
+    return SchemaError(f"{description}.", reason=reason)

@@ -1,0 +1,88 @@
+"""The topic table: every topic's key, partitions, retention, clock and cleanup, and how keys find a partition.
+
+A domain has two topics: `PREFIX.DOMAIN.commands.v1` (questions) and `PREFIX.DOMAIN.events.v1` (answers: the only
+truth, never compacted, never expired by default). `PREFIX.dlq.v1` is derived from the events.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+DOMAINS: Final = ("locks", "signals")
+"""Domains in the order in which tables list them; `accord.streams.domains` has their deciders."""
+
+KEY_BYTES_MAX: Final = 255
+PARTITIONS_DEFAULT: Final = 6
+COMMANDS_RETENTION_MS: Final = 30 * 24 * 3_600_000
+"""How far back `verify` can re-decide; events stay."""
+DEADLETTERS_RETENTION_MS: Final = 90 * 24 * 3_600_000
+RECORD_BYTES_MAX: Final = 1_000_000
+"""Largest record that accord writes: below the broker's default limit of 1,048,588 with room for headers."""
+
+
+class Topic(NamedTuple):
+    """One row of the topic table. `retention_ms` -1 is for ever."""
+
+    name: str
+    key: str
+    partitions: int
+    retention_ms: int
+    cleanup: str = "delete"
+    timestamps: str = "LogAppendTime"
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The topic's settings on the broker."""
+        return {
+            "cleanup.policy": self.cleanup,
+            "retention.ms": str(self.retention_ms),
+            "retention.bytes": "-1",
+            "message.timestamp.type": self.timestamps,
+        }
+
+
+def commands_topic(domain: str, prefix: str = "accord") -> str:
+    return f"{prefix}.{domain}.commands.v1"
+
+
+def events_topic(domain: str, prefix: str = "accord") -> str:
+    return f"{prefix}.{domain}.events.v1"
+
+
+def deadletters_topic(prefix: str = "accord") -> str:
+    return f"{prefix}.dlq.v1"
+
+
+def topic_table(
+    prefix: str = "accord", partitions: int = PARTITIONS_DEFAULT, domains: tuple[str, ...] = DOMAINS
+) -> list[Topic]:
+    """Every topic that clients and workers meet; the workers' changelogs are their own affair."""
+    rows = []
+    for domain in domains:
+        rows.append(Topic(commands_topic(domain, prefix), "aggregate id", partitions, COMMANDS_RETENTION_MS))
+        rows.append(Topic(events_topic(domain, prefix), "aggregate id", partitions, -1))
+    rows.append(Topic(deadletters_topic(prefix), "position of the decision", 1, DEADLETTERS_RETENTION_MS))
+    return rows
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: bytes, partition_count: int) -> int:
+    """The partition of a key, as Java clients and librdkafka's `murmur2_random` choose it."""
+    return (murmur2(key) & 0x7FFFFFFF) % partition_count
+
+
+def murmur2(data: bytes) -> int:
+    """MurmurHash2, 32 bit, with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2)."""
+    length = len(data)
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    h = 0x9747B28C ^ length
+    whole = length & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    if length & 3:
+        h = (h ^ int.from_bytes(data[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15

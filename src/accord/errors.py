@@ -1,0 +1,174 @@
+"""Every error that accord raises, in one table: class, exit code, HTTP status, remedy.
+
+The class name is the reason in the log and the `code` in JSON. `Refused` errors are recorded decisions and
+carry the position where they stand; `BadInput` errors come before anything is written; after `Unavailable`
+errors the outcome may be open, and the text says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class AccordError(Exception):
+    """What happened, to which thing, and what to do about it.
+
+    Args:
+        message: what happened and to what.
+        remedy: what the reader can do about it; part of the text.
+        agent, key, holder: whom and what it concerns.
+        position: point of the log where it is recorded, as `locks/3@1842`.
+        details: further fields of the JSON form.
+    """
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        agent: str | None = None,
+        key: str | None = None,
+        holder: str | None = None,
+        position: str | None = None,
+        **details: Any,
+    ) -> None:
+        super().__init__(f"{message} {remedy}".rstrip())
+        self.remedy = remedy
+        self.agent = agent
+        self.key = key
+        self.holder = holder
+        self.position = position
+        self.details = details
+
+    @property
+    def code(self) -> str:
+        """The class name: the same word in the log, in JSON and in a traceback."""
+        return type(self).__name__
+
+    def as_json(self) -> dict[str, Any]:
+        """The error as one flat object; `error` is the text, `code` the class name."""
+        named = {"agent": self.agent, "key": self.key, "holder": self.holder, "position": self.position}
+        return {"error": str(self), "code": self.code, "remedy": self.remedy, **named, **self.details}
+
+
+class BadInput(AccordError, ValueError):
+    """An argument cannot be right. Nothing was recorded."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class ConfigError(BadInput):
+    """A setting cannot be right."""
+
+
+class TopicMismatch(BadInput):
+    """A topic on the broker differs from what the settings say."""
+
+
+class NotConnected(BadInput):
+    """An operation needs an open hub and there is none."""
+
+
+class Refused(AccordError):
+    """A recorded decision: the log says no."""
+
+    exit_code = 5
+    http_status = 409
+
+
+class LockTimeout(Refused, TimeoutError):
+    """The lock was not granted within the wait."""
+
+
+class NotOwner(Refused):
+    """The token is not that of the current grant."""
+
+
+class StaleToken(Refused):
+    """A guarded resource refused a write with an outdated fencing token."""
+
+
+class LeaseLost(Refused):
+    """The lease ended, or could not be renewed in time, while the body ran."""
+
+
+class WouldSelfDeadlock(Refused):
+    """The call chain that asks for the lock holds it already."""
+
+
+class CircularTrigger(Refused):
+    """Events trigger each other in a longer chain than allowed."""
+
+
+class Rejected(Refused):
+    """The command reached the log but could not be decided; it is among the dead letters."""
+
+    http_status = 422
+
+
+class Overloaded(Refused):
+    """A bound was reached; try again later."""
+
+    http_status = 429
+
+
+class NotFound(AccordError, LookupError):
+    """There is no such thing."""
+
+    exit_code = 4
+    http_status = 404
+
+
+class Unavailable(AccordError, ConnectionError):
+    """Something that is needed does not answer."""
+
+    exit_code = 3
+    http_status = 503
+
+
+class KafkaUnreachable(Unavailable):
+    """No broker answers."""
+
+
+class NoWorker(Unavailable):
+    """No worker decided the command in time."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The command may or may not have been recorded; sending it again under its id is safe."""
+
+
+class Corrupt(AccordError):
+    """What is stored cannot be right."""
+
+    exit_code = 1
+
+
+class SchemaError(Corrupt):
+    """Bytes that no known schema reads."""
+
+
+class ChainBroken(Corrupt):
+    """The chain of decisions does not hold: a decision was changed, dropped or reordered."""
+
+
+class LogGap(Corrupt):
+    """Records that are needed are no longer in the log."""
+
+    exit_code = 3
+
+
+class ArtifactDamaged(Corrupt):
+    """A stored file is missing or differs from its checksum."""
+
+
+class UnknownRules(Corrupt):
+    """The log was decided by a decider version that this release does not have."""
+
+
+class ResultNotSerializable(AccordError, TypeError):
+    """A return value that JSON cannot express."""

@@ -1,0 +1,191 @@
+"""The chain of a partition's decisions, and the one way to read it.
+
+Every decision carries its number (`seq`) and the hash of the decision before it (`prev`). A reader accepts a record
+only if it continues what the reader holds: `seq` and `prev` follow, and its cause lies after the last one. The first
+such record in log order wins; repeats, forks and foreign records are skipped. Processors, clients, replay and console
+all read through `Chain`.
+
+The hash (BLAKE2b, 16 bytes) is keyed by the genesis (cluster, topic, partition) and covers chain, cause, rules, clock,
+type and task headers, the key and the value. `accord-confirmed` is outside it: it says how far the writer had seen.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from accord.errors import ChainBroken, LogGap
+from accord.schemas import headers as h
+from accord.schemas.headers import Confirmed, Headers, Record
+
+DIGEST_BYTES: Final = 16
+GENESIS_CAUSE: Final = -1
+
+
+class Head(NamedTuple):
+    """The last accepted decision: what the next one must continue."""
+
+    seq: int
+    digest: bytes
+    cause: int
+    offset: int
+
+
+class Decision(NamedTuple):
+    """One accepted (or just made) decision: all the events that one command brought, as one record.
+
+    `value` is the encoded array of events, `clock`, `cause` and `task` are the encoded headers; `digest` is the hash
+    that the next decision names as `prev`. `offset` is -1 until the record is in the log.
+    """
+
+    seq: int
+    prev: bytes
+    digest: bytes
+    now_ms: int
+    cause: int
+    command_id: str
+    rules: int
+    clock: bytes
+    type: bytes
+    task: bytes
+    key: bytes
+    value: bytes
+    trace: bytes = b""
+    offset: int = -1
+    confirmed: Confirmed | None = None
+
+    def headers(self, message_id: str, source: bytes, confirmed: Confirmed | None) -> Headers:
+        """The record's headers, ready to produce."""
+        result: Headers = [
+            h.SPEC_VERSION,
+            (h.ID, message_id.encode()),
+            (h.SOURCE, source),
+            (h.TYPE, self.type),
+            (h.CLOCK, self.clock),
+            (h.CAUSE, b"%d %s" % (self.cause, self.command_id.encode())),
+            (h.CHAIN, b"%d %d %s" % (self.seq, self.now_ms, self.prev.hex().encode())),
+            (h.RULES, b"%d" % self.rules),
+        ]
+        if self.task:
+            result.append((h.TASK, self.task))
+        if self.trace:
+            result.append((h.TRACE, self.trace))
+        if confirmed is not None:
+            result.append((h.CONFIRMED, confirmed.encode()))
+        return result
+
+
+def genesis(cluster: str, topic: str, partition: int) -> bytes:
+    """What the chain of a partition starts from: the `prev` of seq 1, and the key of all its hashes."""
+    return blake2b(f"{cluster}\n{topic}\n{partition}".encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def digest_of(root: bytes, chain: bytes, cause: bytes, rules: bytes, clock: bytes, kind: bytes, task: bytes, key: bytes, value: bytes) -> bytes:
+    """The hash of a decision, from its headers as they are written; every part stands behind its length."""
+    sizes = b"%d %d %d %d %d %d %d %d\n" % (
+        len(chain), len(cause), len(rules), len(clock), len(kind), len(task), len(key), len(value),
+    )  # fmt: skip
+    parts = b"".join((sizes, chain, cause, rules, clock, kind, task, key, value))
+    return blake2b(parts, digest_size=DIGEST_BYTES, key=root).digest()
+
+
+def parse(root: bytes, record: Record) -> Decision:
+    """A record of an events topic as a decision, its hash computed.
+
+    Raises:
+        ValueError, KeyError: the record is no decision.
+    """
+    fields = dict(record.headers)
+    chain, cause, rules = fields[h.CHAIN], fields[h.CAUSE], fields[h.RULES]
+    clock, kind = fields[h.CLOCK], fields[h.TYPE]
+    task = fields.get(h.TASK, b"")
+    key, value = record.key or b"", record.value or b""
+    seq, now_ms, prev = chain.split(b" ")
+    cause_offset, _, command_id = cause.partition(b" ")
+    confirmed = fields.get(h.CONFIRMED)
+    return Decision(
+        seq=int(seq),
+        prev=bytes.fromhex(prev.decode()),
+        digest=digest_of(root, chain, cause, rules, clock, kind, task, key, value),
+        now_ms=int(now_ms),
+        cause=int(cause_offset),
+        command_id=command_id.decode(),
+        rules=int(rules),
+        clock=clock,
+        type=kind,
+        task=task,
+        key=key,
+        value=value,
+        trace=fields.get(h.TRACE, b""),
+        offset=record.offset,
+        confirmed=Confirmed.decode(confirmed) if confirmed is not None else None,
+    )
+
+
+class Chain:
+    """Reads one partition's events in log order and keeps the head.
+
+    Args:
+        root: the partition's `genesis`.
+        head: where to go on; without one, from seq 1.
+
+    `skipped` counts what was not accepted: repeats, forks, foreign records.
+    """
+
+    __slots__ = ("_anchor", "head", "root", "skipped")
+
+    def __init__(self, root: bytes, head: Head | None = None) -> None:
+        self.root = root
+        self.head = head or Head(0, root, GENESIS_CAUSE - 1, -1)
+        self.skipped = 0
+        self._anchor: Confirmed | None = None
+
+    @classmethod
+    def anchored(cls, root: bytes, anchor: Confirmed) -> Chain:
+        """A chain that starts at a confirmed decision: the next record read must be that one."""
+        chain = cls(root)
+        chain._anchor = anchor
+        return chain
+
+    def accept(self, record: Record) -> Decision | None:
+        """The record as an accepted decision, or None if it does not continue the chain.
+
+        Raises:
+            ChainBroken: the log itself shows that a decision is missing or was changed: a later writer had seen one
+                confirmed that is not in it, or the anchor is not what it should be.
+        """
+        try:
+            decision = parse(self.root, record)
+        except (ValueError, KeyError):
+            self.skipped += 1
+            return None
+        if self._anchor is not None:
+            return self._accept_anchor(decision, self._anchor)
+        head = self.head
+        if decision.seq == head.seq + 1 and decision.prev == head.digest and decision.cause > head.cause:
+            self.head = Head(decision.seq, decision.digest, decision.cause, decision.offset)
+            return decision
+        self.skipped += 1
+        confirmed = decision.confirmed
+        if confirmed is not None and confirmed.seq > head.seq and confirmed.offset < decision.offset:
+            error = LogGap if head.seq == 0 and decision.seq > 1 else ChainBroken
+            raise error(
+                f"Decision {head.seq + 1} is missing or was changed: the record at offset {decision.offset} names "
+                f"decision {confirmed.seq} at offset {confirmed.offset} as confirmed, but the chain read so far ends "
+                f"with decision {head.seq} at offset {head.offset}.",
+                seq=head.seq + 1,
+                offset=decision.offset,
+            )
+        return None
+
+    def _accept_anchor(self, decision: Decision, anchor: Confirmed) -> Decision:
+        if (decision.offset, decision.seq, decision.digest) != anchor:
+            raise ChainBroken(
+                f"Offset {anchor.offset} should hold decision {anchor.seq} with hash {anchor.digest.hex()}, but the "
+                f"record at offset {decision.offset} is decision {decision.seq} with hash {decision.digest.hex()}.",
+                seq=anchor.seq,
+                offset=decision.offset,
+            )
+        self._anchor = None
+        self.head = Head(decision.seq, decision.digest, decision.cause, decision.offset)
+        return decision

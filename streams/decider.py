@@ -1,0 +1,60 @@
+"""The decider: a domain's rules as two pure functions (Chassaing).
+
+`decide` turns a command into events, or into the event that refuses it; it never raises for a bad command: an
+exception is a bug, and stops the partition rather than losing the command. `evolve` applies an event; it never
+refuses a known one. Neither sees a clock, randomness, I/O or Kafka: the time comes in with the command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from accord.schemas.messages import Command, Event
+
+S = TypeVar("S")
+
+
+class At(NamedTuple):
+    """When and where a command is decided: all that a decider may know beside state and command.
+
+    `now_ms` is the partition's clock, `seq` the number that the decision will have (a fencing token), `request` the
+    command's message id.
+    """
+
+    now_ms: int
+    seq: int
+    request: str
+
+
+class Decider(Protocol[S]):
+    """The rules of one kind of aggregate. A state of None is the aggregate that does not exist (any more)."""
+
+    state_type: type[Any]
+
+    def decide(self, state: S | None, command: Command, at: At) -> Sequence[Event]:
+        """The events that the command brings; due deadlines are handled first, in order of (deadline, arrival).
+
+        `Tick` brings only those. No events is a decision, too: nothing was due.
+        """
+
+    def evolve(self, state: S | None, event: Event) -> S | None:
+        """The state after the event; None when nothing is left to remember."""
+
+    def deadline_ms(self, state: S) -> int | None:
+        """When, by the partition's clock, the next deadline of this aggregate is due."""
+
+
+class Domain(NamedTuple):
+    """A domain: its name and every version of its rules that some log may need, the newest last.
+
+    `dead_letters` names events that go to the dead-letter topic beside `CommandRejected`.
+    """
+
+    name: str
+    versions: Mapping[int, Decider[Any]]
+    dead_letters: tuple[type[Event], ...] = ()
+
+    @property
+    def newest(self) -> int:
+        return max(self.versions)
