@@ -12,6 +12,7 @@ Sources: Lamport (1978), Fidge (1988), Mattern (1989).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
@@ -108,9 +109,8 @@ class VectorClock:
         return f"VectorClock({self.encode().decode()!r})"
 
 
+@lru_cache(maxsize=4_096)
 def _quoted(name: str) -> str:
-    if name.isalnum():
-        return name
     return quote(name, safe="/#.:@ -_+") if any(char in name for char in "%,=|") else name
 
 

@@ -9,7 +9,7 @@ both, by the first byte. Every schema ever released stays readable (`released/`,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module, resources
 from io import BytesIO
@@ -17,15 +17,13 @@ from typing import Any, Final, Protocol
 
 import fastavro
 import msgspec
+from accord.schemas.messages import Command, Event, Message, deadletters, log
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
 from accord.errors import SchemaError
-from accord.schemas.messages import Command, Event, Message, deadletters, log
 
 SINGLE_OBJECT: Final = b"\xc3\x01"
 CONFLUENT: Final = b"\x00"
-
-type_ = type
 
 
 class SchemaRegistry(Protocol):
@@ -52,7 +50,11 @@ class Codec:
         self.schema: Any = {"type": "array", "items": union} if many else union
         self._parsed: Any = _parsed(self.schema)
         self._single = len(branches) == 1
-        self._names = {record: branch["namespace"] + "." + branch["name"] for record, branch in zip(records, branches, strict=True)}
+        self._branches = [(record, _parsed(branch)) for record, branch in zip(records, branches, strict=True)]
+        self._index = {record: (bytes([2 * i]), branch) for i, (record, branch) in enumerate(self._branches)}
+        self._names = {
+            record: branch["namespace"] + "." + branch["name"] for record, branch in zip(records, branches, strict=True)
+        }
         self._types = {name: record for record, name in self._names.items()}
         self.frame = SINGLE_OBJECT + _fingerprint(self.schema)
         self._writers: dict[bytes, Any] = {self.frame: None}
@@ -73,14 +75,14 @@ class Codec:
         buffer = BytesIO()
         buffer.write(frame or self.frame)
         names, asdict = self._names, msgspec.structs.asdict
-        datum: Any
         if self.many:
             datum = [(names[type(m)], asdict(m)) for m in value]  # type: ignore[union-attr]
-        elif self._single:
-            datum = asdict(value)  # type: ignore[arg-type]
+            fastavro.schemaless_writer(buffer, self._parsed, datum)
         else:
-            datum = (names[type(value)], asdict(value))  # type: ignore[index,arg-type]
-        fastavro.schemaless_writer(buffer, self._parsed, datum)
+            index, branch = self._index[type(value)]  # type: ignore[index]
+            if not self._single:
+                buffer.write(index)
+            fastavro.schemaless_writer(buffer, branch, asdict(value))  # type: ignore[arg-type]
         return buffer.getvalue()
 
     def decode(self, data: bytes | None) -> Any:
@@ -105,17 +107,26 @@ class Codec:
         buffer = BytesIO(data)
         buffer.seek(size)
         try:
+            if writer is None and not self.many:
+                return self._decode_one(buffer, data, size)
             if writer is None:
                 datum = fastavro.schemaless_reader(buffer, self._parsed, None, return_record_name=True)
             else:
                 datum = fastavro.schemaless_reader(buffer, writer, self._parsed, return_record_name=True)
-            if buffer.tell() != len(data):
-                raise ValueError(f"{len(data) - buffer.tell()} bytes follow the message")
+            _ended(buffer, data)
             if self.many:
                 return tuple([self._message(branch) for branch in datum])
             return self._message(datum)
         except Exception as error:  # fastavro raises whatever the bytes lead it to
             raise _error("undecodable", f"{type(error).__name__}: {error}") from error
+
+    def _decode_one(self, buffer: BytesIO, data: bytes, size: int) -> Message:
+        """One message of today's schema: the branch of a union is one byte (2 x index), then comes the record."""
+        branch = 0 if self._single else buffer.read(1)[0]
+        record, schema = self._branches[branch // 2 if branch % 2 == 0 else len(self._branches)]
+        fields = fastavro.schemaless_reader(buffer, schema, None)
+        _ended(buffer, data)
+        return record(**_frozen(fields))
 
     def _message(self, branch: Any) -> Message:
         if self._single:
@@ -202,8 +213,16 @@ def _parsed(schema: Any) -> Any:
     return parsed
 
 
-def _frozen(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if type_(v) is list else v for k, v in fields.items()}
+def _ended(buffer: BytesIO, data: bytes) -> None:
+    if buffer.tell() != len(data):
+        raise ValueError(f"{len(data) - buffer.tell()} bytes follow the message")
+
+
+def _frozen(fields: dict[str, Any]) -> dict[str, Any]:
+    for value in fields.values():
+        if type(value) is list:
+            return {k: tuple(v) if type(v) is list else v for k, v in fields.items()}
+    return fields
 
 
 def _error(reason: str, description: str) -> SchemaError:

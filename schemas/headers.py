@@ -84,7 +84,12 @@ class Confirmed(NamedTuple):
 
 
 def command_headers(
-    message_id: str, source: str, type_name: str, clock: bytes, task: str | None = None, trace: str | None = None
+    message_id: str,
+    source: str,
+    type_name: str,
+    clock: bytes,
+    task: str | None = None,
+    trace: str | None = None,
 ) -> Headers:
     """The headers of a command as its sender writes them."""
     headers: Headers = [

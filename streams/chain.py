@@ -14,9 +14,10 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from accord.errors import ChainBroken, LogGap
 from accord.schemas import headers as h
 from accord.schemas.headers import Confirmed, Headers, Record
+
+from accord.errors import ChainBroken, LogGap
 
 DIGEST_BYTES: Final = 16
 GENESIS_CAUSE: Final = -1
@@ -80,7 +81,17 @@ def genesis(cluster: str, topic: str, partition: int) -> bytes:
     return blake2b(f"{cluster}\n{topic}\n{partition}".encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def digest_of(root: bytes, chain: bytes, cause: bytes, rules: bytes, clock: bytes, kind: bytes, task: bytes, key: bytes, value: bytes) -> bytes:
+def digest_of(
+    root: bytes,
+    chain: bytes,
+    cause: bytes,
+    rules: bytes,
+    clock: bytes,
+    kind: bytes,
+    task: bytes,
+    key: bytes,
+    value: bytes,
+) -> bytes:
     """The hash of a decision, from its headers as they are written; every part stands behind its length."""
     sizes = b"%d %d %d %d %d %d %d %d\n" % (
         len(chain), len(cause), len(rules), len(clock), len(kind), len(task), len(key), len(value),

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.locks import (
     AcquireLock,

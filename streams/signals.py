@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.signals import (

@@ -1,0 +1,199 @@
+"""Kafka, as accord uses it: one place that turns settings into clients and broker errors into accord's.
+
+All consumers read uncommitted and never move by themselves: an offset out of range is an error, since a log that was
+cut or rewritten must not look like an empty one. All producers choose partitions by murmur2, like Java clients.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from accord.errors import KafkaUnreachable, LogGap
+from accord.schemas import headers as h
+from accord.schemas.headers import Confirmed, LogRecord
+from accord.schemas.position import Position
+from accord.settings import KafkaSettings
+from accord.streams.chain import Chain, parse
+
+BOOTSTRAP_DEFAULT: Final = "localhost:9092"
+READ_TIMEOUT_S: Final = 30.0
+BATCH_RECORDS: Final = 2_000
+
+
+def bootstrap(settings: KafkaSettings) -> str:
+    """The address to use when settings name none: a plain local broker."""
+    return settings.bootstrap_servers or BOOTSTRAP_DEFAULT
+
+
+def client_config(settings: KafkaSettings) -> dict[str, Any]:
+    """librdkafka's settings that every client shares: addresses, security, quiet logs."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": bootstrap(settings),
+        "security.protocol": settings.security_protocol,
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.max.ms": 1_000,
+        "log_level": 3,
+    }
+    optional = {
+        "sasl.mechanism": settings.sasl_mechanism,
+        "sasl.username": settings.sasl_username,
+        "sasl.password": settings.sasl_password,
+        "ssl.ca.location": settings.ssl_ca_location,
+        "ssl.certificate.location": settings.ssl_certificate_location,
+        "ssl.key.location": settings.ssl_key_location,
+    }
+    return config | {name: value for name, value in optional.items() if value}
+
+
+def producer(settings: KafkaSettings, **config: Any) -> Producer:
+    """An idempotent producer. `config` are librdkafka's names with `_` for `.`."""
+    return Producer(
+        client_config(settings)
+        | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "linger.ms": 0,
+            "compression.type": "lz4",
+        }
+        | _dotted(config)
+    )
+
+
+def consumer(settings: KafkaSettings, *, group: str = "accord-unused", **config: Any) -> Consumer:
+    """A consumer that starts where it is told and stays there on errors."""
+    return Consumer(
+        client_config(settings)
+        | {
+            "group.id": group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_uncommitted",
+            "fetch.wait.max.ms": settings.fetch_wait_ms,
+            "allow.auto.create.topics": False,
+        }
+        | _dotted(config)
+    )
+
+
+def cluster_id(client: Any, settings: KafkaSettings) -> str:
+    """The cluster's id, from any client.
+
+    Raises:
+        KafkaUnreachable: no broker answers within `connect_timeout_ms`.
+    """
+    return str(metadata(client, settings).cluster_id)
+
+
+def metadata(client: Any, settings: KafkaSettings, topic: str | None = None) -> Any:
+    """Cluster metadata, of one topic or all.
+
+    Raises:
+        KafkaUnreachable: no broker answers within `connect_timeout_ms`.
+    """
+    try:
+        return client.list_topics(topic, timeout=settings.connect_timeout_ms / 1_000)
+    except KafkaException as error:
+        raise unreachable(settings) from error
+
+
+def unreachable(settings: KafkaSettings) -> KafkaUnreachable:
+    """The error of a broker that does not answer."""
+    return KafkaUnreachable(
+        f"no broker at {bootstrap(settings)} (ACCORD_KAFKA__BOOTSTRAP_SERVERS) in "
+        f"{settings.connect_timeout_ms / 1_000:g} s.",
+        remedy="Start one: docker compose up -d. Without Kafka: accord.local().",
+    )
+
+
+def as_record(message: Message) -> LogRecord:
+    """A message of confluent-kafka as plain data."""
+    kind, timestamp = message.timestamp()
+    return LogRecord(
+        message.offset(),
+        timestamp,
+        h.LOG_APPEND_TIME if kind == 2 else 0,
+        message.key(),
+        message.value(),
+        message.headers() or (),
+    )
+
+
+def bounds(client: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """First offset and end (one past the last) of a partition."""
+    low, high = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_TIMEOUT_S, cached=False)
+    return int(low), int(high)
+
+
+def read(client: Consumer, topic: str, partition: int, start: int, end: int) -> Iterator[LogRecord]:
+    """The records of `[start, end)` in order. `client` is assigned to nothing else meanwhile.
+
+    Raises:
+        LogGap: `start` is below the log's start, or the log changed while reading.
+        KafkaUnreachable: no record for `READ_TIMEOUT_S`.
+    """
+    if start >= end:
+        return
+    client.assign([TopicPartition(topic, partition, start)])
+    try:
+        yield from _records(client, topic, partition, end)
+    finally:
+        client.unassign()
+
+
+def _records(client: Consumer, topic: str, partition: int, end: int) -> Iterator[LogRecord]:
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    offset = -1
+    while offset < end - 1:
+        messages = client.consume(BATCH_RECORDS, timeout=0.05) if offset >= 0 else [client.poll(0.5)]
+        for message in messages:
+            if message is None or message.topic() != topic or message.partition() != partition:
+                continue
+            error = message.error()
+            if error is None:
+                offset = message.offset()
+                deadline = time.monotonic() + READ_TIMEOUT_S
+                if offset >= end:
+                    return
+                yield as_record(message)
+            elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+                raise LogGap(f"{topic}/{partition}: {error.str()}; the log was cut or rewritten.")
+            elif not error.retriable() and error.code() != KafkaError._TRANSPORT and error.fatal():
+                raise KafkaUnreachable(f"{topic}/{partition}: {error.str()}")
+        if time.monotonic() > deadline:
+            raise KafkaUnreachable(f"{topic}/{partition}: no record after offset {offset} for {READ_TIMEOUT_S:g} s.")
+
+
+def anchor(client: Consumer, topic: str, partition: int, root: bytes) -> tuple[Chain, int]:
+    """Where a reader that wants only what comes from now on starts: a chain and the offset to read from.
+
+    The last record names a decision that its writer had seen confirmed; the chain starts there. A log whose last
+    record names none is read from its first decision.
+    """
+    low, high = bounds(client, topic, partition)
+    if high > low:
+        for record in read(client, topic, partition, high - 1, high):
+            try:
+                confirmed: Confirmed | None = parse(root, record).confirmed
+            except (ValueError, KeyError):
+                confirmed = None
+            if confirmed is not None and confirmed.offset >= low:
+                return Chain.anchored(root, confirmed), confirmed.offset
+    if low > 0:
+        raise LogGap(
+            f"{topic}/{partition} starts at offset {low}, so its chain cannot be followed from the first decision.",
+            remedy="Events topics must never be cut: set retention.ms to -1.",
+            position=str(Position(topic.split(".")[-3], partition, low)),
+        )
+    return Chain(root), low
+
+
+def _dotted(config: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "."): value for name, value in config.items()}
+
+
+END: Final = OFFSET_END

@@ -1,0 +1,170 @@
+"""Every setting, in one place.
+
+An argument wins over the environment (`ACCORD_KAFKA__BOOTSTRAP_SERVERS`; `..._FILE` names a file that holds the
+value, for secrets), that over `accord.toml` in the working directory (or `ACCORD_CONFIG`), that over the default.
+Unknown keys are refused. Durations are whole milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from accord.errors import ConfigError
+from accord.schemas.topics import DOMAINS, PARTITIONS_DEFAULT
+
+Ms = Annotated[int, Field(strict=True, ge=0)]
+"""A duration in ms. From the environment it is text, so it is checked as a whole number there, too."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Group):
+    """Where the brokers are, and how to be let in. Given once, for librdkafka and aiokafka alike."""
+
+    bootstrap_servers: str = ""
+    """`host:port`, comma-separated. Empty: a running `accord dev`, else localhost:9092."""
+    security_protocol: str = Field("PLAINTEXT", pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$")
+    sasl_mechanism: str = Field("", pattern="^(|PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$")
+    sasl_username: str = ""
+    sasl_password: str = Field("", repr=False)
+    ssl_ca_location: str = ""
+    ssl_certificate_location: str = ""
+    ssl_key_location: str = ""
+    connect_timeout_ms: int = Field(10_000, ge=100)
+    """How long to look for a broker before giving up."""
+    fetch_wait_ms: int = Field(500, ge=1)
+    """How long a broker may hold an empty fetch."""
+
+
+class TopicSettings(_Group):
+    """Names and shape of the topics. Partition counts never change once topics are made."""
+
+    prefix: str = Field("accord", pattern=r"^[a-zA-Z0-9._-]{1,100}$")
+    partitions: int = Field(PARTITIONS_DEFAULT, ge=1, le=10_000)
+    replication: int = Field(-1, ge=-1)
+    """Replicas of each topic; -1 is the broker's default. 3 in production."""
+
+
+class LockSettings(_Group):
+    """What a lock is asked for when the call does not say."""
+
+    lease_ms: int = Field(30_000, ge=1_000)
+    clock_step_ms: int = Field(500, ge=0)
+    """Largest step of the brokers' clocks that a holder must survive: it stops believing this much early."""
+    wait_warning_ms: int = Field(10_000, ge=100)
+    """After this long without a grant, a waiting call says so in the log."""
+
+
+class ClientSettings(_Group):
+    """How a client talks to the log."""
+
+    worker_wait_ms: int = Field(20_000, ge=100)
+    """How long a command may stay undecided before `NoWorker`; longer than the failover of a worker."""
+    worker_warning_ms: int = Field(5_000, ge=100)
+    """After this long undecided, a warning."""
+    unsent_max: int = Field(10_000, ge=1)
+    """Most commands under way; beyond it `Overloaded`."""
+    handler_retry_ms: int = Field(200, ge=1)
+    """Wait before a failed handler is called again, times the number of the attempt."""
+
+
+class WorkerSettings(_Group):
+    """How a worker runs."""
+
+    name: str = "worker"
+    """The worker's lasting identity: unique among running workers, the same after a restart."""
+    group: str = "workers"
+    """Consumer group, behind the prefix."""
+    domains: tuple[str, ...] = DOMAINS
+    data_dir: Path = Path(".accord/worker")
+    """Local copies of the tables; may be deleted while the worker is stopped."""
+    session_timeout_ms: int = Field(10_000, ge=1_000)
+    checkpoint_ms: int = Field(5_000, ge=10)
+    """Longest time between checkpoints of a partition that changes."""
+    checkpoint_decisions: int = Field(20_000, ge=1)
+    """Most decisions between checkpoints of a partition."""
+    unconfirmed_max: int = Field(10_000, ge=1)
+    """Most decisions of a partition under way to the log; at the bound no more commands are taken."""
+    accept_loss: tuple[str, ...] = ()
+    """The operator's word to go on without lost commands, as positions: `locks.commands/3@977` is the last one lost."""
+
+    @field_validator("domains")
+    @classmethod
+    def _known(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(domains) - set(DOMAINS))
+        if unknown or not domains:
+            raise ValueError(f"unknown domains {unknown}; there are {', '.join(DOMAINS)}")
+        return domains
+
+
+class LlmSettings(_Group):
+    """The model endpoint, OpenAI-compatible."""
+
+    base_url: str = ""
+    """Empty: the openai client's own default."""
+    api_key: str = Field("", repr=False)
+    model: str = "gpt-4o"
+    max_tokens: int = Field(1_000, ge=1)
+    timeout_ms: int = Field(60_000, ge=100)
+
+
+class Settings(BaseSettings):
+    """All settings. `Settings.load()` reads them and raises `ConfigError` naming what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ACCORD_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
+    )
+
+    agent: str = Field("", max_length=255)
+    """Name of the agent; empty: made from host name and process id."""
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    locks: LockSettings = LockSettings()
+    client: ClientSettings = ClientSettings()
+    worker: WorkerSettings = WorkerSettings()
+    llm: LlmSettings = LlmSettings()
+    schema_registry_url: str = ""
+    """Empty: values carry Avro single-object framing and no registry is asked."""
+
+    @classmethod
+    def load(cls, **arguments: Any) -> Settings:
+        """Reads the settings; `arguments` are by group, as `kafka={"bootstrap_servers": "..."}`.
+
+        Raises:
+            ConfigError: a value cannot be right or a key is unknown; names it and where it came from.
+        """
+        try:
+            return cls(**arguments)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})"
+                if "password" not in str(e["loc"]) and "key" not in str(e["loc"])
+                else f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}"
+                for e in error.errors()
+            )
+            raise ConfigError(f"Settings: {problems}.", remedy="See: accord config show.") from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        file = Path(os.environ.get("ACCORD_CONFIG", "accord.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)

@@ -1,0 +1,381 @@
+"""A partition: the fold of its accepted decisions, and the function from the next command to the next decision.
+
+`decide` looks and does not touch; `apply` alone changes the state, live and while loading. Both depend on the log
+alone: the same commands under the same decider version give the same decisions, byte for byte, in any process.
+
+Rules that act here:
+- Clock: the largest timestamp seen, command by command; every decision carries it.
+- Every command gets a decision, if only `CommandRejected`; an exception from a decider is a bug and stops the partition.
+- A command id seen before yields `CommandRepeated`; the window of known ids moves with the log's clock.
+- A key that hashes to another partition is `misrouted`.
+- `SwitchRules` activates another decider version from the next command on.
+- Vector clock: the partition's own entry advances with every decision, after merging the command's.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from accord.schemas import headers as h
+from accord.schemas.clock import VectorClock
+from accord.schemas.codec import Codec, commands_codec, events_codec
+from accord.schemas.headers import Record
+from accord.schemas.messages import Command, Event
+from accord.schemas.messages.log import (
+    CommandRejected,
+    CommandRepeated,
+    CommandsLost,
+    PartitionOpened,
+    Reason,
+    RulesSwitched,
+    SwitchRules,
+)
+from accord.schemas.position import Position
+from accord.schemas.topics import KEY_BYTES_MAX, RECORD_BYTES_MAX, events_topic, partition_of
+from accord.streams.chain import GENESIS_CAUSE, Decision, Head, digest_of, genesis
+from accord.streams.decider import At, Domain
+
+from accord.errors import SchemaError, UnknownRules
+
+WINDOW_MS: Final = 10 * 60_000
+"""A command id is known for this long by the partition's clock. Part of the rules of version 1: never change it."""
+WINDOW_COUNT_MAX: Final = 65_536
+"""At most so many ids are known; with more commands than this within `WINDOW_MS`, the oldest go. Never change it."""
+
+DECODE_REASONS: Final = frozenset({Reason.UNDECODABLE, Reason.UNKNOWN_SCHEMA})
+"""Rejections that depend on the schemas a worker knew: verification takes them as recorded."""
+
+
+class Identity(NamedTuple):
+    """Which partition it is: what its chain of hashes is keyed by."""
+
+    cluster: str
+    domain: str
+    partition: int
+    prefix: str = "accord"
+
+    @property
+    def root(self) -> bytes:
+        return genesis(self.cluster, events_topic(self.domain, self.prefix), self.partition)
+
+    @property
+    def name(self) -> str:
+        """`locks/3`: the partition's entry in vector clocks."""
+        return f"{self.domain}/{self.partition}"
+
+
+class Decided(NamedTuple):
+    """A decision just made, with what its record encodes."""
+
+    decision: Decision
+    events: Sequence[Event]
+    clock: VectorClock
+
+
+class Window:
+    """The command ids known to a partition, each with the offset of its command; oldest first."""
+
+    __slots__ = ("_ids", "_order")
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+        self._order: deque[tuple[int, str, int]] = deque()
+
+    def get(self, command_id: str) -> int | None:
+        return self._ids.get(command_id)
+
+    def add(self, command_id: str, cause: int, now_ms: int, seq: int) -> None:
+        """Remembers an id, then forgets what the window no longer covers."""
+        if command_id in self._ids:
+            return
+        order, ids = self._order, self._ids
+        ids[command_id] = cause
+        order.append((now_ms, command_id, seq))
+        horizon = now_ms - WINDOW_MS
+        while order[0][0] < horizon or len(order) > WINDOW_COUNT_MAX:
+            del ids[order.popleft()[1]]
+
+    def oldest_seq(self) -> int | None:
+        """The decision that brought the oldest known id."""
+        return self._order[0][2] if self._order else None
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+
+class Partition:
+    """The state of one partition.
+
+    Args:
+        identity: which partition.
+        domain: its rules, every version.
+    """
+
+    def __init__(self, identity: Identity, domain: Domain) -> None:
+        self.identity = identity
+        self.domain = domain
+        self.root = identity.root
+        self.head = Head(0, self.root, GENESIS_CAUSE - 1, -1)
+        self.now_ms = 0
+        self.clock = VectorClock()
+        self.rules = 0
+        self.partition_count = 0
+        self.timestamps = ""
+        self.window = Window()
+        self.aggregates: dict[str, Any] = {}
+        self.deadlines = Deadlines()
+        self.commands: Codec = commands_codec(domain.name)
+        self.events: Codec = events_codec(domain.name)
+
+    @property
+    def position(self) -> int:
+        """Offset of the last command that was decided; -1 before the first."""
+        return self.head.cause
+
+    # -- deciding
+
+    def open(self, partition_count: int, timestamps: str) -> Decided:
+        """The genesis: the first decision of every partition. The same in whatever process writes it."""
+        opened = PartitionOpened(partition_count, self.domain.newest, timestamps)
+        command_id = f"{self.identity.name}@genesis"
+        return self._decision(GENESIS_CAUSE, command_id, 0, self.domain.newest, VectorClock(), b"", b"", b"", [opened])
+
+    def lost(self, first_offset: int, last_offset: int) -> Decided:
+        """The decision that goes on without commands that are gone, on an operator's word."""
+        command_id = f"{self.identity.name}@lost-{last_offset}"
+        clock = self.clock.advanced(self.identity.name)
+        events = [CommandsLost(first_offset, last_offset)]
+        return self._decision(last_offset, command_id, self.now_ms, self.rules, clock, b"", b"", b"", events)
+
+    def decide(self, record: Record) -> Decided:
+        """The decision on the next command.
+
+        Raises:
+            UnknownRules: the version in force is not among the domain's.
+            Exception: whatever a decider raises; a bug, nothing is decided.
+        """
+        now_ms = max(self.now_ms, record.timestamp)
+        wrong_time = record.timestamp_type != h.LOG_APPEND_TIME and self.timestamps == "log_append"
+        if wrong_time:
+            now_ms = self.now_ms
+        fields = dict(record.headers)
+        key = record.key or b""
+        try:
+            command_id, clock, task, trace = self._envelope(record.offset, fields)
+        except ValueError as error:
+            command_id, clock, task, trace = f"{self.identity.name}:{record.offset}", None, b"", b""
+            events: Sequence[Event] = [CommandRejected(Reason.BAD_HEADER, str(error))]
+        else:
+            known = self.window.get(command_id)
+            if known is not None:
+                events = [CommandRepeated(known)]
+            elif wrong_time:
+                events = [
+                    CommandRejected(Reason.TIMESTAMP_TYPE, "the record's time is its producer's, not the broker's")
+                ]
+            else:
+                events = self._judge(key, record.value, At(now_ms, self.head.seq + 1, command_id))
+        merged = self.clock.advanced(self.identity.name, clock)
+        if len(key) > KEY_BYTES_MAX:
+            key = b""
+        decided = self._decision(record.offset, command_id, now_ms, self.rules, merged, task, trace, key, events)
+        size = len(decided.decision.value)
+        if size > RECORD_BYTES_MAX:
+            too_large = CommandRejected(
+                Reason.TOO_LARGE, f"its decision has {size} bytes; at most {RECORD_BYTES_MAX} are allowed"
+            )
+            decided = self._decision(
+                record.offset, command_id, now_ms, self.rules, merged, task, trace, key, [too_large]
+            )
+        return decided
+
+    def _envelope(self, offset: int, fields: dict[str, bytes]) -> tuple[str, VectorClock | None, bytes, bytes]:
+        """Message id (made up from the offset when missing), clock, correlation id and trace of a command."""
+        message_id = fields.get(h.ID)
+        task = fields.get(h.TASK, b"")
+        trace = fields.get(h.TRACE, b"")
+        if message_id is None or not message_id:
+            command_id = f"{self.identity.name}:{offset}"
+        else:
+            command_id = message_id.decode()
+            if " " in command_id or len(message_id) > h.TEXT_BYTES_MAX:
+                raise ValueError(f"ce_id has spaces or more than {h.TEXT_BYTES_MAX} bytes")
+        if len(task) > h.TEXT_BYTES_MAX or len(trace) > h.TEXT_BYTES_MAX:
+            raise ValueError(f"accord-task or traceparent has more than {h.TEXT_BYTES_MAX} bytes")
+        encoded = fields.get(h.CLOCK)
+        return command_id, VectorClock.decode(encoded) if encoded else None, task, trace
+
+    def _judge(self, key: bytes, value: bytes | None, at: At) -> Sequence[Event]:
+        """The events of a command that is neither a repeat nor misses its envelope."""
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            return [CommandRejected(Reason.BAD_KEY, f"a key has 1 to {KEY_BYTES_MAX} bytes, this one {len(key)}")]
+        try:
+            aggregate_id = key.decode()
+        except UnicodeDecodeError:
+            return [CommandRejected(Reason.BAD_KEY, "the key is not UTF-8")]
+        home = partition_of(key, self.partition_count)
+        if home != self.identity.partition:
+            wrong = f"the key belongs in partition {home}: produce with the partitioner murmur2_random"
+            return [CommandRejected(Reason.MISROUTED, wrong)]
+        try:
+            command: Command = self.commands.decode(value)
+        except SchemaError as error:
+            return [CommandRejected(error.details["reason"], str(error))]
+        if type(command) is SwitchRules:
+            return [RulesSwitched(command.version, command.reason)]
+        return self.decider.decide(self.aggregates.get(aggregate_id), command, at)
+
+    @property
+    def decider(self) -> Any:
+        """The rules in force.
+
+        Raises:
+            UnknownRules: this release does not have them.
+        """
+        try:
+            return self.domain.versions[self.rules]
+        except KeyError:
+            raise UnknownRules(
+                f"{self.identity.name} is decided by version {self.rules} of the {self.domain.name} rules; this release "
+                f"has {sorted(self.domain.versions)}.",
+                remedy="Run a release that has it.",
+            ) from None
+
+    def _decision(
+        self, cause: int, command_id: str, now_ms: int, rules: int, clock: VectorClock, task: bytes, trace: bytes,
+        key: bytes, events: Sequence[Event],
+    ) -> Decided:  # fmt: skip
+        seq, prev = self.head.seq + 1, self.head.digest
+        value = self.events.encode(events)
+        kind = _kind(self.domain.name, tuple([type(event) for event in events]))
+        encoded = clock.encode()
+        digest = digest_of(
+            self.root,
+            b"%d %d %s" % (seq, now_ms, prev.hex().encode()),
+            b"%d %s" % (cause, command_id.encode()),
+            b"%d" % rules,
+            encoded,
+            kind,
+            task,
+            key,
+            value,
+        )
+        decision = Decision(seq, prev, digest, now_ms, cause, command_id, rules, encoded, kind, task, key, value, trace)
+        return Decided(decision, events, clock)
+
+    # -- folding
+
+    def read(self, decision: Decision) -> Decided:
+        """A decision from the log, decoded."""
+        return Decided(decision, self.events.decode(decision.value), VectorClock.decode(decision.clock))
+
+    def apply(self, decided: Decided, *, fold: bool = True) -> None:
+        """Takes an accepted decision in.
+
+        Args:
+            fold: False leaves the aggregates alone: their rows reflect this decision already.
+        """
+        decision = decided.decision
+        self.head = Head(decision.seq, decision.digest, decision.cause, decision.offset)
+        self.now_ms = decision.now_ms
+        self.clock = decided.clock
+        self.window.add(decision.command_id, decision.cause, decision.now_ms, decision.seq)
+        aggregate_id = decision.key.decode(errors="replace")
+        for event in decided.events:
+            match event:
+                case PartitionOpened(partition_count, rules, timestamps):
+                    self.partition_count, self.rules, self.timestamps = partition_count, rules, timestamps
+                case RulesSwitched(version):
+                    self.rules = version
+                case CommandRejected() | CommandRepeated() | CommandsLost():
+                    pass
+                case _ if fold:
+                    state = self.decider.evolve(self.aggregates.get(aggregate_id), event)
+                    self._put(aggregate_id, state)
+
+    def _put(self, aggregate_id: str, state: Any) -> None:
+        if state is None:
+            self.aggregates.pop(aggregate_id, None)
+            self.deadlines.clear(aggregate_id)
+        else:
+            self.aggregates[aggregate_id] = state
+            self.deadlines.set(aggregate_id, self.decider.deadline_ms(state))
+
+    def restore(self, aggregate_id: str, row: bytes) -> None:
+        """Puts an aggregate back from the bytes that `dump` gave."""
+        self._put(aggregate_id, msgspec.msgpack.decode(row, type=self.decider.state_type))
+
+    def dump(self, aggregate_id: str) -> bytes | None:
+        """An aggregate as bytes, the same for the same state; None when it does not exist."""
+        state = self.aggregates.get(aggregate_id)
+        return None if state is None else _pack(state)
+
+    def canonical(self) -> dict[str, Any]:
+        """The whole state as plain data in a fixed order: what two replays are compared by."""
+        return {
+            "partition": self.identity.name,
+            "seq": self.head.seq,
+            "digest": self.head.digest.hex(),
+            "position": str(Position(self.identity.domain, self.identity.partition, self.position, commands=True)),
+            "now_ms": self.now_ms,
+            "clock": self.clock.encode().decode(),
+            "rules": self.rules,
+            "aggregates": {key: msgspec.to_builtins(self.aggregates[key]) for key in sorted(self.aggregates)},
+        }
+
+
+class Deadlines:
+    """The next deadline of every aggregate that has one; a heap whose outdated entries are skipped."""
+
+    __slots__ = ("_due", "_heap")
+
+    def __init__(self) -> None:
+        self._due: dict[str, int] = {}
+        self._heap: list[tuple[int, str]] = []
+
+    def set(self, key: str, deadline_ms: int | None) -> None:
+        if deadline_ms is None:
+            self._due.pop(key, None)
+        elif self._due.get(key) != deadline_ms:
+            self._due[key] = deadline_ms
+            heapq.heappush(self._heap, (deadline_ms, key))
+            if len(self._heap) > 1_000 + 2 * len(self._due):
+                self._heap = [(due, name) for name, due in self._due.items()]
+                heapq.heapify(self._heap)
+
+    def clear(self, key: str) -> None:
+        self._due.pop(key, None)
+
+    def next(self) -> int | None:
+        """The earliest deadline, in ms of the partition's clock."""
+        heap, due = self._heap, self._due
+        while heap and due.get(heap[0][1]) != heap[0][0]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def due(self, now_ms: int) -> Iterator[str]:
+        """The aggregates whose deadline is not after `now_ms`, earliest first. Taking a key takes it off the heap;
+        `set` again, or `rearm`, puts it back."""
+        while (first := self.next()) is not None and first <= now_ms:
+            yield heapq.heappop(self._heap)[1]
+
+    def rearm(self, key: str) -> None:
+        """Puts a key that `due` gave back, if it still has a deadline."""
+        deadline_ms = self._due.get(key)
+        if deadline_ms is not None:
+            heapq.heappush(self._heap, (deadline_ms, key))
+
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+
+@cache
+def _kind(domain: str, events: tuple[type[Event], ...]) -> bytes:
+    """`ce_type` of a decision: what it holds can be told without decoding it."""
+    names = "+".join(event.__name__ for event in events) or "Nothing"
+    return f"accord.{domain}.v1.{names}".encode()
