@@ -140,9 +140,7 @@ class NativeKafka:
         home = os.environ.get("JAVA_HOME")
         java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
         if java is None:
-            raise KafkaUnavailable(
-                "Kafka needs Java, and there is none. Run script/setup, or install a JDK 17."
-            )
+            raise KafkaUnavailable("Kafka needs Java, and there is none. Run script/setup, or install a JDK 17.")
         return [
             java,
             "-Xmx512m",
