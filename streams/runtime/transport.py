@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     """Raw records: bytes key and value, headers as (str, bytes) pairs, timestamp in ms."""
 
 
-class BatchSchema(faust.Schema):  # type: ignore[misc]
+class BatchSchema(faust.Schema[None, Batch]):
     """Passes a `Batch` to the stream untouched; decoding is the reader's."""
 
     def compile(self, app: Any, **_: Any) -> Any:
@@ -51,7 +51,7 @@ class BatchSchema(faust.Schema):  # type: ignore[misc]
         return decode
 
 
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer."""
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
@@ -62,7 +62,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def seek_to_committed_or(self, known: Mapping[TP, int]) -> Mapping[TP, int]:
         """Seek to `known` where given, elsewhere to the group's committed offset; returns the offsets."""
-        return await self.call_thread(self._seek_to_committed_or, known)  # type: ignore[no-any-return]
+        return cast(Mapping[TP, int], await self.call_thread(self._seek_to_committed_or, known))
 
     async def _seek_to_committed_or(self, known: Mapping[TP, int]) -> Mapping[TP, int]:
         consumer = self._ensure_consumer()
@@ -76,8 +76,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return offsets
 
 
-class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+class BatchConsumer(driver.Consumer):
     """Faust's consumer with batch topics."""
+
+    transport: BatchTransport
+    _thread: BatchConsumerThread
 
     next_offset: dict[TP, int]
     """Where to read on, by batch partition: one past the last processed record. Also what is committed."""
@@ -93,7 +96,11 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109
+    ) -> Mapping[TP, list[Any]]:
         """faust/transport/consumer.py:Consumer._wait_next_records takes {partition: records} from here."""
         records = await super()._getmany(active_partitions, timeout)
         batch_topics = self.transport.batch_topics
@@ -114,7 +121,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             last.timestamp_type,
             None,
             None,
-            record,
+            cast(Any, record),
             None,
             0,
             0,
@@ -142,7 +149,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_offset(self, tp: TP) -> int | None:
         """The offset to commit: Faust's walks a list of every acknowledged offset and fills the gaps between."""
         if tp.topic not in self.transport.batch_topics:
-            return super()._new_offset(tp)  # type: ignore[no-any-return]
+            return super()._new_offset(tp)
         self._acked[tp].clear()
         self._acked_index[tp].clear()
         return self.next_offset.get(tp)
@@ -160,7 +167,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             await self._thread.commit(offsets)
 
 
-class BatchTransport(driver.Transport):  # type: ignore[misc]
+class BatchTransport(driver.Transport):
     """Faust's aiokafka transport with batch topics and a fetch wait.
 
     Args:

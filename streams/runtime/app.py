@@ -1,0 +1,445 @@
+"""The Faust app on which the partition runtime stands: membership, assignment, delivery in batches, tables.
+
+A `StreamApp` serves domains. For each it calls, on its event loop and never two at once for one domain:
+
+    on_assigned(partitions)      their tables are recovered; nothing of them has been delivered yet
+    on_batch(partition, records) in offset order, each record once an assignment
+    on_revoked(partitions)       awaited before another worker may have them; nothing of them comes after
+
+Kafka's rebalance is eager here: at every one, all partitions are revoked, then the new set is assigned. What
+stays with the worker comes back at once, so a runtime may keep its memory of a revoked partition until then.
+
+Rules that hold here:
+
+- Delivery starts where `on_assigned` says; else at the group's committed offset, else at the log's start. It
+  goes on without repeats. A jump forward in the offsets has been fetched twice, so it is a hole in the log; a
+  jump back is a rewritten log and fails the app.
+- The committed offset moves only past what `on_batch` has returned from. It is a hint, and may be behind.
+- An exception from a callback or from Faust is kept as `failure`, ends delivery to that domain, and reaches
+  whoever awaits `wait_failed`. Nothing is committed past it. Nothing here ends the process or touches signals.
+- Logging is at ERROR for faust, mode and aiokafka, unless their loggers have a level.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import faust
+import rocksdict
+from accord.streams.runtime.table import CHANGELOG_BATCH_BYTES, PartitionTable
+from accord.streams.runtime.transport import Batch, BatchConsumer, BatchSchema, BatchTransport
+from aiokafka import ConsumerRecord
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from faust.tables.manager import TableManager
+from faust.types import TP
+from mode.supervisors import CrashingSupervisor
+from yarl import URL
+
+OnBatch: TypeAlias = Callable[[int, list[ConsumerRecord[bytes, bytes]]], Awaitable[None]]
+"""(partition, records): records as aiokafka fetched them, never empty, timestamps in ms."""
+OnAssigned: TypeAlias = Callable[[frozenset[int]], Awaitable[Mapping[int, int] | None]]
+"""(partitions) -> the offset to deliver from, for those partitions where it is known."""
+OnRevoked: TypeAlias = Callable[[frozenset[int]], Awaitable[None]]
+"""(partitions): the last moment to write for them."""
+
+RECOVERY_QUEUE_RECORDS = 4096
+"""Changelog records between the fetcher and the recovery; Faust would take the size of a stream's buffer."""
+STREAM_BUFFER_BATCHES = 4
+"""Batches waiting for a domain. More would be held in memory only to be dropped at a rebalance."""
+COMMIT_TIMEOUT_S = 2.0
+STOP_TIMEOUT_S = 10.0
+
+
+class LogRewritten(Exception):
+    """A partition gave offsets below those delivered: its topic was deleted, truncated or made anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """How a worker meets its brokers.
+
+    Args:
+        group: consumer group; also the first part of the changelogs' names.
+        bootstrap_servers: `host:port`, comma-separated.
+        data_dir: directory of this worker alone; the tables' local copies. It may be deleted while stopped.
+        instance: the worker's lasting identity (group.instance.id): a restart within the session timeout then
+            brings no rebalance. None: an ordinary member, which leaves at once when it stops.
+        fetch_wait_ms: how long a broker may hold an empty fetch, in ms. The mock cluster holds each that long.
+        batch_records_max: most records that one fetch hands over, over all partitions.
+        fetch_bytes_max: most bytes that a fetch takes from a partition.
+        session_timeout_ms: silence after which the group counts the worker as dead, in ms.
+        heartbeat_ms: interval of the sign of life, in ms; at most a third of the session timeout.
+        commit_interval_ms: interval of committing offsets, in ms.
+        standby_count: workers besides the owner that keep a copy of a partition's table.
+        block_cache_bytes: RocksDB's block cache, shared by all partitions of the worker.
+        create_changelogs: create missing changelog topics, with the partition count of the commands topic.
+        changelog_replication: replication factor of changelogs created here; -1 is the broker's default.
+        faust: further settings of `faust.App`, by name; they win.
+    """
+
+    group: str
+    bootstrap_servers: str
+    data_dir: Path
+    instance: str | None = None
+    fetch_wait_ms: int = 500
+    batch_records_max: int = 1000
+    fetch_bytes_max: int = 1 << 20
+    session_timeout_ms: int = 10_000
+    heartbeat_ms: int = 3_000
+    commit_interval_ms: int = 1_000
+    standby_count: int = 0
+    block_cache_bytes: int = 32 << 20
+    create_changelogs: bool = True
+    changelog_replication: int = -1
+    faust: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Domain:
+    """One domain of a `StreamApp`: its deliveries and its table. Made by `StreamApp.domain`."""
+
+    def __init__(
+        self, app: StreamApp, name: str, commands_topic: str, callbacks: tuple[OnBatch, OnAssigned, OnRevoked]
+    ) -> None:
+        self.name = name
+        self.commands_topic = commands_topic
+        self._app = app
+        self._on_batch, self._on_assigned, self._on_revoked = callbacks
+        self._active: frozenset[int] = frozenset()
+        self._busy = asyncio.Lock()
+        self._hole_fetched: dict[int, int] = {}
+        self._table: PartitionTable | None = None
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        """Partitions between their `on_assigned` and their `on_revoked`."""
+        return self._active
+
+    @property
+    def changelog_topic(self) -> str:
+        """Name of the table's changelog."""
+        return f"{self._app.options.group}-{self.name}-changelog"
+
+    @property
+    def table(self) -> PartitionTable:
+        """The domain's table. A partition's rows are there from `on_assigned` to `on_revoked`, both included."""
+        if self._table is None:
+            raise RuntimeError(f"the table of {self.name} exists only while its app runs")
+        return self._table
+
+    async def seek(self, partition: int, offset: int) -> None:
+        """Deliver from `offset` on; what was fetched before is dropped. Also from within `on_batch`."""
+        self._hole_fetched.pop(partition, None)
+        await self._app.consumer.rewind(TP(self.commands_topic, partition), offset)
+
+    async def deliver(self, batch: Batch) -> None:
+        """Hand a fetched batch to `on_batch`, if it is the one that comes next."""
+        partition = batch.records[0].partition
+        tp = TP(self.commands_topic, partition)
+        consumer = self._app.consumer
+        async with self._busy:
+            if partition not in self._active or batch.epoch != consumer.epoch[tp]:
+                return
+            first, expected = batch.records[0].offset, consumer.next_offset.get(tp, batch.records[0].offset)
+            if first < expected:
+                raise LogRewritten(
+                    f"{self.commands_topic}/{partition}: expected offset {expected}, the log gave {first}. "
+                    "The topic was deleted, truncated or made anew; restore it, or start under a new prefix."
+                )
+            if first > expected and self._hole_fetched.get(partition) != expected:
+                # Either the log has a hole here or a batch was dropped on the way; a second fetch tells.
+                self._hole_fetched[partition] = expected
+                await consumer.rewind(tp, expected)
+                return
+            await self._on_batch(partition, batch.records)
+            if batch.epoch == consumer.epoch[tp]:
+                consumer.next_offset[tp] = batch.records[-1].offset + 1
+
+    async def assign(self, partitions: frozenset[int]) -> None:
+        """Take partitions on: their tables are recovered, their delivery is still off."""
+        async with self._busy:
+            starts = await self._on_assigned(partitions) or {}
+            for partition in partitions:
+                self._hole_fetched.pop(partition, None)
+            self._app.consumer.next_offset.update(
+                {TP(self.commands_topic, partition): offset for partition, offset in starts.items()}
+            )
+            self._active |= partitions
+
+    async def revoke(self, partitions: frozenset[int]) -> None:
+        """Give partitions up, after the batch in hand."""
+        async with self._busy:
+            held, self._active = partitions & self._active, self._active - partitions
+            if held:
+                await self._on_revoked(held)
+
+    def bind(self, faust_app: FaustApp, cache: rocksdict.Cache) -> None:
+        """Make the Faust agent and table of this domain; Faust objects belong to one start of the app."""
+        self._active = frozenset()
+        self._busy = asyncio.Lock()
+        self._table = faust_app.tables.add(
+            PartitionTable(faust_app, name=self.name, cache=cache, beacon=faust_app.tables.beacon)
+        )
+
+        async def processor(stream: Any) -> None:
+            async for event in stream.events():
+                try:
+                    await self.deliver(event.value)
+                except Exception as error:
+                    self._app.fail(error)
+                    await asyncio.Event().wait()  # until stopped: going on would pass over the failed batch
+
+        topic = faust_app.topic(self.commands_topic, schema=BatchSchema())
+        faust_app.agent(topic, name=f"accord.{self.name}", supervisor_strategy=CrashingSupervisor)(processor)
+
+    def unbind(self) -> None:
+        """Let go of the objects that `bind` made."""
+        self._table = None
+
+
+class StreamApp:
+    """A Faust app as a component: it starts and stops in any event loop of any thread, again and again."""
+
+    def __init__(self, options: StreamOptions) -> None:
+        self.options = options
+        self.domains: dict[str, Domain] = {}
+        self.failure: BaseException | None = None
+        self._failed: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._faust: FaustApp | None = None
+        self._assignment_is_new = False
+
+    def domain(
+        self,
+        name: str,
+        commands_topic: str,
+        *,
+        on_batch: OnBatch,
+        on_assigned: OnAssigned,
+        on_revoked: OnRevoked,
+    ) -> Domain:
+        """Register a domain; before `start`."""
+        if self._faust is not None:
+            raise RuntimeError(f"domain {name} registered after the start")
+        self.domains[name] = Domain(self, name, commands_topic, (on_batch, on_assigned, on_revoked))
+        return self.domains[name]
+
+    @property
+    def consumer(self) -> BatchConsumer:
+        """The running app's consumer."""
+        if self._faust is None:
+            raise RuntimeError("the app is not running")
+        return cast(BatchConsumer, self._faust.consumer)
+
+    async def start(self) -> None:
+        """Join the group, recover tables; returns after the first `on_assigned` of every domain.
+
+        Raises:
+            Exception: whatever stopped Faust or a callback on the way; the app is then stopped.
+        """
+        self.failure, self._failed = None, asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        if self.options.create_changelogs:
+            await self._loop.run_in_executor(None, create_changelogs, self)
+        app = self._faust = self._build()
+        starting = asyncio.ensure_future(app.start())
+        failing = asyncio.ensure_future(self._failed.wait())
+        try:
+            await asyncio.wait({starting, failing}, return_when=asyncio.FIRST_COMPLETED)
+            if self.failure is not None:
+                raise self.failure
+            starting.result()
+        except BaseException:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await self.stop()
+            raise
+        finally:
+            failing.cancel()
+
+    async def stop(self) -> None:
+        """Finish the batches in hand, call `on_revoked`, commit, leave. Safe to call twice."""
+        app = self._faust
+        if app is None:
+            return
+        try:
+            await self._revoked({TP(d.commands_topic, p) for d in self.domains.values() for p in d.assigned})
+        finally:
+            try:
+                await asyncio.wait_for(app.stop(), STOP_TIMEOUT_S)
+            finally:
+                self._faust = None
+                for domain in self.domains.values():
+                    domain.unbind()
+
+    async def wait_failed(self) -> BaseException:
+        """Returns what failed, when something fails. The app then still has to be stopped."""
+        if self._failed is None:
+            raise RuntimeError("the app was never started")
+        await self._failed.wait()
+        assert self.failure is not None
+        return self.failure
+
+    def fail(self, error: BaseException) -> None:
+        """Record the first failure and wake whoever waits for it. From any thread."""
+        if self.failure is None:
+            self.failure = error
+            if self._loop is not None and self._failed is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._failed.set)
+
+    def _build(self) -> FaustApp:
+        options = self.options
+        for name in ("faust", "mode", "aiokafka"):
+            if (logger := logging.getLogger(name)).level == logging.NOTSET:
+                logger.setLevel(logging.ERROR)
+        brokers = [URL(f"kafka://{server.strip()}") for server in options.bootstrap_servers.split(",")]
+        settings: dict[str, Any] = {
+            "broker": brokers,
+            "broker_client_id": options.instance or options.group,
+            "broker_commit_interval": options.commit_interval_ms / 1000,
+            "broker_heartbeat_interval": options.heartbeat_ms / 1000,
+            "broker_max_poll_records": options.batch_records_max,
+            "broker_request_timeout": max(40.0, 2 * options.session_timeout_ms / 1000),
+            "broker_session_timeout": options.session_timeout_ms / 1000,
+            # faust/assignor/partition_assignor.py names members by url.
+            "canonical_url": f"http://{options.instance or options.group}",
+            "consumer_auto_offset_reset": "earliest",
+            "consumer_group_instance_id": options.instance,
+            "consumer_max_fetch_size": options.fetch_bytes_max,
+            "datadir": str(options.data_dir),
+            "processing_guarantee": "at_least_once",
+            "producer_acks": -1,
+            "producer_max_batch_size": CHANGELOG_BATCH_BYTES,
+            # A local store ahead of its changelog fails the checkpoint's comparison with the log: it is rebuilt.
+            "recovery_consistency_check": False,
+            "store": "rocksdb://",
+            "stream_buffer_maxsize": STREAM_BUFFER_BATCHES,
+            # `Domain` waits for the batch in hand; Faust's wait would hang on a batch that failed.
+            "stream_wait_empty": False,
+            "table_standby_replicas": options.standby_count,
+            "topic_allow_declare": False,
+            "topic_disable_leader": True,
+            "web_enabled": False,
+            "TableManager": QuickTableManager,
+            **options.faust,
+        }
+        app = FaustApp(options.group, autodiscover=False, **settings)
+        app.on_crash = self.fail
+        app.transport = BatchTransport(
+            app.conf.broker_consumer,
+            app,
+            batch_topics=frozenset(domain.commands_topic for domain in self.domains.values()),
+            fetch_wait_ms=options.fetch_wait_ms,
+        )
+        cache = rocksdict.Cache(options.block_cache_bytes)
+        for domain in self.domains.values():
+            domain.bind(app, cache)
+        app.on_partitions_assigned.connect(self._on_partitions_assigned)
+        app.on_partitions_revoked.connect(self._on_partitions_revoked)
+        app.on_rebalance_complete.connect(self._on_rebalance_complete)
+        return app
+
+    async def _on_partitions_assigned(self, *_: Any, **__: Any) -> None:
+        self._assignment_is_new = True
+
+    async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
+        """Sent by faust/tables/recovery.py when tables are recovered, before partitions resume."""
+        if not self._assignment_is_new:
+            return  # the partitions were revoked again while Faust was recovering
+        self._assignment_is_new = False
+        try:
+            for domain, partitions in self._by_domain(self.consumer.assignment()):
+                await domain.assign(partitions)
+        except Exception as error:
+            self.fail(error)
+
+    async def _on_partitions_revoked(self, *args: Any, **_: Any) -> None:
+        """Sent by faust/app/base.py:App._on_partitions_revoked with the flow stopped and buffers emptied."""
+        self._assignment_is_new = False
+        try:
+            await self._revoked(args[1])
+        except Exception as error:
+            self.fail(error)
+
+    async def _revoked(self, revoked: set[TP]) -> None:
+        """`on_revoked` where due, then the last commit: later the partitions belong to another worker."""
+        for domain, partitions in self._by_domain(revoked):
+            await domain.revoke(partitions)
+        consumer = self.consumer
+        if any(tp in consumer.next_offset for tp in revoked):
+            try:
+                await asyncio.wait_for(consumer.commit_next(), COMMIT_TIMEOUT_S)
+            except Exception:
+                logging.getLogger(__name__).info("offsets not committed at revocation", exc_info=True)
+        for tp in revoked:
+            consumer.next_offset.pop(tp, None)
+
+    def _by_domain(self, tps: set[TP]) -> Sequence[tuple[Domain, frozenset[int]]]:
+        return [
+            (domain, frozenset(tp.partition for tp in tps if tp.topic == domain.commands_topic))
+            for domain in self.domains.values()
+        ]
+
+
+class FaustApp(faust.App):
+    """A Faust app that tells its owner why it crashed."""
+
+    on_crash: Callable[[BaseException], None] | None = None
+
+    def _crash(self, reason: BaseException) -> None:
+        """mode/services.py:Service.crash ends here for the root, from whatever thread; mode only logs it."""
+        super()._crash(reason)
+        if self.on_crash is not None:
+            self.on_crash(reason)
+
+
+class QuickTableManager(TableManager):
+    """Faust's table manager without its wait for late tables, and with a queue of its own size."""
+
+    async def on_start(self) -> None:
+        """faust/tables/manager.py:TableManager.on_start sleeps one second first; our tables are all there."""
+        await self._update_channels()
+        await self.recovery.start()
+
+    @property
+    def changelog_queue(self) -> Any:
+        """Between the fetcher and the recovery, which empties it record by record."""
+        if self._changelog_queue is None:
+            self._changelog_queue = self.app.FlowControlQueue(maxsize=RECOVERY_QUEUE_RECORDS, clear_on_resume=True)
+        return self._changelog_queue
+
+
+def create_changelogs(app: StreamApp) -> None:
+    """Create the missing changelog topics, each with the partition count of its commands topic. Blocks.
+
+    Raises:
+        KafkaException: the brokers refused, or a commands topic does not exist.
+    """
+    admin = AdminClient({"bootstrap.servers": app.options.bootstrap_servers})
+    topics = admin.list_topics(timeout=10).topics
+    missing = []
+    for domain in app.domains.values():
+        commands = topics.get(domain.commands_topic)
+        if commands is None:
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"{domain.commands_topic} is missing"))
+        if domain.changelog_topic not in topics:
+            missing.append(
+                NewTopic(
+                    domain.changelog_topic,
+                    num_partitions=len(commands.partitions),
+                    replication_factor=app.options.changelog_replication,
+                    config={"cleanup.policy": "compact"},
+                )
+            )
+    for created in (admin.create_topics(missing) if missing else {}).values():
+        try:
+            created.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
