@@ -1,0 +1,57 @@
+"""docker-compose.yml is valid and says what accord understands. Needs no Docker engine."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from accord.settings import Settings
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def config() -> str:
+    """The compose file as docker-compose understands it."""
+    return _compose("config")
+
+
+def test_the_stack_is_complete() -> None:
+    assert {"kafka", "registry", "topics", "worker"} <= set(_compose("config", "--services").split())
+
+
+def test_images_are_pinned(config: str) -> None:
+    images = re.findall(r"^ +image: (\S+)$", config, re.MULTILINE)
+    assert images
+    assert all(re.search(r":\d+\.\d+\.\d+", image) for image in images), images
+
+
+def test_every_server_has_a_health_check(config: str) -> None:
+    one_shot = {"topics"}
+    services = set(_compose("config", "--services").split()) - one_shot
+    assert config.count("\n    healthcheck:") == len(services)
+
+
+def test_accord_knows_its_settings(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in re.findall(r"^ +(ACCORD_\w+): (.+)$", config, re.MULTILINE):
+        monkeypatch.setenv(name, value)
+    settings = Settings.load()
+    assert settings.kafka.bootstrap_servers == "kafka:19092"
+    assert settings.schema_registry_url == "http://registry:8081"
+    assert settings.worker.name == "worker-1"
+    assert settings.worker.data_dir == Path("/var/lib/accord/worker-1")
+
+
+def _compose(*arguments: str) -> str:
+    standalone = shutil.which("docker-compose")
+    command = [standalone] if standalone else ["docker", "compose"]
+    try:
+        run = subprocess.run(
+            [*command, *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=60
+        )
+    except FileNotFoundError:
+        pytest.fail("Neither docker-compose nor 'docker compose' is installed. Run script/setup.")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
