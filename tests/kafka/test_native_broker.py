@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from accord.testing.broker import NativeKafka
+from accord.testing.broker import NativeKafka, kafka_for_tests
+from accord.testing.kafka_jars import KafkaUnavailable
 
 
 def test_the_broker_stamps_records_with_its_own_clock(accord_kafka: str) -> None:
@@ -21,13 +22,8 @@ def test_the_broker_stamps_records_with_its_own_clock(accord_kafka: str) -> None
     assert all(kind == TIMESTAMP_LOG_APPEND_TIME and now_ms - ms < 60_000 for kind, ms in stamps)
 
 
-@pytest.fixture
-def kafka() -> NativeKafka:
-    return NativeKafka()
-
-
-def test_data_and_port_survive_a_kill(kafka: NativeKafka) -> None:
-    with kafka:
+def test_data_and_port_survive_a_kill() -> None:
+    with NativeKafka() as kafka:
         _create_topic(kafka.bootstrap_servers, "kept")
         _produce(kafka.bootstrap_servers, "kept", ["before"])
         kafka.kill()
@@ -56,6 +52,15 @@ def test_the_broker_dies_with_its_owner() -> None:
     while _is_running(int(pid)) or Path(directory).exists():
         assert time.monotonic() < deadline, f"broker {pid} outlived its owner"
         time.sleep(0.05)
+
+
+def test_a_machine_without_any_kafka_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "JAVA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with pytest.raises(KafkaUnavailable, match="install a JDK 17"), kafka_for_tests():
+        pass
 
 
 def _is_running(pid: int) -> bool:

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -203,12 +203,19 @@ def kafka_for_tests() -> Iterator[str]:
         if not _answers(configured):
             raise KafkaUnavailable(f"No Kafka answers at {configured} (KAFKA_BOOTSTRAP_SERVERS).")
         yield configured
-    elif _docker_answers():
-        with _container() as servers:
-            yield servers
-    else:
-        with NativeKafka() as kafka:
-            yield kafka.bootstrap_servers
+        return
+    with ExitStack() as stack:
+        yield _first_that_starts(stack)
+
+
+def _first_that_starts(stack: ExitStack) -> str:
+    problems = []
+    for name, source in (("Docker", _container), ("native", _native)):
+        try:
+            return stack.enter_context(source())
+        except Exception as error:  # whatever keeps one from starting, the next may start
+            problems.append(f"{name}: {error}")
+    raise KafkaUnavailable("No Kafka could be started for the tests.\n" + "\n".join(problems))
 
 
 def server_settings(*, listeners: str, advertised: str, controller: str) -> dict[str, str]:
@@ -244,21 +251,19 @@ def server_settings(*, listeners: str, advertised: str, controller: str) -> dict
     }
 
 
-def _docker_answers() -> bool:
-    try:
-        from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415  a test extra
-
-        DockerClient().client.ping()
-    except Exception:  # missing, no socket, no permission, an engine that errs: all mean "not here"
-        return False
-    return True
+@contextmanager
+def _native() -> Iterator[str]:
+    with NativeKafka() as kafka:
+        yield kafka.bootstrap_servers
 
 
 @contextmanager
 def _container() -> Iterator[str]:
     # testcontainers' KafkaContainer starts Confluent's images only, not Apache's.
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415  a test extra
+    from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415
 
+    DockerClient().client.ping()  # raises where no engine answers
     (port,) = _free_ports(1)
     servers = f"127.0.0.1:{port}"
     container = DockerContainer(KAFKA_IMAGE)

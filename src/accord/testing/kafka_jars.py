@@ -52,7 +52,7 @@ def jars_directory() -> Path:
 
 
 def fetch_jars() -> Path:
-    """Returns the folder of Kafka's jars; the first call downloads them (130 MB, some seconds).
+    """Returns the folder of Kafka's jars; the first call downloads them (43 MB).
 
     Raises:
         KafkaUnavailable: Maven is missing, or it could not get the jars.
