@@ -183,9 +183,8 @@ class Domain:
         """Make the Faust agent and table of this domain; Faust objects belong to one start of the app."""
         self._active = frozenset()
         self._busy = asyncio.Lock()
-        self._table = faust_app.tables.add(
-            PartitionTable(faust_app, name=self.name, cache=cache, beacon=faust_app.tables.beacon)
-        )
+        self._table = PartitionTable(faust_app, name=self.name, cache=cache, beacon=faust_app.tables.beacon)
+        faust_app.tables.add(self._table)
 
         async def processor(stream: Any) -> None:
             async for event in stream.events():
