@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from accord.schemas.messages import Command, Event
+from accord.schemas.messages.log import CommandRejected
 
 S = TypeVar("S")
 
@@ -54,6 +55,11 @@ class Domain(NamedTuple):
     name: str
     versions: Mapping[int, Decider[Any]]
     dead_letters: tuple[type[Event], ...] = ()
+
+    @property
+    def dead_letter_marks(self) -> frozenset[bytes]:
+        """How the type of a decision ends that goes to the dead letters; such an event always stands alone."""
+        return frozenset(event.__name__.encode() for event in (CommandRejected, *self.dead_letters))
 
     @property
     def newest(self) -> int:

@@ -24,7 +24,7 @@ import msgspec
 from accord.schemas import headers as h
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import Codec, commands_codec, events_codec
-from accord.schemas.headers import Record
+from accord.schemas.headers import Confirmed, Record
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import (
     CommandRejected,
@@ -84,24 +84,24 @@ class Window:
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
-        self._order: deque[tuple[int, str, int]] = deque()
+        self._order: deque[tuple[int, str, Confirmed]] = deque()
 
     def get(self, command_id: str) -> int | None:
         return self._ids.get(command_id)
 
-    def add(self, command_id: str, cause: int, now_ms: int, seq: int) -> None:
-        """Remembers an id, then forgets what the window no longer covers."""
-        if command_id in self._ids:
-            return
+    def add(self, decision: Decision) -> None:
+        """Remembers the id of a decided command, then forgets what the window no longer covers."""
+        command_id, now_ms = decision.command_id, decision.now_ms
         order, ids = self._order, self._ids
-        ids[command_id] = cause
-        order.append((now_ms, command_id, seq))
+        if command_id not in ids:
+            ids[command_id] = decision.cause
+            order.append((now_ms, command_id, Confirmed(decision.offset, decision.seq, decision.digest)))
         horizon = now_ms - WINDOW_MS
-        while order[0][0] < horizon or len(order) > WINDOW_COUNT_MAX:
+        while order and (order[0][0] < horizon or len(order) > WINDOW_COUNT_MAX):
             del ids[order.popleft()[1]]
 
-    def oldest_seq(self) -> int | None:
-        """The decision that brought the oldest known id."""
+    def oldest(self) -> Confirmed | None:
+        """The decision that brought the oldest known id: from there on, headers alone bring the window back."""
         return self._order[0][2] if self._order else None
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class Window:
 
 
 class Partition:
-    """The state of one partition.
+    """The state of one partition. `changed` names the aggregates touched since somebody emptied it.
 
     Args:
         identity: which partition.
@@ -129,6 +129,7 @@ class Partition:
         self.window = Window()
         self.aggregates: dict[str, Any] = {}
         self.deadlines = Deadlines()
+        self.changed: set[str] = set()
         self.commands: Codec = commands_codec(domain.name)
         self.events: Codec = events_codec(domain.name)
 
@@ -284,7 +285,7 @@ class Partition:
         self.head = Head(decision.seq, decision.digest, decision.cause, decision.offset)
         self.now_ms = decision.now_ms
         self.clock = decided.clock
-        self.window.add(decision.command_id, decision.cause, decision.now_ms, decision.seq)
+        self.window.add(decision)
         aggregate_id = decision.key.decode(errors="replace")
         for event in decided.events:
             match event:
@@ -299,6 +300,7 @@ class Partition:
                     self._put(aggregate_id, state)
 
     def _put(self, aggregate_id: str, state: Any) -> None:
+        self.changed.add(aggregate_id)
         if state is None:
             self.aggregates.pop(aggregate_id, None)
             self.deadlines.clear(aggregate_id)

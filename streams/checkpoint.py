@@ -1,0 +1,187 @@
+"""Checkpoints: a partition's state as rows of a table that is only a cache.
+
+A row holds an aggregate's value, the seq that it reflects, and the hash of its value at the checkpoint before. The
+checkpoint names a decision and the sum of the row hashes at it. Rows are written first, the checkpoint after they are
+acknowledged; a crash between leaves rows that are ahead, whose hash at the checkpoint they still carry. So the sum
+can be checked in every case, and rows ahead of the checkpoint skip the decisions that they reflect already.
+
+A deleted aggregate stays as a row without a value until a later checkpoint. Whatever does not add up, or is not what
+the log says at that point, is thrown away, and the partition is rebuilt from its events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import msgspec
+
+from accord.schemas.headers import Confirmed
+from accord.streams.chain import Head
+from accord.streams.partition import Partition
+
+CHECKPOINT_KEY: Final = b"checkpoint"
+ROW_PREFIX: Final = b"row:"
+FORMAT: Final = 1
+_MODULUS: Final = 1 << 64
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """One aggregate. `before` is the hash of its value at the checkpoint before `seq`; no value: deleted."""
+
+    seq: int
+    before: int
+    value: bytes | None
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
+    """What the rows reflect. `window` is where the known command ids start."""
+
+    format: int
+    root: bytes
+    seq: int
+    digest: bytes
+    offset: int
+    cause: int
+    now_ms: int
+    clock: bytes
+    rules: int
+    partition_count: int
+    timestamps: str
+    window_offset: int
+    window_seq: int
+    window_digest: bytes
+    total: int
+
+    @property
+    def head(self) -> Head:
+        return Head(self.seq, self.digest, self.cause, self.offset)
+
+    @property
+    def window(self) -> Confirmed:
+        return Confirmed(self.window_offset, self.window_seq, self.window_digest)
+
+    def encode(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+
+class Snapshot(NamedTuple):
+    """The aggregates that changed since the last checkpoint, as they were at one decision; None: deleted."""
+
+    checkpoint: Checkpoint
+    changed: dict[str, bytes | None]
+
+
+class Loaded(NamedTuple):
+    """A checkpoint whose rows add up. `ahead` are rows newer than it."""
+
+    checkpoint: Checkpoint
+    values: dict[str, bytes]
+    ahead: dict[str, int]
+
+
+def snapshot(partition: Partition) -> Snapshot:
+    """Takes the changed aggregates, and forgets that they changed. `total` is filled in by `rows_of`."""
+    head = partition.head
+    window = partition.window.oldest() or Confirmed(head.offset, head.seq, head.digest)
+    checkpoint = Checkpoint(
+        format=FORMAT,
+        root=partition.root,
+        seq=head.seq,
+        digest=head.digest,
+        offset=head.offset,
+        cause=head.cause,
+        now_ms=partition.now_ms,
+        clock=partition.clock.encode(),
+        rules=partition.rules,
+        partition_count=partition.partition_count,
+        timestamps=partition.timestamps,
+        window_offset=window.offset,
+        window_seq=window.seq,
+        window_digest=window.digest,
+        total=0,
+    )
+    changed = {key: partition.dump(key) for key in partition.changed}
+    partition.changed.clear()
+    return Snapshot(checkpoint, changed)
+
+
+def rows_of(
+    taken: Snapshot, last: Checkpoint | None, get_row: Callable[[bytes], bytes | None]
+) -> tuple[dict[bytes, bytes | None], Checkpoint, list[bytes]]:
+    """The rows to write for a snapshot.
+
+    Args:
+        last: the checkpoint in the table; None when the table is empty or was thrown away.
+        get_row: reads a row of the table as it stands.
+
+    Returns:
+        The rows, the checkpoint to write once they are acknowledged, and the rows without a value, to be deleted
+        from the table with the next checkpoint.
+    """
+    total = last.total if last else 0
+    last_seq = last.seq if last else 0
+    rows: dict[bytes, bytes | None] = {}
+    tombstones: list[bytes] = []
+    for name, value in taken.changed.items():
+        key = ROW_PREFIX + name.encode()
+        stored = get_row(key) if last else None
+        before = _at(key, msgspec.msgpack.decode(stored, type=Row), last_seq) if stored else 0
+        if value is None and stored is None:
+            continue
+        rows[key] = msgspec.msgpack.encode(Row(taken.checkpoint.seq, before, value))
+        total = (total - before + row_hash(key, value)) % _MODULUS
+        if value is None:
+            tombstones.append(key)
+    return rows, msgspec.structs.replace(taken.checkpoint, total=total), tombstones
+
+
+def load(root: bytes, rows: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> Loaded | None:
+    """The checkpoint of a table, if there is one of this log and its rows add up."""
+    stored = dict(rows)
+    try:
+        checkpoint = msgspec.msgpack.decode(stored.pop(CHECKPOINT_KEY), type=Checkpoint)
+        if checkpoint.format != FORMAT or checkpoint.root != root:
+            return None
+        values: dict[str, bytes] = {}
+        ahead: dict[str, int] = {}
+        total = 0
+        for key, data in stored.items():
+            row = msgspec.msgpack.decode(data, type=Row)
+            total = (total + _at(key, row, checkpoint.seq)) % _MODULUS
+            name = key.removeprefix(ROW_PREFIX).decode()
+            if row.value is not None:
+                values[name] = row.value
+            if row.seq > checkpoint.seq:
+                ahead[name] = row.seq
+    except (KeyError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return Loaded(checkpoint, values, ahead) if total == checkpoint.total else None
+
+
+def restore(partition: Partition, loaded: Loaded) -> None:
+    """Puts a loaded checkpoint into a new partition; the window comes from the log's headers."""
+    checkpoint = loaded.checkpoint
+    partition.head = checkpoint.head
+    partition.now_ms = checkpoint.now_ms
+    partition.clock = partition.clock.decode(checkpoint.clock)
+    partition.rules = checkpoint.rules
+    partition.partition_count = checkpoint.partition_count
+    partition.timestamps = checkpoint.timestamps
+    for name, value in loaded.values.items():
+        partition.restore(name, value)
+    partition.changed.clear()
+    partition.changed.update(loaded.ahead)
+
+
+def row_hash(key: bytes, value: bytes | None) -> int:
+    """What a row adds to the sum: 0 without a value."""
+    if value is None:
+        return 0
+    return int.from_bytes(blake2b(b"%d %s%s" % (len(key), key, value), digest_size=8).digest(), "big")
+
+
+def _at(key: bytes, row: Row, seq: int) -> int:
+    """The hash that a row had at the checkpoint `seq`."""
+    return row_hash(key, row.value) if row.seq <= seq else row.before

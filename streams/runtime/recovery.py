@@ -1,0 +1,147 @@
+"""Loading a partition: from its checkpoint and the events after it, or from all its events.
+
+The table is a cache. Its checkpoint must be what the log says at that point, and its rows must add up; otherwise the
+partition is folded from its first decision. The window of known command ids comes from the headers alone, from the
+offset that the checkpoint names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import structlog
+from accord.errors import ChainBroken, LogGap
+from accord.kafka import bounds, read
+from accord.schemas.headers import Confirmed
+from accord.schemas.position import Position
+from accord.streams.chain import Chain, Decision
+from accord.streams.checkpoint import Checkpoint, Loaded, restore
+from accord.streams.decider import Domain
+from accord.streams.partition import Partition, Identity
+from confluent_kafka import Consumer
+
+logger = structlog.get_logger("accord.worker")
+
+
+class Recovered(NamedTuple):
+    """A partition folded up to `end_offset`. `checkpoint` is None when the table's was not used.
+
+    `refold` are the decisions taken in after the checkpoint: their dead letters may not have been written.
+    """
+
+    partition: Partition
+    confirmed: Confirmed | None
+    end_offset: int
+    checkpoint: Checkpoint | None
+    refold: list[Decision]
+
+
+def recover(
+    consumer: Consumer, topic: str, identity: Identity, domain: Domain, loaded: Loaded | None
+) -> Recovered:
+    """Loads a partition.
+
+    Raises:
+        LogGap: the events log does not reach back far enough.
+        ChainBroken: the events log itself is damaged.
+        KafkaUnreachable: the log could not be read.
+    """
+    low, end = bounds(consumer, topic, identity.partition)
+    if loaded is not None:
+        try:
+            return _from_checkpoint(consumer, topic, identity, domain, loaded, end)
+        except (ChainBroken, LogGap) as error:
+            logger.warning("checkpoint does not match the log, rebuilding", partition=identity.name, why=str(error))
+    if low > 0:
+        at = str(Position(identity.domain, identity.partition, low))
+        raise LogGap(
+            f"The events of {identity.name} start at {at} and there is no checkpoint that fits.",
+            remedy="Events topics must never be cut: set retention.ms to -1.",
+            position=at,
+        )
+    partition = Partition(identity, domain)
+    chain = Chain(partition.root)
+    decisions: list[Decision] = []
+    for decision in _accepted(consumer, topic, chain, identity.partition, 0, end):
+        partition.apply(partition.read(decision))
+        decisions.append(decision)
+    return Recovered(partition, _pointer(chain), end, None, _with_dead_letters(domain, decisions))
+
+
+def _from_checkpoint(
+    consumer: Consumer, topic: str, identity: Identity, domain: Domain, loaded: Loaded, end: int
+) -> Recovered:
+    partition = Partition(identity, domain)
+    checkpoint, ahead = loaded.checkpoint, loaded.ahead
+    chain = Chain.anchored(partition.root, checkpoint.window)
+    refold: list[Decision] = []
+    for decision in _accepted(consumer, topic, chain, identity.partition, checkpoint.window.offset, end):
+        if decision.seq <= checkpoint.seq:
+            partition.window.add(decision)
+            if decision.seq == checkpoint.seq:
+                if decision.digest != checkpoint.digest:
+                    raise ChainBroken(f"decision {decision.seq} is not the one that the checkpoint names")
+                restore(partition, loaded)
+        else:
+            fold = ahead.get(decision.key.decode(errors="replace"), 0) < decision.seq
+            partition.apply(partition.read(decision), fold=fold)
+            refold.append(decision)
+    if partition.head.seq < max([checkpoint.seq, *ahead.values()]):
+        raise ChainBroken(f"the log ends with decision {partition.head.seq}, the table knows later ones")
+    return Recovered(partition, _pointer(chain), end, checkpoint, _with_dead_letters(domain, refold))
+
+
+def accepted_after(
+    consumer: Consumer, topic: str, identity: Identity, confirmed: Confirmed | None
+) -> tuple[list[Decision], int]:
+    """The decisions accepted after a confirmed one, and the end of the log."""
+    root = identity.root
+    low, end = bounds(consumer, topic, identity.partition)
+    chain = Chain.anchored(root, confirmed) if confirmed else Chain(root)
+    start = confirmed.offset if confirmed else low
+    decisions = list(_accepted(consumer, topic, chain, identity.partition, start, end))
+    return decisions[1:] if confirmed else decisions, end
+
+
+def read_back(
+    consumer: Consumer, topic: str, identity: Identity, start: Confirmed | None, head: Confirmed
+) -> Confirmed:
+    """Reads an owner's own decisions back, from one known point to its head.
+
+    Returns:
+        The head as the log has it.
+
+    Raises:
+        ChainBroken: the log holds something else.
+    """
+    root = identity.root
+    chain = Chain.anchored(root, start) if start else Chain(root)
+    begin = start.offset if start else 0
+    for _ in _accepted(consumer, topic, chain, identity.partition, begin, head.offset + 1):
+        pass
+    if (chain.head.seq, chain.head.digest) != (head.seq, head.digest):
+        raise ChainBroken(
+            f"{identity.name}: the log ends with decision {chain.head.seq} at offset {chain.head.offset}, where this "
+            f"worker wrote decision {head.seq}.",
+        )
+    return Confirmed(chain.head.offset, chain.head.seq, chain.head.digest)
+
+
+def _accepted(
+    consumer: Consumer, topic: str, chain: Chain, partition: int, start: int, end: int
+) -> Iterator[Decision]:
+    for record in read(consumer, topic, partition, start, end):
+        decision = chain.accept(record)
+        if decision is not None:
+            yield decision
+
+
+def _pointer(chain: Chain) -> Confirmed | None:
+    head = chain.head
+    return Confirmed(head.offset, head.seq, head.digest) if head.seq else None
+
+
+def _with_dead_letters(domain: Domain, decisions: list[Decision]) -> list[Decision]:
+    marks = domain.dead_letter_marks
+    return [decision for decision in decisions if decision.type.rpartition(b".")[2] in marks]
