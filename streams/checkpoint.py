@@ -16,7 +16,6 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgspec
-
 from accord.schemas.headers import Confirmed
 from accord.streams.chain import Head
 from accord.streams.partition import Partition

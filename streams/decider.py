@@ -7,7 +7,7 @@ refuses a known one. Neither sees a clock, randomness, I/O or Kafka: the time co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from accord.schemas.messages import Command, Event
@@ -46,19 +46,32 @@ class Decider(Protocol[S]):
         """When, by the partition's clock, the next deadline of this aggregate is due."""
 
 
+class Failure(NamedTuple):
+    """What a domain's event tells the dead letters; see `schemas/avro/deadletters/DeadLetter.avsc`."""
+
+    queue: str
+    reason: str
+    description: str
+    origin: str
+    value: bytes
+    agent: str
+    attempts: int
+
+
 class Domain(NamedTuple):
     """A domain: its name and every version of its rules that some log may need, the newest last.
 
-    `dead_letters` names events that go to the dead-letter topic beside `CommandRejected`.
+    `dead_letters` are the events that go to the dead-letter topic beside `CommandRejected`, and what they tell it;
+    such an event stands alone in its decision.
     """
 
     name: str
     versions: Mapping[int, Decider[Any]]
-    dead_letters: tuple[type[Event], ...] = ()
+    dead_letters: Mapping[type[Event], Callable[[Any], Failure]] = {}
 
     @property
     def dead_letter_marks(self) -> frozenset[bytes]:
-        """How the type of a decision ends that goes to the dead letters; such an event always stands alone."""
+        """How the type of a decision ends that goes to the dead letters."""
         return frozenset(event.__name__.encode() for event in (CommandRejected, *self.dead_letters))
 
     @property

@@ -204,7 +204,6 @@ def _denied(lock: Lock, waiter: Waiter, reason: str, now_ms: int, place: int = 0
     return LockDenied(
         waiter.request,
         waiter.agent,
-        waiter.owner,
         reason,
         holder=holder.agent if holder else "",
         token=holder.token if holder else 0,

@@ -17,11 +17,12 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from accord.errors import LogGap
 from accord.schemas.headers import Confirmed, Record
 from accord.schemas.position import Position
 from accord.streams.chain import Decision
 from accord.streams.partition import Decided, Partition
+
+from accord.errors import LogGap
 
 
 class Append(NamedTuple):
@@ -63,7 +64,7 @@ class Owner:
     @property
     def next_command(self) -> int:
         """Offset of the next command to decide."""
-        return self.partition.position + 1
+        return max(self.partition.position + 1, 0)
 
     def open(self, partition_count: int, timestamps: str) -> Append:
         """The genesis, for a log without decisions."""

@@ -36,7 +36,7 @@ from accord.schemas.messages.log import (
     SwitchRules,
 )
 from accord.schemas.position import Position
-from accord.schemas.topics import KEY_BYTES_MAX, RECORD_BYTES_MAX, events_topic, partition_of
+from accord.schemas.topics import DECISION_BYTES_MAX, KEY_BYTES_MAX, events_topic, partition_of
 from accord.streams.chain import GENESIS_CAUSE, Decision, Head, digest_of, genesis
 from accord.streams.decider import At, Domain
 
@@ -186,9 +186,9 @@ class Partition:
             key = b""
         decided = self._decision(record.offset, command_id, now_ms, self.rules, merged, task, trace, key, events)
         size = len(decided.decision.value)
-        if size > RECORD_BYTES_MAX:
+        if size > DECISION_BYTES_MAX:
             too_large = CommandRejected(
-                Reason.TOO_LARGE, f"its decision has {size} bytes; at most {RECORD_BYTES_MAX} are allowed"
+                Reason.TOO_LARGE, f"its decision has {size} bytes; at most {DECISION_BYTES_MAX} are allowed"
             )
             decided = self._decision(
                 record.offset, command_id, now_ms, self.rules, merged, task, trace, key, [too_large]

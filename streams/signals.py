@@ -19,7 +19,7 @@ from accord.schemas.messages.signals import (
     SignalEmitted,
     SignalRefused,
 )
-from accord.streams.decider import At, Domain
+from accord.streams.decider import At, Domain, Failure
 
 TRAIL_MAX: Final = 32
 
@@ -63,4 +63,16 @@ def _is_json_object(text: str) -> bool:
     return True
 
 
-DOMAIN: Final = Domain("signals", {1: SignalDecider()}, dead_letters=(HandlerFailed,))
+def _failure(event: HandlerFailed) -> Failure:
+    return Failure(
+        queue=f"handler:{event.handler}",
+        reason="MaxRetriesExceeded",
+        description=f"{event.error_type}: {event.error}",
+        origin=event.position,
+        value=event.data.encode(),
+        agent=event.agent,
+        attempts=event.attempts,
+    )
+
+
+DOMAIN: Final = Domain("signals", {1: SignalDecider()}, dead_letters={HandlerFailed: _failure})

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from accord.kafka import producer
 from accord.schemas.headers import Headers
-from accord.settings import Settings
 from confluent_kafka import KafkaException, Message, Producer
+
+from accord.kafka import producer
+from accord.settings import Settings
 
 logger = structlog.get_logger("accord.worker")
 

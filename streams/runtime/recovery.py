@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import structlog
-from accord.errors import ChainBroken, LogGap
-from accord.kafka import bounds, read
 from accord.schemas.headers import Confirmed
 from accord.schemas.position import Position
 from accord.streams.chain import Chain, Decision
 from accord.streams.checkpoint import Checkpoint, Loaded, restore
 from accord.streams.decider import Domain
-from accord.streams.partition import Partition, Identity
+from accord.streams.partition import Identity, Partition
 from confluent_kafka import Consumer
+
+from accord.errors import ChainBroken, LogGap
+from accord.kafka import bounds, read
 
 logger = structlog.get_logger("accord.worker")
 
@@ -37,9 +38,7 @@ class Recovered(NamedTuple):
     refold: list[Decision]
 
 
-def recover(
-    consumer: Consumer, topic: str, identity: Identity, domain: Domain, loaded: Loaded | None
-) -> Recovered:
+def recover(consumer: Consumer, topic: str, identity: Identity, domain: Domain, loaded: Loaded | None) -> Recovered:
     """Loads a partition.
 
     Raises:
@@ -128,9 +127,7 @@ def read_back(
     return Confirmed(chain.head.offset, chain.head.seq, chain.head.digest)
 
 
-def _accepted(
-    consumer: Consumer, topic: str, chain: Chain, partition: int, start: int, end: int
-) -> Iterator[Decision]:
+def _accepted(consumer: Consumer, topic: str, chain: Chain, partition: int, start: int, end: int) -> Iterator[Decision]:
     for record in read(consumer, topic, partition, start, end):
         decision = chain.accept(record)
         if decision is not None:

@@ -1,0 +1,550 @@
+"""The processor of one domain in one worker: Faust's deliveries in, decisions out.
+
+Each assigned partition is recovered, then decided command by command by its `Owner`; this module does the waiting,
+reading and writing around it. What acts here:
+- After an assignment, delivery starts at the partition's own position, whatever the group had committed.
+- A contested partition decides nothing until every report is in and the log was read; then it goes on or is rebuilt.
+- A partition that cannot go on (a bug in a decider, unknown rules, lost commands, a broken chain) is halted: it is
+  logged with its position, and the others go on.
+- Ticks: when the log's time, estimated from the last record and the time passed since, reaches a deadline, a tick for
+  that aggregate goes to the commands topic. One that came too early is sent again when its own timestamp says so.
+- Checkpoints: every `checkpoint_ms` or `checkpoint_decisions`, after reading back what was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import structlog
+from accord.schemas.codec import commands_codec, deadletters_codec
+from accord.schemas.headers import Confirmed, Record, command_headers
+from accord.schemas.messages import Event
+from accord.schemas.messages.log import Tick
+from accord.schemas.position import Position
+from accord.schemas.topics import commands_topic, deadletters_topic, events_topic
+from accord.streams import checkpoint as cp
+from accord.streams.chain import Decision
+from accord.streams.decider import Domain
+from accord.streams.owner import Append, Owner
+from accord.streams.partition import Identity
+from accord.streams.runtime import recovery
+from accord.streams.runtime.app import Domain as Delivery
+from accord.streams.runtime.app import StreamApp
+from accord.streams.runtime.deadletters import dead_letter
+from accord.streams.runtime.output import Output
+from uuid_utils import uuid7
+
+from accord.errors import AccordError, ChainBroken, Corrupt, KafkaUnreachable, LogGap
+from accord.kafka import bounds, consumer, read
+from accord.settings import Settings
+
+logger = structlog.get_logger("accord.worker")
+T = TypeVar("T")
+
+CHUNK_RECORDS: Final = 128
+"""Commands decided before the event loop gets a turn; one delivery report speaks for a chunk."""
+TICKS_MAX: Final = 1_000
+"""Most ticks of one partition under way; further due aggregates wait for the next round."""
+TICK_ROUND_S: Final = 0.5
+TICK_ROUND_MIN_S: Final = 0.005
+SETTLE_JITTER_S: Final = 0.2
+RETRY_S: Final = 1.0
+REVOKE_S: Final = 5.0
+
+
+class Owned:
+    """A partition in this worker: its owner and what the shell knows beside it."""
+
+    def __init__(self, owner: Owner, checkpoint: cp.Checkpoint | None) -> None:
+        self.owner = owner
+        self.checkpoint = checkpoint
+        self.stale_rows: list[bytes] = []
+        self.verified = checkpoint and Confirmed(checkpoint.offset, checkpoint.seq, checkpoint.digest)
+        self.checkpointed_at = time.monotonic()
+        self.checkpointing: asyncio.Task[None] | None = None
+        self.reports = 0
+        self.changed = asyncio.Event()
+        self.settling = asyncio.Lock()
+        self.log_ms = 0
+        self.log_seen = 0.0
+        self.ticking: dict[str, None] = {}
+        self.halted: BaseException | None = None
+        self.letters: deque[tuple[Decision, Event, Record | None]] = deque()
+        self.letters_unsent = 0
+
+    def saw(self, timestamp_ms: int) -> None:
+        self.log_ms, self.log_seen = timestamp_ms, time.monotonic()
+
+    def log_now_ms(self) -> int:
+        """The log's time by its last record and the time passed since."""
+        return self.log_ms + int((time.monotonic() - self.log_seen) * 1_000)
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        """Waits until a report makes the condition true."""
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+
+class Processor:
+    """One domain's partitions in this worker.
+
+    Args:
+        domain: its rules.
+        settings: the worker's.
+        cluster: the cluster's id, part of every chain's genesis.
+        partition_count: of the domain's topics.
+        output: the worker's producer.
+        timestamps: where the log's clock comes from, for partitions that are opened now.
+        clock_ms: the time that records get now; used until the log told its own.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        settings: Settings,
+        *,
+        cluster: str,
+        partition_count: int,
+        output: Output,
+        timestamps: str,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self.domain = domain
+        self.settings = settings
+        self.cluster = cluster
+        self.partition_count = partition_count
+        self.output = output
+        self.timestamps = timestamps
+        self.clock_ms = clock_ms
+        prefix = settings.topics.prefix
+        self.commands_topic = commands_topic(domain.name, prefix)
+        self.events_topic = events_topic(domain.name, prefix)
+        self.deadletters_topic = deadletters_topic(prefix)
+        self.owned: dict[int, Owned] = {}
+        self._kept: dict[int, Owned] = {}
+        self._marks = domain.dead_letter_marks
+        self._tick_value = commands_codec(domain.name).encode(Tick())
+        self._tick_type = commands_codec(domain.name).type_name(Tick())
+        self._reader = consumer(settings.kafka)
+        self._reading = ThreadPoolExecutor(1, f"accord-{domain.name}-reader")
+        self._wake = asyncio.Event()
+        self._ticker: asyncio.Task[None] | None = None
+        self._delivery: Delivery | None = None
+
+    def attach(self, app: StreamApp) -> None:
+        """Registers with the app that delivers."""
+        self._delivery = app.domain(
+            self.domain.name,
+            self.commands_topic,
+            on_batch=self.on_batch,
+            on_assigned=self.on_assigned,
+            on_revoked=self.on_revoked,
+        )
+        self._ticker = asyncio.create_task(self._tick_forever(app))
+
+    @property
+    def delivery(self) -> Delivery:
+        assert self._delivery is not None, "attach first"
+        return self._delivery
+
+    async def close(self) -> None:
+        """Ends the timers and the reader; after the app has stopped."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        self._reading.shutdown(wait=True)
+        self._reader.close()
+
+    # -- assignment
+
+    async def on_assigned(self, partitions: frozenset[int]) -> Mapping[int, int]:
+        """Recovers partitions; returns where delivery goes on for each."""
+        starts = {}
+        for index in sorted(partitions):
+            owned = await self._take_on(index)
+            self.owned[index] = owned
+            starts[index] = owned.owner.next_command
+        self._kept.clear()
+        self._wake.set()
+        return starts
+
+    async def on_revoked(self, partitions: frozenset[int]) -> None:
+        """Finishes what is under way and writes a checkpoint; the memory is kept in case the partition comes back."""
+        for index in partitions:
+            owned = self.owned.pop(index, None)
+            if owned is None or owned.halted is not None:
+                continue
+            try:
+                async with asyncio.timeout(REVOKE_S):
+                    await owned.wait(lambda owned=owned: owned.owner.contested or not owned.owner.pending)  # type: ignore[misc]
+                    await self._checkpoint(index, owned)
+            except (TimeoutError, AccordError) as error:
+                logger.warning("revoked before its checkpoint", partition=self._identity(index).name, why=repr(error))
+            self._kept[index] = owned
+
+    async def _take_on(self, index: int) -> Owned:
+        kept = self._kept.pop(index, None)
+        if kept is not None and await self._still_fits(index, kept):
+            return kept
+        return await self._recover(index)
+
+    async def _still_fits(self, index: int, kept: Owned) -> bool:
+        stored = self.delivery.table.get_row(index, cp.CHECKPOINT_KEY)
+        if kept.checkpoint is None or stored != kept.checkpoint.encode():
+            return False
+        return await self._settle(index, kept)
+
+    async def _recover(self, index: int) -> Owned:
+        """Loads a partition; a broken one comes back halted."""
+        began = time.monotonic()
+        identity = self._identity(index)
+        loaded = cp.load(identity.root, self.delivery.table.rows(index))
+        try:
+            recovered = await self._blocking(
+                recovery.recover, self._reader, self.events_topic, identity, self.domain, loaded
+            )
+        except Corrupt as error:
+            owned = Owned(Owner(recovery.Partition(identity, self.domain), 0, None), None)
+            self._halt(owned, error)
+            return owned
+        partition = recovered.partition
+        owner = Owner(
+            partition,
+            recovered.end_offset,
+            recovered.confirmed,
+            pending_max=self.settings.worker.unconfirmed_max,
+        )
+        owned = Owned(owner, recovered.checkpoint)
+        owned.saw(max(self.clock_ms(), 0))
+        if recovered.checkpoint is None:
+            partition.changed.update(partition.aggregates)
+            owned.stale_rows = [key for key, _ in self.delivery.table.rows(index) if key != cp.CHECKPOINT_KEY]
+        if partition.head.seq == 0:
+            self._write(index, owned, [owner.open(self.partition_count, self.timestamps)])
+        try:
+            await self._check_commands(index, owned)
+            await self._derive_again(index, owned, recovered.refold)
+        except Corrupt as error:
+            self._halt(owned, error)
+        self._probe(index, owned)
+        logger.info(
+            "partition recovered",
+            partition=identity.name,
+            seq=partition.head.seq,
+            aggregates=len(partition.aggregates),
+            checkpoint=recovered.checkpoint.seq if recovered.checkpoint else None,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        return owned
+
+    async def _check_commands(self, index: int, owned: Owned) -> None:
+        """The next command must still be in the log, or an operator has said to go on without it."""
+        low, _ = await self._blocking(bounds, self._reader, self.commands_topic, index)
+        following = owned.owner.next_command
+        if following >= low:
+            return
+        last = Position(self.domain.name, index, low - 1, commands=True)
+        if str(last) not in self.settings.worker.accept_loss:
+            raise LogGap(
+                f"The commands {Position(self.domain.name, index, following, commands=True)} to {last} were removed "
+                "from the log before they were decided.",
+                remedy=f"To go on without them: accord worker --accept-loss {last}",
+                position=str(last),
+            )
+        logger.warning("going on without lost commands", first=following, last=str(last))
+        self._write(index, owned, [owned.owner.lost(low - 1)])
+
+    async def _derive_again(self, index: int, owned: Owned, decisions: list[Decision]) -> None:
+        """Dead letters of decisions after the checkpoint may not have been written: writes them (again)."""
+        for decision in decisions:
+            event = owned.owner.partition.read(decision).events[0]
+            command = await self._blocking(self._command_at, index, decision.cause)
+            owned.letters.append((decision, event, command))
+        self._send_letters(index, owned)
+
+    def _command_at(self, index: int, offset: int) -> Record | None:
+        try:
+            return next(iter(read(self._reader, self.commands_topic, index, offset, offset + 1)), None)
+        except LogGap:
+            return None
+
+    # -- deciding
+
+    async def on_batch(self, index: int, records: list[Any]) -> None:
+        """Decides the commands of one delivery, in order."""
+        owned = self.owned.get(index)
+        if owned is None or owned.halted is not None:
+            return
+        try:
+            for start in range(0, len(records), CHUNK_RECORDS):
+                if not await self._decide(index, owned, records[start : start + CHUNK_RECORDS]):
+                    return
+        except Exception as error:
+            self._halt(owned, error)
+            return
+        worker = self.settings.worker
+        done = owned.owner.partition.head.seq - (owned.checkpoint.seq if owned.checkpoint else 0)
+        if done >= worker.checkpoint_decisions:
+            self._checkpoint_soon(index, owned)
+        self._wake.set()
+
+    async def _decide(self, index: int, owned: Owned, records: list[Any]) -> bool:
+        """Decides a chunk. False: the partition was rebuilt, and delivery starts again at its position."""
+        owner = owned.owner
+        if owner.room < len(records):
+            await owned.wait(lambda: owner.contested or owner.room >= len(records))
+            if owner.contested and not await self._settled(index, owned):
+                return False
+        # One fetch brought these records, so offsets missing among them do not exist; before them, it must be shown.
+        hole = records[0].offset <= owner.next_command or await self._is_hole(index, owned, records[0].offset)
+        appends: list[Append] = []
+        ticking = owned.ticking
+        try:
+            for record in records:
+                append = owner.take(record, hole=hole)
+                if append is None:
+                    continue
+                decision = append.decision
+                appends.append(append)
+                if decision.type.rpartition(b".")[2] in self._marks:
+                    owned.letters.append((decision, append.decided.events[0], record))
+                if ticking:
+                    key = decision.key.decode(errors="replace")
+                    if key in ticking and decision.command_id.startswith("tick-"):
+                        del ticking[key]
+                        owner.partition.deadlines.rearm(key)
+        finally:
+            owned.saw(records[-1].timestamp)
+            self._write(index, owned, appends)
+        await asyncio.sleep(0)
+        return True
+
+    async def _is_hole(self, index: int, owned: Owned, offset: int) -> bool:
+        """Whether a fetch from the position itself brings this record first: the offsets between do not exist."""
+        following = owned.owner.next_command
+        first = await self._blocking(self._first_from, index, following, offset + 1)
+        return first == offset
+
+    def _first_from(self, index: int, start: int, end: int) -> int | None:
+        for record in read(self._reader, self.commands_topic, index, start, end):
+            return record.offset
+        return None
+
+    def _write(self, index: int, owned: Owned, appends: Iterable[Append]) -> None:
+        """Sends decisions, one report for the last of them."""
+        source = f"accord/{self._identity(index).name}".encode()
+        name = self._identity(index).name
+        waiting = list(appends)
+        for place, append in enumerate(waiting, start=1):
+            decision = append.decision
+            report = None
+            if place == len(waiting):
+                owned.reports += 1
+                report = partial(self._reported, index, owned, decision.seq)
+            headers = decision.headers(f"{name}:{decision.cause}", source, append.confirmed)
+            self.output.send(self.events_topic, index, decision.key, decision.value, headers, report)
+
+    def _reported(self, index: int, owned: Owned, seq: int, offset: int | None) -> None:
+        owned.reports -= 1
+        owned.owner.delivered(seq, offset)
+        owned.changed.set()
+        if owned.owner.contested and owned.reports == 0 and self.owned.get(index) is owned:
+            task = asyncio.ensure_future(self._settled(index, owned))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._send_letters(index, owned)
+
+    # -- contested
+
+    async def _settled(self, index: int, owned: Owned) -> bool:
+        """Reads the log until the contest is over. False: the partition was rebuilt."""
+        async with owned.settling:
+            return await self._settle_or_rebuild(index, owned)
+
+    async def _settle_or_rebuild(self, index: int, owned: Owned) -> bool:
+        identity = self._identity(index)
+        while self.owned.get(index) is owned and owned.owner.contested:
+            await owned.wait(lambda: owned.reports == 0)
+            await asyncio.sleep(random.uniform(0, SETTLE_JITTER_S))
+            if not owned.owner.contested:
+                break
+            try:
+                if await self._settle(index, owned):
+                    logger.info("contested partition settled", partition=identity.name)
+                    break
+                logger.warning("contested partition differs from the log, rebuilding", partition=identity.name)
+                if owned.checkpointing is not None:
+                    owned.checkpointing.cancel()
+                rebuilt = await self._recover(index)
+            except KafkaUnreachable as error:
+                logger.warning("contested partition cannot read the log", partition=identity.name, why=str(error))
+                await asyncio.sleep(RETRY_S)
+                continue
+            if self.owned.get(index) is owned:
+                self.owned[index] = rebuilt
+                await self.delivery.seek(index, rebuilt.owner.next_command)
+            owned.halted = ChainBroken("replaced by a rebuilt state")
+            return False
+        return self.owned.get(index) is owned
+
+    async def _settle(self, index: int, owned: Owned) -> bool:
+        accepted, end = await self._blocking(
+            recovery.accepted_after, self._reader, self.events_topic, self._identity(index), owned.owner.confirmed
+        )
+        settled = owned.owner.settle(accepted, end)
+        owned.changed.set()
+        return settled
+
+    # -- dead letters
+
+    def _send_letters(self, index: int, owned: Owned) -> None:
+        """Sends the dead letters of confirmed decisions."""
+        confirmed = owned.owner.confirmed
+        while owned.letters and confirmed is not None and owned.letters[0][0].seq <= confirmed.seq:
+            decision, event, command = owned.letters.popleft()
+            letter = dead_letter(self._identity(index), self.domain, decision, event, command)
+            owned.letters_unsent += 1
+            self.output.send(
+                self.deadletters_topic,
+                0,
+                letter.id.encode(),
+                deadletters_codec().encode(letter),
+                [("ce_id", letter.id.encode())],
+                partial(self._letter_reported, index, owned, (decision, event, command)),
+            )
+
+    def _letter_reported(
+        self, index: int, owned: Owned, letter: tuple[Decision, Event, Record | None], offset: int | None
+    ) -> None:
+        owned.letters_unsent -= 1
+        if offset is None:
+            owned.letters.appendleft(letter)
+            asyncio.get_running_loop().call_later(RETRY_S, self._send_letters, index, owned)
+        owned.changed.set()
+
+    # -- ticks
+
+    async def _tick_forever(self, app: StreamApp) -> None:
+        try:
+            while True:
+                pause = TICK_ROUND_S
+                for index, owned in list(self.owned.items()):
+                    if owned.halted is None:
+                        pause = min(pause, self._tick(index, owned))
+                self._wake.clear()
+                try:
+                    await asyncio.wait_for(self._wake.wait(), max(pause, TICK_ROUND_MIN_S))
+                except TimeoutError:
+                    continue
+                await asyncio.sleep(TICK_ROUND_MIN_S)
+        except Exception as error:
+            app.fail(error)
+
+    def _tick(self, index: int, owned: Owned) -> float:
+        """Sends the ticks that are due, starts a checkpoint that is; returns the seconds until the next is."""
+        now = owned.log_now_ms()
+        deadlines = owned.owner.partition.deadlines
+        for key in deadlines.due(now):
+            if key not in owned.ticking:
+                self._send_tick(index, owned, key)
+            if len(owned.ticking) >= TICKS_MAX:
+                break
+        if owned.owner.partition.changed:
+            due = owned.checkpointed_at + self.settings.worker.checkpoint_ms / 1_000
+            if time.monotonic() >= due:
+                self._checkpoint_soon(index, owned)
+        following = deadlines.next()
+        return TICK_ROUND_S if following is None else (following - now) / 1_000
+
+    def _probe(self, index: int, owned: Owned) -> None:
+        """After an assignment the log's time is a guess: one tick, to the first deadline, tells it."""
+        deadlines = owned.owner.partition.deadlines
+        following = deadlines.next()
+        if owned.halted is None and following is not None:
+            for key in deadlines.due(following):
+                self._send_tick(index, owned, key)
+                break
+
+    def _send_tick(self, index: int, owned: Owned, key: str) -> None:
+        owned.ticking[key] = None
+        source = f"accord/{self._identity(index).name}"
+        headers = command_headers(f"tick-{uuid7()}", source, self._tick_type, b"")
+        report = partial(self._tick_reported, owned, key)
+        self.output.send(self.commands_topic, index, key.encode(), self._tick_value, headers, report)
+
+    def _tick_reported(self, owned: Owned, key: str, offset: int | None) -> None:
+        if offset is None and key in owned.ticking:
+            del owned.ticking[key]
+            owned.owner.partition.deadlines.rearm(key)
+
+    # -- checkpoints
+
+    def _checkpoint_soon(self, index: int, owned: Owned) -> None:
+        if owned.checkpointing is None or owned.checkpointing.done():
+            owned.checkpointing = asyncio.create_task(self._checkpoint_logged(index, owned))
+
+    async def _checkpoint_logged(self, index: int, owned: Owned) -> None:
+        try:
+            await self._checkpoint(index, owned)
+        except ChainBroken as error:
+            self._halt(owned, error)
+        except Exception as error:
+            name = self._identity(index).name
+            logger.warning("no checkpoint, will try again", partition=name, why=repr(error))
+
+    async def _checkpoint(self, index: int, owned: Owned) -> None:
+        """Writes the changed rows of the state as it is now, then the checkpoint that names it."""
+        owner = owned.owner
+        owned.checkpointed_at = time.monotonic()
+        if owner.contested or not owner.partition.changed:
+            return
+        taken = cp.snapshot(owner.partition)
+        seq = taken.checkpoint.seq
+        try:
+            await owned.wait(lambda: owner.contested or (owner.confirmed is not None and owner.confirmed.seq >= seq))
+            if owner.contested:
+                raise ChainBroken(f"{self._identity(index).name} is contested")
+            await owned.wait(
+                lambda: not owned.letters_unsent and not (owned.letters and owned.letters[0][0].seq <= seq)
+            )
+            mine = Confirmed(taken.checkpoint.offset, seq, taken.checkpoint.digest)
+            identity = self._identity(index)
+            owned.verified = await self._blocking(
+                recovery.read_back, self._reader, self.events_topic, identity, owned.verified, mine
+            )
+            table = self.delivery.table
+            rows, done, tombstones = cp.rows_of(taken, owned.checkpoint, partial(table.get_row, index))
+            rows = dict.fromkeys(owned.stale_rows) | rows
+            await table.write_rows(index, rows)
+            await table.write_rows(index, {cp.CHECKPOINT_KEY: done.encode()})
+        except BaseException:
+            owner.partition.changed.update(taken.changed)
+            raise
+        owned.checkpoint, owned.stale_rows = done, tombstones
+
+    # -- helpers
+
+    def _identity(self, index: int) -> Identity:
+        return Identity(self.cluster, self.domain.name, index, self.settings.topics.prefix)
+
+    def _halt(self, owned: Owned, error: BaseException) -> None:
+        owned.halted = error
+        partition = owned.owner.partition
+        at = Position(self.domain.name, partition.identity.partition, partition.position + 1, commands=True)
+        logger.error("partition halted", at=str(at), why=f"{type(error).__name__}: {error}", exc_info=_bug(error))
+
+    async def _blocking(self, function: Callable[..., T], *args: Any) -> T:
+        """Runs a read in the domain's reader thread; one at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, partial(function, *args))
+
+
+def _bug(error: BaseException) -> BaseException | None:
+    """The traceback belongs into the log only where accord itself is at fault."""
+    return None if isinstance(error, AccordError) else error
