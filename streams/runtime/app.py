@@ -58,7 +58,13 @@ STOP_TIMEOUT_S = 10.0
 
 
 class LogRewritten(Exception):
-    """A partition gave offsets below those delivered: its topic was deleted, truncated or made anew."""
+    """A partition does not reach the offset to go on from: its topic was deleted, truncated or made anew."""
+
+    def __init__(self, tp: TP, expected: int, found: str) -> None:
+        super().__init__(
+            f"{tp.topic}/{tp.partition}: to go on from offset {expected}, but the log {found}. "
+            "The topic was deleted, truncated or made anew; restore it, or start under a new prefix."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +154,7 @@ class Domain:
                 return
             first, expected = batch.records[0].offset, consumer.next_offset.get(tp, batch.records[0].offset)
             if first < expected:
-                raise LogRewritten(
-                    f"{self.commands_topic}/{partition}: expected offset {expected}, the log gave {first}. "
-                    "The topic was deleted, truncated or made anew; restore it, or start under a new prefix."
-                )
+                raise LogRewritten(tp, expected, f"gave {first}")
             if first > expected and self._hole_fetched.get(partition) != expected:
                 # Either the log has a hole here or a batch was dropped on the way; a second fetch tells.
                 self._hole_fetched[partition] = expected
@@ -164,12 +167,18 @@ class Domain:
     async def assign(self, partitions: frozenset[int]) -> None:
         """Take partitions on: their tables are recovered, their delivery is still off."""
         async with self._busy:
-            starts = await self._on_assigned(partitions) or {}
+            starts = {
+                TP(self.commands_topic, partition): offset
+                for partition, offset in (await self._on_assigned(partitions) or {}).items()
+            }
+            # aiokafka would go back to the log's start from an offset beyond its end; the mock cluster would wait.
+            ends = await self._app.consumer.highwaters(*starts) if starts else {}
+            for tp, offset in starts.items():
+                if offset > ends[tp]:
+                    raise LogRewritten(tp, offset, f"ends at {ends[tp]}")
             for partition in partitions:
                 self._hole_fetched.pop(partition, None)
-            self._app.consumer.next_offset.update(
-                {TP(self.commands_topic, partition): offset for partition, offset in starts.items()}
-            )
+            self._app.consumer.next_offset.update(starts)
             self._active |= partitions
 
     async def revoke(self, partitions: frozenset[int]) -> None:
