@@ -59,6 +59,10 @@ RETRY_S: Final = 1.0
 REVOKE_S: Final = 5.0
 
 
+class Contested(Exception):
+    """Another writer was met; the checkpoint under way is given up, the next one comes after the contest."""
+
+
 class Owned:
     """A partition in this worker: its owner and what the shell knows beside it."""
 
@@ -69,6 +73,7 @@ class Owned:
         self.verified = checkpoint and Confirmed(checkpoint.offset, checkpoint.seq, checkpoint.digest)
         self.checkpointed_at = time.monotonic()
         self.checkpointing: asyncio.Task[None] | None = None
+        self.checkpoint_lock = asyncio.Lock()
         self.reports = 0
         self.changed = asyncio.Event()
         self.settling = asyncio.Lock()
@@ -186,7 +191,7 @@ class Processor:
                 async with asyncio.timeout(REVOKE_S):
                     await owned.wait(lambda owned=owned: owned.owner.contested or not owned.owner.pending)  # type: ignore[misc]
                     await self._checkpoint(index, owned)
-            except (TimeoutError, AccordError) as error:
+            except (TimeoutError, AccordError, Contested) as error:
                 logger.warning("revoked before its checkpoint", partition=self._identity(index).name, why=repr(error))
             self._kept[index] = owned
 
@@ -197,10 +202,18 @@ class Processor:
         return await self._recover(index)
 
     async def _still_fits(self, index: int, kept: Owned) -> bool:
+        """Whether the memory of a partition that was revoked is still good: nobody wrote another checkpoint, and
+        what it believes of the log is there."""
         stored = self.delivery.table.get_row(index, cp.CHECKPOINT_KEY)
-        if kept.checkpoint is None or stored != kept.checkpoint.encode():
+        if kept.checkpoint is None or stored != kept.checkpoint.encode() or kept.reports:
             return False
-        return await self._settle(index, kept)
+        for key in kept.ticking:
+            kept.owner.partition.deadlines.rearm(key)
+        kept.ticking.clear()
+        try:
+            return await self._settle(index, kept)
+        except AccordError:
+            return False
 
     async def _recover(self, index: int) -> Owned:
         """Loads a partition; a broken one comes back halted."""
@@ -299,8 +312,9 @@ class Processor:
     async def _decide(self, index: int, owned: Owned, records: list[Any]) -> bool:
         """Decides a chunk. False: the partition was rebuilt, and delivery starts again at its position."""
         owner = owned.owner
-        if owner.room < len(records):
-            await owned.wait(lambda: owner.contested or owner.room >= len(records))
+        needed = min(len(records), owner.pending_max)
+        if owner.room < needed:
+            await owned.wait(lambda: owner.contested or owner.room >= needed)
             if owner.contested and not await self._settled(index, owned):
                 return False
         # One fetch brought these records, so offsets missing among them do not exist; before them, it must be shown.
@@ -493,6 +507,8 @@ class Processor:
     async def _checkpoint_logged(self, index: int, owned: Owned) -> None:
         try:
             await self._checkpoint(index, owned)
+        except Contested:
+            logger.debug("checkpoint given up", partition=self._identity(index).name)
         except ChainBroken as error:
             self._halt(owned, error)
         except Exception as error:
@@ -501,6 +517,10 @@ class Processor:
 
     async def _checkpoint(self, index: int, owned: Owned) -> None:
         """Writes the changed rows of the state as it is now, then the checkpoint that names it."""
+        async with owned.checkpoint_lock:
+            await self._checkpoint_alone(index, owned)
+
+    async def _checkpoint_alone(self, index: int, owned: Owned) -> None:
         owner = owned.owner
         owned.checkpointed_at = time.monotonic()
         if owner.contested or not owner.partition.changed:
@@ -510,7 +530,7 @@ class Processor:
         try:
             await owned.wait(lambda: owner.contested or (owner.confirmed is not None and owner.confirmed.seq >= seq))
             if owner.contested:
-                raise ChainBroken(f"{self._identity(index).name} is contested")
+                raise Contested
             await owned.wait(
                 lambda: not owned.letters_unsent and not (owned.letters and owned.letters[0][0].seq <= seq)
             )
