@@ -52,7 +52,7 @@ class Codec:
         self._single = len(branches) == 1
         self._branches = [(record, _parsed(branch)) for record, branch in zip(records, branches, strict=True)]
         self._index = {record: (bytes([2 * i]), branch) for i, (record, branch) in enumerate(self._branches)}
-        self._names = {
+        self._names: dict[type[Message], str] = {
             record: branch["namespace"] + "." + branch["name"] for record, branch in zip(records, branches, strict=True)
         }
         self._types = {name: record for record, name in self._names.items()}
@@ -110,7 +110,7 @@ class Codec:
             if writer is None and not self.many:
                 return self._decode_one(buffer, data, size)
             if writer is None:
-                datum = fastavro.schemaless_reader(buffer, self._parsed, None, return_record_name=True)
+                datum: Any = fastavro.schemaless_reader(buffer, self._parsed, None, return_record_name=True)
             else:
                 datum = fastavro.schemaless_reader(buffer, writer, self._parsed, return_record_name=True)
             _ended(buffer, data)
@@ -124,7 +124,7 @@ class Codec:
         """One message of today's schema: the branch of a union is one byte (2 x index), then comes the record."""
         branch = 0 if self._single else buffer.read(1)[0]
         record, schema = self._branches[branch // 2 if branch % 2 == 0 else len(self._branches)]
-        fields = fastavro.schemaless_reader(buffer, schema, None)
+        fields: Any = fastavro.schemaless_reader(buffer, schema, None)
         _ended(buffer, data)
         return record(**_frozen(fields))
 

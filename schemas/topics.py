@@ -17,8 +17,9 @@ PARTITIONS_DEFAULT: Final = 6
 COMMANDS_RETENTION_MS: Final = 30 * 24 * 3_600_000
 """How far back `verify` can re-decide; events stay."""
 DEADLETTERS_RETENTION_MS: Final = 90 * 24 * 3_600_000
-RECORD_BYTES_MAX: Final = 1_000_000
-"""Largest record that accord writes: below the broker's default limit of 1,048,588 with room for headers."""
+DECISION_BYTES_MAX: Final = 900_000
+"""Largest value of a decision: with its headers below the limits of librdkafka (1,000,000) and of the broker
+(1,048,588). A decision beyond it becomes `CommandRejected(too_large)`. Part of the rules: never change it."""
 
 
 class Topic(NamedTuple):

@@ -72,7 +72,8 @@ class Domain(NamedTuple):
     @property
     def dead_letter_marks(self) -> frozenset[bytes]:
         """How the type of a decision ends that goes to the dead letters."""
-        return frozenset(event.__name__.encode() for event in (CommandRejected, *self.dead_letters))
+        events: tuple[type[Event], ...] = (CommandRejected, *self.dead_letters)
+        return frozenset(event.__name__.encode() for event in events)
 
     @property
     def newest(self) -> int:

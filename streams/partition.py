@@ -5,7 +5,7 @@ alone: the same commands under the same decider version give the same decisions,
 
 Rules that act here:
 - Clock: the largest timestamp seen, command by command; every decision carries it.
-- Every command gets a decision, if only `CommandRejected`; an exception from a decider is a bug and stops the partition.
+- Every command gets a decision, if only `CommandRejected`; an exception from a decider is a bug, the partition stops.
 - A command id seen before yields `CommandRepeated`; the window of known ids moves with the log's clock.
 - A key that hashes to another partition is `misrouted`.
 - `SwitchRules` activates another decider version from the next command on.
@@ -229,7 +229,8 @@ class Partition:
             return [CommandRejected(error.details["reason"], str(error))]
         if type(command) is SwitchRules:
             return [RulesSwitched(command.version, command.reason)]
-        return self.decider.decide(self.aggregates.get(aggregate_id), command, at)
+        events: Sequence[Event] = self.decider.decide(self.aggregates.get(aggregate_id), command, at)
+        return events
 
     @property
     def decider(self) -> Any:

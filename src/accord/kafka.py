@@ -54,7 +54,7 @@ def producer(settings: KafkaSettings, **config: Any) -> Producer:
     return Producer(
         client_config(settings)
         | {
-            "enable.idempotence": True,
+            "enable.idempotence": settings.idempotent,
             "acks": "all",
             "partitioner": "murmur2_random",
             "linger.ms": 0,
@@ -113,13 +113,16 @@ def unreachable(settings: KafkaSettings) -> KafkaUnreachable:
 def as_record(message: Message) -> LogRecord:
     """A message of confluent-kafka as plain data."""
     kind, timestamp = message.timestamp()
+    offset = message.offset()
+    assert offset is not None, "a consumed message has an offset"
+    headers: Any = message.headers() or ()
     return LogRecord(
-        message.offset(),
+        offset,
         timestamp,
         h.LOG_APPEND_TIME if kind == 2 else 0,
         message.key(),
         message.value(),
-        message.headers() or (),
+        headers,
     )
 
 
@@ -155,7 +158,7 @@ def _records(client: Consumer, topic: str, partition: int, end: int) -> Iterator
                 continue
             error = message.error()
             if error is None:
-                offset = message.offset()
+                offset = message.offset() or 0
                 deadline = time.monotonic() + READ_TIMEOUT_S
                 if offset >= end:
                     return

@@ -46,6 +46,9 @@ class KafkaSettings(_Group):
     """How long to look for a broker before giving up."""
     fetch_wait_ms: int = Field(500, ge=1)
     """How long a broker may hold an empty fetch."""
+    idempotent: bool = True
+    """Producers number their records, so that a resend cannot double one. Off only for the embedded broker, where
+    nothing is resent and it would cost the first record 0.5 s."""
 
 
 class TopicSettings(_Group):
@@ -95,7 +98,7 @@ class WorkerSettings(_Group):
     """Longest time between checkpoints of a partition that changes."""
     checkpoint_decisions: int = Field(20_000, ge=1)
     """Most decisions between checkpoints of a partition."""
-    unconfirmed_max: int = Field(10_000, ge=1)
+    unconfirmed_max: int = Field(10_000, ge=128)
     """Most decisions of a partition under way to the log; at the bound no more commands are taken."""
     accept_loss: tuple[str, ...] = ()
     """The operator's word to go on without lost commands, as positions: `locks.commands/3@977` is the last one lost."""

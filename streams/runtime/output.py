@@ -58,14 +58,14 @@ class Output:
         report: Report | None = None,
     ) -> None:
         """Enqueues a record. `report`, if given, is called once."""
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"headers": headers}
         if report is not None:
             options["on_delivery"] = self._callback(report)
         if self._timestamp_ms is not None:
             options["timestamp"] = self._timestamp_ms()
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, headers=headers, **options)
+                self._producer.produce(topic, value, key, partition, **options)
                 return
             except BufferError:
                 self._producer.poll(POLL_S)

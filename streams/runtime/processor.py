@@ -33,7 +33,7 @@ from accord.streams import checkpoint as cp
 from accord.streams.chain import Decision
 from accord.streams.decider import Domain
 from accord.streams.owner import Append, Owner
-from accord.streams.partition import Identity
+from accord.streams.partition import Identity, Partition
 from accord.streams.runtime import recovery
 from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
@@ -168,6 +168,22 @@ class Processor:
         self._reading.shutdown(wait=True)
         self._reader.close()
 
+    def advance(self, ms: int) -> None:
+        """The log's time has jumped ahead (embedded broker)."""
+        for owned in self.owned.values():
+            owned.log_ms += ms
+        self._wake.set()
+
+    @property
+    def quiet(self) -> bool:
+        """No deadline of these partitions is due, nothing is under way."""
+        for owned in self.owned.values():
+            following = owned.owner.partition.deadlines.next()
+            due = following is not None and following <= owned.log_now_ms()
+            if owned.halted is None and (due or owned.ticking or owned.owner.pending):
+                return False
+        return True
+
     # -- assignment
 
     async def on_assigned(self, partitions: frozenset[int]) -> Mapping[int, int]:
@@ -225,7 +241,7 @@ class Processor:
                 recovery.recover, self._reader, self.events_topic, identity, self.domain, loaded
             )
         except Corrupt as error:
-            owned = Owned(Owner(recovery.Partition(identity, self.domain), 0, None), None)
+            owned = Owned(Owner(Partition(identity, self.domain), 0, None), None)
             self._halt(owned, error)
             return owned
         partition = recovered.partition

@@ -99,6 +99,16 @@ class Worker:
             await self.stop()
             raise
 
+    def advance(self, ms: int) -> None:
+        """Tells the processors that the log's time has jumped ahead (embedded broker)."""
+        for processor in self.processors.values():
+            processor.advance(ms)
+
+    @property
+    def quiet(self) -> bool:
+        """No deadline is due, nothing is under way."""
+        return all(processor.quiet for processor in self.processors.values())
+
     async def wait_failed(self) -> BaseException:
         """Returns what stopped the worker, when something does."""
         assert self._app is not None
