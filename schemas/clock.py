@@ -5,21 +5,28 @@ that bounds them all. A clock is pruned to `ENTRIES_MAX`; the entries that advan
 the pruned value is the value: it is what is written, compared and carried on. After pruning, two clocks can
 look concurrent that were ordered; they never look ordered when they were not.
 
-Encoded as `lamport|name=count,name=count`, oldest entry first; `%`, `,`, `=` and `|` in names are quoted.
-Sources: Lamport (1978), Fidge (1988), Mattern (1989).
+An entry that is new, or was pruned and comes back, starts at the Lamport time, which is above every count that its
+name ever had: counts only grow, whatever was forgotten in between. At `COUNT_MAX` they stop, so that no clock that
+was read can lead to one that cannot be written.
+
+Encoded as `lamport|name=count,name=count`, oldest entry first; `%`, `,`, `=`, `|` and what is not ASCII in names are
+quoted. Sources: Lamport (1978), Fidge (1988), Mattern (1989).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
 ENTRIES_MAX: Final = 32
-NAME_CHARS_MAX: Final = 128
-ENCODED_BYTES_MAX: Final = ENTRIES_MAX * (3 * NAME_CHARS_MAX + 20)
+NAME_BYTES_MAX: Final = 384
+"""Of a name as it is encoded, quotes included: so every clock of names within it is within `ENCODED_BYTES_MAX`."""
 COUNT_DIGITS_MAX: Final = 18
+COUNT_MAX: Final = 10**COUNT_DIGITS_MAX - 1
+ENCODED_BYTES_MAX: Final = COUNT_DIGITS_MAX + 1 + ENTRIES_MAX * (NAME_BYTES_MAX + COUNT_DIGITS_MAX + 2)
 
 Order = Literal["before", "after", "equal", "concurrent"]
 
@@ -52,8 +59,8 @@ class VectorClock:
                     entries.pop(other, None)
                     entries[other] = count
         if name is not None:
-            lamport += 1
-            entries[name] = entries.pop(name, 0) + 1
+            lamport = min(lamport + 1, COUNT_MAX)
+            entries[name] = min(entries.pop(name, lamport - 1) + 1, COUNT_MAX)
         while len(entries) > ENTRIES_MAX:
             del entries[next(iter(entries))]
         clock = VectorClock.__new__(VectorClock)
@@ -73,6 +80,11 @@ class VectorClock:
         return self.compare(other) == "concurrent"
 
     def encode(self) -> bytes:
+        """The clock as a header's bytes.
+
+        Raises:
+            ValueError: a name is longer than `NAME_BYTES_MAX`.
+        """
         if self._encoded is None:
             entries = ",".join([f"{_quoted(name)}={count}" for name, count in self.entries.items()])
             self._encoded = f"{self.lamport}|{entries}".encode()
@@ -91,9 +103,12 @@ class VectorClock:
         entries: dict[str, int] = {}
         for part in rest.split(",") if rest else ():
             name, _, count = part.rpartition("=")
-            if not name or len(name) > 3 * NAME_CHARS_MAX or not _is_count(count):
+            if not name or not _is_count(count):
                 raise ValueError(f"no vector clock entry: {part[:80]!r}")
-            entries[unquote(name) if "%" in name else name] = int(count)
+            if "%" in name:
+                name = unquote(name)
+            _quoted(name)  # refuses a name that could not be written again
+            entries[name] = int(count)
         if len(entries) > ENTRIES_MAX:
             raise ValueError(f"a vector clock of {len(entries)} entries; at most {ENTRIES_MAX} are allowed")
         clock = cls.__new__(cls)
@@ -109,9 +124,15 @@ class VectorClock:
         return f"VectorClock({self.encode().decode()!r})"
 
 
+_SPECIAL: Final = re.compile(r"[%,=|]|[^\x00-\x7f]")
+
+
 @lru_cache(maxsize=4_096)
 def _quoted(name: str) -> str:
-    return quote(name, safe="/#.:@ -_+") if any(char in name for char in "%,=|") else name
+    quoted = quote(name, safe="/#.:@ -_+") if _SPECIAL.search(name) else name
+    if len(quoted) > NAME_BYTES_MAX:
+        raise ValueError(f"a name in a vector clock has at most {NAME_BYTES_MAX} bytes when quoted: {name[:80]!r}")
+    return quoted
 
 
 def _is_count(text: str) -> bool:
