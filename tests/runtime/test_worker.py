@@ -1,0 +1,247 @@
+"""The worker on the mock cluster and on a real Kafka: each rule of the log where the shell acts on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from accord.schemas.messages.locks import AcquireLock, LeaseExpired, LockGranted, ReleaseLock, WithdrawRequest
+from accord.schemas.messages.log import CommandRejected, CommandRepeated, SwitchRules
+from accord.schemas.topics import commands_topic, events_topic, partition_of
+from accord.streams.locks import LockDecider
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from accord.mock import MockCluster
+from tests.runtime.harness import PARTITIONS, Log, owned, states, until
+
+
+@pytest.fixture(params=["mock", "kafka"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
+    if request.param == "mock":
+        with MockCluster() as mock:
+            log = Log(mock.bootstrap_servers, tmp_path, mock)
+            yield log
+            log.close()
+    else:
+        log = Log(request.getfixturevalue("accord_kafka"), tmp_path, None)
+        yield log
+        log.close()
+
+
+@pytest.fixture
+def real_log(accord_kafka: str, tmp_path: Path) -> Iterator[Log]:
+    log = Log(accord_kafka, tmp_path, None)
+    yield log
+    log.close()
+
+
+def acquire(owner: str = "o", lease_ms: int = 30_000, wait_ms: int | None = None) -> AcquireLock:
+    return AcquireLock("tester", owner, lease_ms, wait_ms)
+
+
+def load(log: Log, count: int, *, locks: int = 20) -> None:
+    """Requests that queue, and some that leave the queue again."""
+    for number in range(count):
+        key = f"lock-{number % locks}"
+        request = log.send(key, acquire(f"o{number}"))
+        if number % 3 == 0:
+            log.send(key, WithdrawRequest("tester", request))
+    log.producer.flush(10)
+
+
+def test_every_command_gets_a_decision(log: Log) -> None:
+    with log.worker():
+        load(log, 300)
+        until(log.decided)
+    grants = Counter(key for key, event in log.events() if isinstance(event, LockGranted))
+    assert len(grants) == 20
+
+
+def test_bad_input_is_decided_and_put_with_the_dead_letters(log: Log) -> None:
+    with log.worker():
+        log.send("room", acquire())
+        log.send_raw(b"room", b"garbage")
+        log.send_raw(b"room", b"\x00\x00\x00\x00\x07\x00")
+        log.send_raw(b"room", None)
+        log.send_raw(None, b"no key", partition=0)
+        log.send("room", acquire(lease_ms=0))
+        log.send("room", acquire(wait_ms=-1))
+        log.send("misplaced", acquire(), partition=1 - partition_of(b"misplaced", PARTITIONS))
+        log.send_raw(b"room", b"", [("ce_id", b"has spaces")])
+        until(log.decided)
+        until(lambda: len(log.dead_letters()) == 8)
+    rejected = Counter(event.reason for _, event in log.events() if isinstance(event, CommandRejected))
+    assert rejected == {
+        "undecodable": 2, "unknown_schema": 1, "bad_key": 1, "invalid": 2, "misrouted": 1, "bad_header": 1,
+    }  # fmt: skip
+    garbage = next(letter for letter in log.dead_letters() if letter.value == b"garbage")
+    assert (garbage.key, garbage.reason, garbage.origin.startswith("locks.commands/")) == (b"room", "undecodable", True)
+
+
+def test_a_resent_command_is_decided_once(log: Log) -> None:
+    with log.worker():
+        for _ in range(3):
+            log.send("room", acquire(), message_id="same")
+        until(log.decided)
+    kinds = Counter(type(event) for _, event in log.events())
+    assert kinds == {LockGranted: 1, CommandRepeated: 2}
+
+
+def test_leases_end_without_a_command(log: Log) -> None:
+    with log.worker() as worker:
+        log.send("room", acquire("a", lease_ms=1_000))
+        log.send("room", acquire("b", lease_ms=1_000))
+        until(lambda: Counter(type(e) for _, e in log.events())[LeaseExpired] == 2, 10)
+        until(lambda: not any(o.owner.partition.aggregates for o in owned(worker).values()))
+    holders = [event.owner for _, event in log.events() if isinstance(event, LockGranted)]
+    assert holders == ["a", "b"]
+
+
+def test_a_restart_goes_on_from_the_checkpoint(log: Log) -> None:
+    with log.worker() as worker:
+        load(log, 100)
+        until(log.decided)
+        before = states(worker)
+    with log.worker() as worker:
+        assert all(o.checkpoint is not None for o in owned(worker).values())
+        assert without_time(states(worker)) == without_time(before)
+        log.send("lock-1", acquire("after"))
+        until(log.decided)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "row", "checkpoint"])
+def test_a_lost_or_damaged_table_is_rebuilt_from_events(log: Log, damage: str) -> None:
+    with log.worker() as worker:
+        load(log, 100)
+        until(log.decided)
+        before = states(worker)
+        if damage != "deleted":
+            until(lambda: all(o.checkpoint and o.checkpoint.total for o in owned(worker).values()))
+            until(lambda: not any(o.owner.partition.changed for o in owned(worker).values()))
+            worker.run(lambda w: [_damage(w.processors["locks"].delivery.table, i, damage) for i in range(PARTITIONS)])
+    if damage == "deleted":
+        shutil.rmtree(log.data_dir / "w1")
+    with log.worker() as worker:
+        assert without_time(states(worker)) == without_time(before)
+        if damage == "deleted":
+            assert all(o.checkpoint is not None for o in owned(worker).values()), "the changelog has it"
+        load(log, 20)
+        until(log.decided)
+        until(lambda: all(o.checkpoint is not None for o in owned(worker).values()))
+        before = states(worker)
+    with log.worker() as worker:
+        assert all(o.checkpoint is not None for o in owned(worker).values())
+        assert without_time(states(worker)) == without_time(before)
+
+
+def _damage(table, partition: int, what: str) -> None:  # type: ignore[no-untyped-def]
+    """Changes the local copy behind the table's back."""
+    store = table.data._db_for_partition(partition)
+    keys = [key for key, _ in table.rows(partition) if (key == b"checkpoint") == (what == "checkpoint")]
+    value = store[keys[0]]
+    store[keys[0]] = value[:-1] + bytes([value[-1] ^ 1])
+
+
+def without_time(found: dict[int, dict[str, object]]) -> dict[int, dict[str, object]]:
+    """States but for what ticks change: the decisions that found nothing due."""
+    return {i: state["aggregates"] for i, state in found.items()}  # type: ignore[misc]
+
+
+def test_two_owners_of_a_partition_write_one_chain(log: Log) -> None:
+    with log.worker("w1", group="one") as one, log.worker("w2", group="two") as two:
+        for _ in range(10):
+            load(log, 60)
+            until(log.decided)
+        until(lambda: states(one) == states(two))
+        assert not any(o.halted for o in [*owned(one).values(), *owned(two).values()])
+    for partition in range(PARTITIONS):
+        causes = [decision.cause for decision in log.decisions(partition)]
+        assert causes == list(range(-1, log.commands(partition)))
+
+
+def test_a_worker_without_the_version_in_force_stops_there(log: Log) -> None:
+    with log.worker() as worker:
+        key = next(f"k{i}" for i in range(100) if partition_of(f"k{i}".encode(), PARTITIONS) == 0)
+        other = next(f"k{i}" for i in range(100) if partition_of(f"k{i}".encode(), PARTITIONS) == 1)
+        log.send(key, SwitchRules(2, "trying"))
+        log.send(key, acquire())
+        log.send(other, acquire())
+        until(lambda: owned(worker)[0].halted)
+        assert "version 2" in str(owned(worker)[0].halted)
+        until(lambda: log.decisions(1)[-1].cause == 0)
+        assert log.decisions(0)[-1].cause == 0
+
+
+def test_a_bug_in_a_decider_pauses_its_partition_and_loses_nothing(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = LockDecider.decide
+
+    def faulty(self, state, command, at):  # type: ignore[no-untyped-def]
+        if isinstance(command, AcquireLock) and command.owner == "bug":
+            raise ZeroDivisionError("a bug")
+        return decide(self, state, command, at)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LockDecider, "decide", faulty)
+        with log.worker() as worker:
+            log.send("room", acquire("a"))
+            log.send("room", acquire("bug"))
+            index = partition_of(b"room", PARTITIONS)
+            until(lambda: owned(worker)[index].halted)
+    with log.worker():
+        until(log.decided)
+    assert [e.owner for _, e in log.events()] == ["a", "bug"]
+
+
+def test_commands_lost_before_they_were_decided_need_an_operators_word(real_log: Log) -> None:
+    log = real_log
+    with log.worker():
+        log.send("room", acquire("a"))
+        until(log.decided)
+    index = partition_of(b"room", PARTITIONS)
+    for number in range(5):
+        log.send("room", acquire(f"lost-{number}"))
+    log.producer.flush(10)
+    topic = TopicPartition(commands_topic("locks", log.prefix), index, log.commands(index))
+    admin = AdminClient({"bootstrap.servers": log.bootstrap_servers})
+    for deleted in admin.delete_records([topic]).values():
+        deleted.result()
+    with log.worker() as worker:
+        assert "accept-loss" in str(owned(worker)[index].halted)
+    word = f"locks.commands/{index}@{topic.offset - 1}"
+    with log.worker(accept_loss=(word,)) as worker:
+        assert owned(worker)[index].halted is None
+        log.send("room", acquire("b"))
+        until(log.decided)
+    kinds = [type(event).__name__ for _, event in log.events()]
+    assert kinds == ["LockGranted", "CommandsLost", "LockQueued"]
+
+
+def test_an_events_log_that_lost_its_beginning_is_refused(real_log: Log) -> None:
+    log = real_log
+    with log.worker():
+        load(log, 50)
+        until(log.decided)
+    shutil.rmtree(log.data_dir / "w1")
+    admin = AdminClient({"bootstrap.servers": log.bootstrap_servers})
+    topic = events_topic("locks", log.prefix)
+    for deleted in admin.delete_records([TopicPartition(topic, 0, 5)]).values():
+        deleted.result()
+    with log.worker("w2", group="other") as worker:
+        assert "never be cut" in str(owned(worker)[0].halted)
+        assert owned(worker)[1].halted is None
+
+
+def test_release_and_the_next_grant_are_one_decision(log: Log) -> None:
+    with log.worker():
+        log.send("room", acquire("a"))
+        log.send("room", acquire("b"))
+        until(log.decided)
+        (token,) = [event.token for _, event in log.events() if isinstance(event, LockGranted)]
+        log.send("room", ReleaseLock("tester", token))
+        until(log.decided)
+    last = log.decisions(partition_of(b"room", PARTITIONS))[-1]
+    assert last.type == b"accord.locks.v1.LockReleased+LockGranted"
