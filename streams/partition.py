@@ -243,8 +243,8 @@ class Partition:
             return self.domain.versions[self.rules]
         except KeyError:
             raise UnknownRules(
-                f"{self.identity.name} is decided by version {self.rules} of the {self.domain.name} rules; this release "
-                f"has {sorted(self.domain.versions)}.",
+                f"{self.identity.name} is decided by version {self.rules} of the {self.domain.name} rules; this has "
+                f"{sorted(self.domain.versions)}.",
                 remedy="Run a release that has it.",
             ) from None
 
