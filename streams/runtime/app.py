@@ -398,6 +398,7 @@ class StreamApp:
 class FaustApp(faust.App):
     """A Faust app that tells its owner why it crashed."""
 
+    logger = faust.App.logger
     on_crash: Callable[[BaseException], None] | None = None
 
     def _crash(self, reason: BaseException) -> None:
@@ -409,6 +410,8 @@ class FaustApp(faust.App):
 
 class QuickTableManager(TableManager):
     """Faust's table manager without its wait for late tables, and with a queue of its own size."""
+
+    logger = TableManager.logger
 
     async def on_start(self) -> None:
         """faust/tables/manager.py:TableManager.on_start sleeps one second first; our tables are all there."""

@@ -33,6 +33,8 @@ CHANGELOG_BATCH_BYTES = 256 << 10
 class PartitionStore(Store):
     """RocksDB, one database a partition, with one block cache for all of a worker's databases."""
 
+    logger = Store.logger
+
     def __init__(self, *args: Any, cache: rocksdict.Cache, **kwargs: Any) -> None:
         self._cache = cache
         super().__init__(*args, driver="rocksdict", **kwargs)
@@ -59,6 +61,7 @@ class PartitionTable(faust.Table[bytes, bytes]):
         kwargs: as for `faust.Table`.
     """
 
+    logger = faust.Table.logger
     data: PartitionStore
 
     def __init__(self, app: Any, *, cache: rocksdict.Cache, **kwargs: Any) -> None:

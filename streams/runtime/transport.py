@@ -18,15 +18,29 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, ClassVar, NamedTuple, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, errors
+from aiokafka.errors import KafkaError
 from faust.transport.consumer import ensure_TP, ensure_TPset
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode import Service
+
+WATCH_INTERVAL_S = 0.25
+GROUP_ERRORS_MAX, GROUP_ERRORS_WINDOW_S = 5, 60.0
+"""So many errors of the group in so short a time are a failure; fewer are another attempt to join."""
+FATAL_GROUP_ERRORS = (
+    errors.GroupAuthorizationFailedError,
+    errors.TopicAuthorizationFailedError,
+    errors.InconsistentGroupProtocolError,
+    errors.InvalidGroupIdError,
+    errors.InvalidSessionTimeoutError,
+)
 
 
 class Batch(NamedTuple):
@@ -54,6 +68,32 @@ class BatchSchema(faust.Schema[None, Batch]):
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer."""
 
+    logger = driver.logger  # mode/services.py:Service would take one named after this module
+
+    @Service.task
+    async def _watch_aiokafka(self) -> None:
+        """Pass on what aiokafka's background tasks report.
+
+        aiokafka stops its group coordination after an error until its user calls `check_errors`, as its
+        `getmany` does. Faust fetches past `getmany`: without this, a worker whose group had one bad answer would
+        sit there for ever, silent and without partitions.
+        """
+        times: deque[float] = deque(maxlen=GROUP_ERRORS_MAX)
+        while not self.should_stop:
+            await self.sleep(WATCH_INTERVAL_S)
+            consumer = self._ensure_consumer()
+            if consumer._fetcher._fetch_task.done() and not self.should_stop:
+                raise KafkaError("aiokafka's fetcher ended")
+            try:
+                consumer._coordinator.check_errors()
+            except KafkaError as error:
+                times.append(monotonic())
+                many = len(times) == GROUP_ERRORS_MAX and times[-1] - times[0] < GROUP_ERRORS_WINDOW_S
+                ended = consumer._coordinator._coordination_task.done()
+                if many or ended or isinstance(error, FATAL_GROUP_ERRORS):
+                    raise
+                self.log.warning("group %s: %r; joining again", self.app.conf.id, error)
+
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         """Faust hard-codes fetch_max_wait_ms=1500 here and aiokafka reads it only in `start()`."""
         consumer = super()._create_worker_consumer(transport)
@@ -79,6 +119,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 class BatchConsumer(driver.Consumer):
     """Faust's consumer with batch topics."""
 
+    logger = driver.logger
     transport: BatchTransport
     _thread: BatchConsumerThread
 
