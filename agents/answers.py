@@ -1,0 +1,218 @@
+"""Where a connection's answers come from.
+
+`Answers` is the one narrow interface behind which the source stands. `EventsReader` reads the events topics of the
+partitions that are waited on, through the chain. Its cost is a few microseconds an event whoever it is for, so it
+suits tens of processes; many agents in one process share one.
+
+Rules that act here:
+- A partition is followed from a confirmed decision before anything is asked of it, so no answer can be missed.
+- A decision that nobody here waits for is dropped after the chain accepted it and before it is decoded.
+- A log that was cut, rewritten or deleted fails loudly; a broker that is away is waited for.
+- What may block (finding where to start) runs on a helper thread that exists only while there is such work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import structlog
+from accord.schemas.topics import events_topic
+from accord.streams.chain import Chain, Decision, genesis, parse
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from accord.errors import AccordError, KafkaUnreachable, LogGap
+from accord.kafka import anchor, as_record, bounds, consumer, read, unreachable
+from accord.settings import Settings
+
+logger = structlog.get_logger("accord.client")
+
+FETCH_WAIT_MS_MAX: Final = 100
+"""A partition that is added is not fetched before the fetch under way returns, so that must not wait long."""
+BATCH_RECORDS: Final = 1_000
+RECALL_RECORDS: Final = 70_000
+"""How far back the first decision on a repeated command is looked for: the window of known ids, and some."""
+HELPER_JOIN_S: Final = 1.0
+
+Place = tuple[str, int]
+"""A domain and a partition."""
+
+
+class Listener(Protocol):
+    """Who takes the answers; called on the thread that polls, but for `started`."""
+
+    def wants(self, domain: str, decision: Decision) -> bool:
+        """Whether anybody waits for this decision."""
+
+    def take(self, place: Place, decision: Decision) -> None:
+        """A decision that somebody waits for, not decoded yet."""
+
+    def started(self, place: Place, error: AccordError | None) -> None:
+        """A partition is followed from here on, or could not be."""
+
+
+class Answers(Protocol):
+    """A source of decisions."""
+
+    def start(self, place: Place) -> None:
+        """Follows a partition; `Listener.started` says from when on."""
+
+    def stop(self, place: Place) -> None:
+        """Follows a partition no more."""
+
+    def recall(self, place: Place, cause: int, found: Callable[[Decision | None], None]) -> None:
+        """Looks for the decision on the command at offset `cause`; None: it cannot be found any more."""
+
+    def poll(self, timeout_s: float) -> None:
+        """Waits for decisions, hands over what somebody waits for.
+
+        Raises:
+            LogGap, ChainBroken: the log cannot be followed any more.
+        """
+
+    def close(self) -> None: ...
+
+
+class EventsReader:
+    """Answers from the events topics.
+
+    `cluster`, the cluster's id, must be set before a partition is followed.
+    """
+
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        self._settings = settings
+        self._listener = listener
+        kafka = settings.kafka
+        self._kafka = kafka.model_copy(update={"fetch_wait_ms": min(kafka.fetch_wait_ms, FETCH_WAIT_MS_MAX)})
+        self.consumer: Consumer = consumer(self._kafka)
+        self.cluster = ""
+        self._lock = threading.Lock()
+        self._chains: dict[tuple[str, int], tuple[str, Chain]] = {}
+        self._jobs: deque[Callable[[Consumer], None]] = deque()
+        self._helper: threading.Thread | None = None
+        self._closed = False
+
+    # -- what may block: on the helper thread
+
+    def start(self, place: Place) -> None:
+        self._later(lambda client: self._start(client, place))
+
+    def recall(self, place: Place, cause: int, found: Callable[[Decision | None], None]) -> None:
+        self._later(lambda client: found(self._recall(client, place, cause)))
+
+    def _later(self, job: Callable[[Consumer], None]) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._jobs.append(job)
+            if self._helper is None:
+                self._helper = threading.Thread(target=self._help, name="accord-start", daemon=True)
+                self._helper.start()
+
+    def _help(self) -> None:
+        client = consumer(self._kafka)
+        try:
+            while True:
+                with self._lock:
+                    if not self._jobs or self._closed:
+                        self._helper = None
+                        return
+                    job = self._jobs.popleft()
+                try:
+                    job(client)
+                except Exception:
+                    logger.exception("a bug in accord: looking something up in the log failed")
+        finally:
+            client.close()
+
+    def _start(self, client: Consumer, place: Place) -> None:
+        topic, root = self._root(place)
+        error: AccordError | None = None
+        try:
+            chain, offset = anchor(client, topic, place[1], root)
+            with self._lock:
+                if self._closed:
+                    return
+                self._chains[topic, place[1]] = place[0], chain
+                self.consumer.incremental_assign([TopicPartition(topic, place[1], offset)])
+        except AccordError as problem:
+            error = problem
+        except KafkaException:
+            error = unreachable(self._kafka)
+        self._listener.started(place, error)
+
+    def _recall(self, client: Consumer, place: Place, cause: int) -> Decision | None:
+        topic, root = self._root(place)
+        try:
+            low, high = bounds(client, topic, place[1])
+            chain, offset = Chain(root), low
+            if high - RECALL_RECORDS > low:
+                (first,) = read(client, topic, place[1], high - RECALL_RECORDS, high - RECALL_RECORDS + 1)
+                confirmed = parse(root, first).confirmed
+                if confirmed is None:
+                    return None
+                chain, offset = Chain.anchored(root, confirmed), confirmed.offset
+            for record in read(client, topic, place[1], offset, high):
+                decision = chain.accept(record)
+                if decision is not None and decision.cause == cause:
+                    return decision
+        except (AccordError, KafkaException, ValueError, KeyError) as error:
+            logger.warning("a decision could not be looked up", place=place, cause=cause, why=repr(error))
+        return None
+
+    def _root(self, place: Place) -> tuple[str, bytes]:
+        topic = events_topic(place[0], self._settings.topics.prefix)
+        return topic, genesis(self.cluster, topic, place[1])
+
+    # -- the stream of decisions: on the thread that polls
+
+    def stop(self, place: Place) -> None:
+        topic = events_topic(place[0], self._settings.topics.prefix)
+        with self._lock:
+            if self._chains.pop((topic, place[1]), None) is not None and not self._closed:
+                self.consumer.incremental_unassign([TopicPartition(topic, place[1])])
+
+    def poll(self, timeout_s: float) -> None:
+        message = self.consumer.poll(timeout_s)
+        if message is None:
+            return
+        self._read(message)
+        for further in self.consumer.consume(BATCH_RECORDS, 0):
+            self._read(further)
+
+    def _read(self, message: Any) -> None:
+        if message.error() is not None:
+            self._problem(message)
+            return
+        followed = self._chains.get((message.topic(), message.partition()))
+        if followed is None:
+            return
+        domain, chain = followed
+        decision = chain.accept(as_record(message))
+        if decision is not None and self._listener.wants(domain, decision):
+            self._listener.take((domain, message.partition()), decision)
+
+    def _problem(self, message: Any) -> None:
+        error = message.error()
+        where = f"{message.topic()}/{message.partition()}"
+        match error.code():
+            case KafkaError.OFFSET_OUT_OF_RANGE | KafkaError._AUTO_OFFSET_RESET:
+                raise LogGap(f"{where}: {error.str()}; the log was cut or rewritten.")
+            case KafkaError.UNKNOWN_TOPIC_OR_PART | KafkaError._UNKNOWN_PARTITION | KafkaError._UNKNOWN_TOPIC:
+                raise LogGap(f"{where} is gone: the topic was deleted.", remedy="Restore it; see accord topics list.")
+            case KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise KafkaUnreachable(f"{where} may not be read: {error.str()}.", remedy="See: accord topics acls.")
+        if error.fatal():
+            raise KafkaUnreachable(f"{where}: {error.str()}.")
+        logger.debug("reading", where=where, why=error.str())
+
+    def close(self) -> None:
+        """Ends it; a helper that still waits for a broker ends by itself, within its time limit."""
+        with self._lock:
+            self._closed = True
+            helper = self._helper
+        if helper is not None:
+            helper.join(HELPER_JOIN_S)
+        self.consumer.close()

@@ -1,0 +1,214 @@
+"""Access to a language model, through the openai client: OpenAI itself or any endpoint that speaks its protocol.
+
+    async with Model(settings.llm) as model:
+        reply = await model.ask("Which of these hotels is quiet?")
+
+It asks by chat completions, which every compatible endpoint has. A call is an effect: it belongs into an agent's body,
+never into a decision. The client retries what may pass (429, 5xx, a lost connection) twice, with backoff, within
+`timeout_ms` a try; then it is `Unavailable`.
+
+The key goes to the endpoint that it was set for and nowhere else: with `base_url` set, `OPENAI_API_KEY` is not used.
+No error's text holds it.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from accord.errors import AccordError, BadInput, ConfigError, Unavailable
+from accord.settings import LlmSettings, Settings
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion
+
+NO_KEY: Final = "none"
+"""Sent where no key is set: endpoints on one's own machine want none, but the client sends one always."""
+TEXT_CHARS_MAX: Final = 300
+"""Most of an endpoint's own error text that is passed on."""
+
+
+class Reply(NamedTuple):
+    """What a model answered. `model` is what the endpoint calls it; token counts are 0 where it tells none."""
+
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+class _Endpoint:
+    """What both forms share: where and whom to ask, and what its failures mean.
+
+    Raises:
+        ConfigError: there is no key for the endpoint.
+    """
+
+    def __init__(self, settings: LlmSettings | None = None) -> None:
+        self.settings = settings = settings or Settings.load().llm
+        key = settings.api_key
+        if not settings.base_url:
+            key = key or os.environ.get("OPENAI_API_KEY", "")
+            if not key:
+                raise ConfigError(
+                    "No language model: llm.api_key and llm.base_url are empty.",
+                    remedy="Set OPENAI_API_KEY (or ACCORD_LLM__API_KEY), or name another endpoint: ACCORD_LLM__BASE_URL.",
+                )
+        self._key = key
+        self._options: dict[str, Any] = {"api_key": key or NO_KEY, "timeout": settings.timeout_ms / 1_000}
+        if settings.base_url:
+            self._options["base_url"] = settings.base_url
+
+    def _request(self, prompt: str, instructions: str, max_tokens: int | None) -> dict[str, Any]:
+        if not prompt.strip():
+            raise BadInput("ask(): the prompt is empty.")
+        if max_tokens is not None and max_tokens < 1:
+            raise BadInput(f"ask(): max_tokens={max_tokens}; the least is 1.")
+        system = [{"role": "system", "content": instructions}] if instructions else []
+        return {
+            "model": self.settings.model,
+            "messages": [*system, {"role": "user", "content": prompt}],
+            "max_completion_tokens": max_tokens or self.settings.max_tokens,
+        }
+
+    def _reply(self, completion: ChatCompletion) -> Reply:
+        choice = completion.choices[0] if completion.choices else None
+        if choice is None or not choice.message.content:
+            why = choice.finish_reason if choice is not None else "no choices"
+            raise Unavailable(
+                f"Model {self.settings.model} at {self._where} gave no text ({why}).",
+                remedy="Allow it more tokens: ACCORD_LLM__MAX_TOKENS." if why == "length" else "Ask it another way.",
+            )
+        usage = completion.usage
+        return Reply(
+            choice.message.content,
+            completion.model,
+            usage.prompt_tokens if usage else 0,
+            usage.completion_tokens if usage else 0,
+        )
+
+    @property
+    def _where(self) -> str:
+        """The endpoint for people: without path, name or password."""
+        url = urlsplit(self.settings.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com")
+        return f"{url.hostname}:{url.port}" if url.port else str(url.hostname)
+
+    def _error(self, error: Exception) -> AccordError:
+        """What a failure of the client means for the reader."""
+        import openai  # noqa: PLC0415  takes half a second: only for who asks a model
+
+        setting = "ACCORD_LLM__API_KEY" if self.settings.base_url else "OPENAI_API_KEY or ACCORD_LLM__API_KEY"
+        match error:
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                return ConfigError(
+                    f"{self._where} refused the key ({error.status_code}) for model {self.settings.model}.",
+                    remedy=f"Set {setting}.",
+                )
+            case openai.NotFoundError():
+                return ConfigError(
+                    f"{self._where} has no model {self.settings.model}, or ACCORD_LLM__BASE_URL has the wrong path: "
+                    f"{self._said(error)}",
+                    remedy="Set ACCORD_LLM__MODEL; a base URL mostly ends in /v1.",
+                )
+            case openai.BadRequestError() | openai.UnprocessableEntityError():
+                return BadInput(f"{self._where} refused the question: {self._said(error)}")
+            case openai.RateLimitError():
+                return Unavailable(
+                    f"{self._where} takes no more requests now (429): {self._said(error)}",
+                    remedy="Let fewer agents ask at once, or raise the quota there.",
+                )
+            case openai.APITimeoutError():
+                return Unavailable(
+                    f"Model {self.settings.model} at {self._where} did not answer in {self.settings.timeout_ms / 1_000:g} s.",
+                    remedy="Allow more time: ACCORD_LLM__TIMEOUT_MS.",
+                )
+            case openai.APIStatusError():
+                return Unavailable(f"{self._where} failed ({error.status_code}): {self._said(error)}")
+            case openai.APIConnectionError():
+                return Unavailable(
+                    f"No answer from {self._where} ({type(error.__cause__ or error).__name__}).",
+                    remedy="Is ACCORD_LLM__BASE_URL right, and the endpoint running?",
+                )
+            case _:
+                return Unavailable(f"Asking {self._where} failed: {type(error).__name__}: {self._said(error)}")
+
+    def _said(self, error: Exception) -> str:
+        """The endpoint's own words, cut, and without the key should it repeat it."""
+        text = " ".join(str(getattr(error, "message", error)).split())[:TEXT_CHARS_MAX]
+        return text.replace(self._key, "***") if self._key else text
+
+
+class Model(_Endpoint):
+    """A model, for async code. Use it with `async with`; one serves a whole process, its connections are pooled.
+
+    Args:
+        settings: where and whom to ask; None for the settings in force.
+
+    Raises:
+        ConfigError: there is no key for the endpoint.
+    """
+
+    def __init__(self, settings: LlmSettings | None = None) -> None:
+        super().__init__(settings)
+        from openai import AsyncOpenAI  # noqa: PLC0415
+
+        self._client = AsyncOpenAI(**self._options)
+
+    async def ask(self, prompt: str, *, instructions: str = "", max_tokens: int | None = None) -> Reply:
+        """Asks the model one question.
+
+        Args:
+            prompt: the question.
+            instructions: what holds for every question, as the system's message.
+            max_tokens: most tokens of the answer; None for the setting's.
+
+        Raises:
+            Unavailable: no endpoint there, no answer in time, no text in it, or it takes no more requests.
+            ConfigError: the endpoint refuses the key or does not know the model; names what to set.
+            BadInput: the endpoint cannot take the question.
+        """
+        from openai import OpenAIError  # noqa: PLC0415
+
+        try:
+            completion = await self._client.chat.completions.create(**self._request(prompt, instructions, max_tokens))
+        except OpenAIError as error:
+            raise self._error(error) from None
+        return self._reply(completion)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+
+class SyncModel(_Endpoint):
+    """The same for plain functions. Use it with `with`."""
+
+    def __init__(self, settings: LlmSettings | None = None) -> None:
+        super().__init__(settings)
+        from openai import OpenAI  # noqa: PLC0415
+
+        self._client = OpenAI(**self._options)
+
+    def ask(self, prompt: str, *, instructions: str = "", max_tokens: int | None = None) -> Reply:
+        """Asks the model one question; see `Model.ask`."""
+        from openai import OpenAIError  # noqa: PLC0415
+
+        try:
+            completion = self._client.chat.completions.create(**self._request(prompt, instructions, max_tokens))
+        except OpenAIError as error:
+            raise self._error(error) from None
+        return self._reply(completion)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()

@@ -1,0 +1,113 @@
+"""The sending half of a connection: one producer, and the agent's vector clock.
+
+Rules that act here:
+- Partitions are chosen here, by murmur2; all commands of an agent to one partition go through one producer, in order.
+- The clock has one entry for this incarnation of the agent. It advances at each send and is merged with the clock of
+  each decision that is handed to somebody.
+- The delivery timeout is shorter than the wait for a decision, so a failed delivery is known before the wait ends.
+- A producer that failed for good is replaced.
+
+Methods but `poll` are called under the connection's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+import uuid_utils
+from accord.agents.underway import Underway
+from accord.schemas.clock import VectorClock
+from accord.schemas.codec import commands_codec
+from accord.schemas.headers import command_headers
+from accord.schemas.topics import DOMAINS, commands_topic
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from accord.errors import Overloaded
+from accord.kafka import producer
+from accord.settings import Settings
+
+logger = structlog.get_logger("accord.client")
+
+DELIVERY_SHARE: Final = 0.9
+"""The delivery timeout, as a share of the wait for a decision."""
+AGENT_BYTES_IN_CLOCK: Final = 100
+"""So much of an agent's name stands in vector clocks; quoted, it is within the clock's bound on names."""
+
+Report = Callable[[Underway, "KafkaError | None", Any], None]
+
+
+class Sender:
+    """Produces commands.
+
+    Args:
+        timestamp_ms: gives the time of each command, in ms since 1970; None: the broker's clock.
+        report: called by `poll` with a command and the error of its delivery, or None and the message.
+    """
+
+    def __init__(self, settings: Settings, agent: str, timestamp_ms: Callable[[], int] | None, report: Report) -> None:
+        shown = agent.encode()[:AGENT_BYTES_IN_CLOCK].decode(errors="ignore")
+        self.incarnation = f"{shown}#{uuid_utils.uuid4().hex[:8]}"
+        self._settings = settings
+        self._agent = agent
+        self._timestamp_ms = timestamp_ms
+        self._report = report
+        self._topics = {domain: commands_topic(domain, settings.topics.prefix) for domain in DOMAINS}
+        self._clock = VectorClock()
+        self._producer: Producer = self._new()
+
+    def _new(self) -> Producer:
+        timeout_ms = int(self._settings.client.worker_wait_ms * DELIVERY_SHARE)
+        return producer(self._settings.kafka, message_timeout_ms=timeout_ms)
+
+    def send(self, underway: Underway) -> None:
+        """Hands a command to the producer; does not block.
+
+        Raises:
+            Overloaded: the producer's queue is full.
+            BadInput: the command is too large.
+        """
+        domain, partition = underway.place
+        codec = commands_codec(domain)
+        clock = self._clock.advanced(self.incarnation)
+        headers = command_headers(
+            underway.id, self._agent, codec.type_name(underway.command), clock.encode(), underway.task, underway.trace
+        )
+        try:
+            self._producer.produce(
+                self._topics[domain],
+                codec.encode(underway.command),
+                underway.key.encode(),
+                partition,
+                on_delivery=lambda error, message: self._report(underway, error, message),
+                timestamp=self._timestamp_ms() if self._timestamp_ms is not None else 0,
+                headers=headers,  # type: ignore[arg-type]
+            )
+        except BufferError:
+            raise Overloaded(f"{underway}: the producer's queue is full.", key=underway.key) from None
+        except KafkaException as problem:
+            raise underway.undeliverable(problem.args[0]) from problem
+        underway.sent = True
+        self._clock = clock
+
+    def received(self, clock: bytes) -> None:
+        """Merges the clock of a decision that somebody here was told."""
+        with suppress(ValueError):
+            self._clock = self._clock.merge(VectorClock.decode(clock))
+
+    def replace(self) -> None:
+        """After a fatal error a producer never sends again; what it held was reported as failed."""
+        logger.warning("the producer failed and is replaced", agent=self._agent)
+        self._producer = self._new()
+
+    def poll(self) -> None:
+        """Hands the reports that came to `report`."""
+        self._producer.poll(0)
+
+    def close(self, timeout_s: float) -> None:
+        """Waits for the delivery of what was sent; what is not delivered by then is given up."""
+        self._producer.flush(timeout_s)
+        self._producer.purge()
+        self._producer.flush(0)
