@@ -1,0 +1,42 @@
+"""A log that was opened for replay: the operations of this package, by method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from accord.replay.source import Source
+from accord.replay.state import World, parse_point, state_at
+from accord.replay.timeline import Filter, TimelineEvent, timeline
+from accord.replay.verify import Report, verify
+from accord.schemas.position import Position
+
+
+class Log:
+    """What `accord.replay.open` gives: a context manager. Reading it has no effect outside."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def verify(self, *, every: bool = False) -> Report:
+        """Decides every command again and compares; see `accord.replay.verify`."""
+        return verify(self.source, every=every)
+
+    def at(self, point: str | Position | datetime | None = None) -> World:
+        """The state at a position, a time or the end; see `accord.replay.state`."""
+        return state_at(self.source, parse_point(point) if isinstance(point, str) else point)
+
+    def events(self, which: Filter | None = None) -> Iterator[TimelineEvent]:
+        """The events of all partitions by the log's time; see `accord.replay.timeline`."""
+        return timeline(self.source, which or Filter())
+
+    def close(self) -> None:
+        self.source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

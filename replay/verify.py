@@ -1,0 +1,356 @@
+"""Verify: decides every command of a log again and compares with what was recorded, byte for byte.
+
+Along each partition's chain, for each accepted decision: the command at its cause is decided by the version of the
+rules in force there; hash and value must be those recorded. Then the decision is taken in, and the next one follows.
+
+- The genesis and `CommandsLost` answer no command: they are made again from what they say.
+- A rejection for bytes that no schema of the worker's read (`DECODE_REASONS`) is taken as recorded.
+- A command between two causes got no decision: a divergence. Commands after the last one are undecided, which is no
+  error: a worker may be about to.
+- Repeats and forks are skipped and counted, as every reader does. A decision that continues one which is not in the
+  log shows that it was removed: a divergence.
+- Commands that retention took cannot be decided again; the chain alone vouches for their decisions. The report says
+  from which command on it could.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+from accord.replay.source import Source
+from accord.schemas.headers import LogRecord
+from accord.schemas.messages.log import CommandRejected, CommandsLost, PartitionOpened, Reason
+from accord.schemas.position import Position
+from accord.streams.chain import GENESIS_CAUSE, Chain, Decision, parse
+from accord.streams.domains import DOMAINS
+from accord.streams.partition import DECODE_REASONS, Decided, Partition
+
+from accord.errors import ChainBroken, SchemaError
+
+STRAYS_MAX: Final = 10_000
+"""Skipped decisions of a partition that are remembered; of more, the oldest count as unknown."""
+DIVERGENCES_MAX: Final = 1_000
+"""Most divergences that a report lists in one partition; it stops there."""
+
+
+class Divergence(msgspec.Struct, frozen=True):
+    """Where the log is not what its commands and rules say.
+
+    `expected` and `got` are decisions as plain data, or text; `causes` are positions of the commands concerned.
+    """
+
+    position: str
+    key: str
+    expected: Any
+    got: Any
+    causes: tuple[str, ...] = ()
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A stretch that could not be decided again, and why. `retention` gaps are no error."""
+
+    position: str
+    reason: str
+    description: str
+    decisions: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What came of it. `ok`: all that could be decided again is identical, and nothing that should be there is missing.
+
+    `commands` counts those decided again, `decisions` the accepted ones and `events` what these hold; `taken` decisions
+    were taken as recorded; `skipped` records were repeats or forks; `undecided` commands lie after the last decision.
+    """
+
+    ok: bool
+    commands: int
+    decisions: int
+    events: int
+    partitions: int
+    divergences: tuple[Divergence, ...]
+    gaps: tuple[Gap, ...]
+    taken: int
+    skipped: int
+    undecided: int
+    duration_ms: int
+
+    @property
+    def could_look(self) -> bool:
+        """Whether everything but what retention took was looked at."""
+        return all(gap.reason == "retention" for gap in self.gaps)
+
+
+def verify(source: Source, *, every: bool = False, domains: tuple[str, ...] = ()) -> Report:
+    """Decides a log again.
+
+    Args:
+        every: report every divergence of a partition, not the first alone; after one, goes on with what was recorded.
+        domains: only these; all without.
+
+    Raises:
+        LogGap: an events log does not start at its first decision.
+        UnknownRules: the log was decided by rules that this release does not have.
+        ArtifactDamaged, KafkaUnreachable, NotFound: the log cannot be read.
+    """
+    started = time.perf_counter()
+    checks = [_PartitionCheck(source, *where, every=every) for where in source.all_partitions(domains)]
+    for check in checks:
+        check.run()
+    divergences = tuple([d for check in checks for d in check.divergences])
+    gaps = tuple([check.gap for check in checks if check.gap is not None])
+    return Report(
+        ok=not divergences and all(gap.reason == "retention" for gap in gaps),
+        commands=sum(check.commands for check in checks),
+        decisions=sum(check.decisions for check in checks),
+        events=sum(check.events for check in checks),
+        partitions=len(checks),
+        divergences=divergences,
+        gaps=gaps,
+        taken=sum(check.taken for check in checks),
+        skipped=sum(check.chain.skipped for check in checks),
+        undecided=sum(check.undecided for check in checks),
+        duration_ms=round((time.perf_counter() - started) * 1_000),
+    )
+
+
+class _Stop(Exception):
+    """This partition is done: its first divergence was found."""
+
+
+class _PartitionCheck:
+    def __init__(self, source: Source, domain: str, partition: int, *, every: bool) -> None:
+        self.source, self.domain, self.number, self.every = source, domain, partition, every
+        self.partition = Partition(source.identity(domain, partition), DOMAINS[domain])
+        self.chain = Chain(self.partition.root)
+        self.commands = self.decisions = self.events = self.taken = self.undecided = 0
+        self.divergences: list[Divergence] = []
+        self.gap: Gap | None = None
+        self._strays = _Strays()
+
+    def run(self) -> None:
+        with suppress(_Stop):
+            self._run()
+
+    def _run(self) -> None:
+        source, partition, chain = self.source, self.partition, self.chain
+        queue = _Commands(source, self.domain, self.number)
+        for record in source.events(self.domain, self.number):
+            try:
+                decision = chain.accept(record)
+            except ChainBroken as error:
+                self._diverged(record.offset, record.key, "an unbroken chain", str(error))
+                raise _Stop from error
+            if decision is None:
+                self._strays.add(partition.root, record, chain.head.seq)
+                continue
+            self.decisions += 1
+            decided = self._check(decision, queue)
+            self.events += len(decided.events)
+            partition.apply(decided)
+            partition.changed.clear()
+        self._check_end()
+        self.undecided = queue.rest()
+
+    def _check(self, decision: Decision, queue: _Commands) -> Decided:
+        """The decision, decoded and compared with what it should be."""
+        partition, cause = self.partition, decision.cause
+        if cause == GENESIS_CAUSE:
+            return self._compared(decision, self._genesis)
+        if decision.type.endswith(_LOST):
+            queue.skip_to(cause + 1)
+            return self._compared(decision, self._lost)
+        for passed in queue.passed(cause):
+            self._undecided(passed)
+        command = queue.take(cause)
+        if command is None:
+            self._not_looked_at(decision, queue)
+            return partition.read(decision)
+        self.commands += 1
+        again = partition.decide(command)
+        if again.decision.digest == decision.digest and again.decision.value == decision.value:
+            return Decided(decision, again.events, again.clock)
+        return self._differs(decision, again)
+
+    def _compared(self, decision: Decision, make: Callable[[Decided], Decided | None]) -> Decided:
+        recorded = self._decoded(decision)
+        again = make(recorded)
+        if again is None or again.decision.digest != decision.digest:
+            self._diverged(decision.offset, decision.key, _show(again) if again else _NOT_THAT, _show(recorded))
+        return recorded
+
+    def _genesis(self, recorded: Decided) -> Decided | None:
+        """The genesis again, from the rules that were newest to its writer."""
+        match recorded.events:
+            case (PartitionOpened(_, rules, timestamps),):
+                domain = self.partition.domain
+                then = {version: decider for version, decider in domain.versions.items() if version <= rules}
+                before = Partition(self.partition.identity, domain._replace(versions=then))
+                before.rules = rules
+                assert before.decider  # raises UnknownRules
+                return before.open(self.source.partitions[self.domain], timestamps)
+            case _:
+                return None
+
+    def _lost(self, recorded: Decided) -> Decided | None:
+        match recorded.events:
+            case (CommandsLost(first, last),) if first == self.partition.position + 1 and first <= last:
+                return self.partition.lost(first, last)
+            case _:
+                return None
+
+    def _differs(self, decision: Decision, again: Decided) -> Decided:
+        """A decision that is not what its command brings today: taken as recorded, not looked at, or a divergence."""
+        recorded = self._decoded(decision)
+        match recorded.events, again.events:
+            case (CommandRejected(reason, _),), _ if reason in DECODE_REASONS:
+                self.taken += 1
+                self.commands -= 1
+            case _, [CommandRejected(Reason.UNKNOWN_SCHEMA, description)]:
+                self.commands -= 1
+                self._add_gap(decision, "unknown_schema", f"The command cannot be read here: {description}")
+            case _:
+                self._diverged(decision.offset, decision.key, _show(again), _show(recorded), decision.cause)
+        return recorded
+
+    def _decoded(self, decision: Decision) -> Decided:
+        """A recorded decision; one that cannot be decoded ends this partition."""
+        try:
+            return self.partition.read(decision)
+        except (SchemaError, ValueError) as error:
+            self._diverged(decision.offset, decision.key, "a decision", f"bytes that are none: {error}", decision.cause)
+            raise _Stop from error
+
+    def _undecided(self, command: LogRecord) -> None:
+        at = self._at(command.offset, commands=True)
+        self._diverged(None, command.key, "a decision", "none: later commands were decided, this one never was", at=at)
+
+    def _not_looked_at(self, decision: Decision, queue: _Commands) -> None:
+        if decision.cause < queue.low:
+            first = self._at(queue.low, commands=True)
+            self._add_gap(
+                decision, "retention", f"Commands before {first} are gone; their decisions stand on the chain alone."
+            )
+        else:
+            at = self._at(decision.cause, commands=True)
+            self._add_gap(decision, "missing_command", f"{at} was decided, but is not in the log.")
+
+    def _add_gap(self, decision: Decision, reason: str, description: str) -> None:
+        """The first gap of each kind stands for all; one that is an error replaces one that is not."""
+        self.taken += 1
+        gap = self.gap
+        if gap is None or (gap.reason == "retention" and reason != "retention"):
+            self.gap = Gap(self._at(decision.cause, commands=True), reason, description, 1)
+        elif gap.reason == reason:
+            self.gap = msgspec.structs.replace(gap, decisions=gap.decisions + 1)
+
+    def _check_end(self) -> None:
+        """The chain must not end before decisions that continue what is not there."""
+        head = self.chain.head
+        if head.seq == 0 and self.chain.skipped:
+            low, _ = self.source.bounds(self.domain, self.number)
+            got = f"{self.chain.skipped} records that do not start its chain: another cluster, prefix or log"
+            self._diverged(low, b"", "the genesis of this partition", got)
+            return
+        stray = self._strays.unexplained(head.seq)
+        if stray is not None:
+            expected = f"decision {head.seq + 1}, after decision {head.seq} at offset {head.offset}"
+            got = f"decision {stray.seq}, which continues a decision that is not in the log before it"
+            self._diverged(stray.offset, stray.key, expected, got)
+
+    def _diverged(
+        self, offset: int | None, key: bytes | None, expected: Any, got: Any, cause: int | None = None, at: str = ""
+    ) -> None:
+        causes = (self._at(cause, commands=True),) if cause is not None else ()
+        at = at or self._at(offset or 0)
+        self.divergences.append(Divergence(at, (key or b"").decode(errors="replace"), expected, got, causes))
+        if not self.every or len(self.divergences) >= DIVERGENCES_MAX:
+            raise _Stop
+
+    def _at(self, offset: int, *, commands: bool = False) -> str:
+        return str(Position(self.domain, self.number, offset, commands))
+
+
+class _Commands:
+    """A partition's commands, taken in step with the decisions on them. `low` is where their log starts."""
+
+    def __init__(self, source: Source, domain: str, partition: int) -> None:
+        self.low, _ = source.bounds(domain, partition, commands=True)
+        self._records: Iterator[LogRecord] = source.read(domain, partition, self.low, commands=True)
+        self._next = next(self._records, None)
+
+    def passed(self, offset: int) -> Iterator[LogRecord]:
+        """The commands before an offset that were not taken."""
+        while self._next is not None and self._next.offset < offset:
+            yield self._next
+            self._next = next(self._records, None)
+
+    def skip_to(self, offset: int) -> None:
+        for _ in self.passed(offset):
+            pass
+
+    def take(self, offset: int) -> LogRecord | None:
+        """The command at an offset; None when the log does not have it."""
+        record = self._next
+        if record is None or record.offset != offset:
+            return None
+        self._next = next(self._records, None)
+        return record
+
+    def rest(self) -> int:
+        """How many were not taken."""
+        return (self._next is not None) + sum(1 for _ in self._records)
+
+
+class _Strays:
+    """Skipped decisions that are ahead of the chain, and whether what they continue was seen.
+
+    A stale writer may be ahead with decisions of its own, all of which are in the log. If what a decision continues is
+    not there, either it was removed, or it failed and its writer goes on from an earlier one: then the chain gets past.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, None] = {}
+        self._loose: dict[int, Decision] = {}
+
+    def add(self, root: bytes, record: LogRecord, head_seq: int) -> None:
+        try:
+            decision = parse(root, record)
+        except (ValueError, KeyError):
+            return
+        if decision.seq > head_seq + 1 and decision.prev not in self._seen:
+            self._loose.setdefault(decision.seq, decision)
+        self._seen[decision.digest] = None
+        for bounded in (self._seen, self._loose):
+            if len(bounded) > STRAYS_MAX:
+                del bounded[next(iter(bounded))]  # type: ignore[arg-type]
+
+    def unexplained(self, head_seq: int) -> Decision | None:
+        """The first in the log that is still ahead of the chain at its end."""
+        ahead = [decision for seq, decision in self._loose.items() if seq > head_seq]
+        return min(ahead, key=lambda decision: decision.offset, default=None)
+
+
+_LOST: Final = b".CommandsLost"
+_NOT_THAT: Final = "a decision that follows from the one before"
+
+
+def _show(decided: Decided) -> dict[str, Any]:
+    """A decision as plain data, with all that its hash covers."""
+    decision = decided.decision
+    return {
+        "seq": decision.seq,
+        "now_ms": decision.now_ms,
+        "rules": decision.rules,
+        "command_id": decision.command_id,
+        "key": decision.key.decode(errors="replace"),
+        "task_id": decision.task.decode(errors="replace") or None,
+        "clock": decision.clock.decode(errors="replace"),
+        "type": decision.type.decode(errors="replace"),
+        "events": [{"event": type(e).__name__, **msgspec.to_builtins(e)} for e in decided.events],
+        "value": decision.value.hex() if len(decision.value) <= 512 else f"{len(decision.value)} bytes",
+        "digest": decision.digest.hex(),
+    }
