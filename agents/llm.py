@@ -54,7 +54,7 @@ class _Endpoint:
             if not key:
                 raise ConfigError(
                     "No language model: llm.api_key and llm.base_url are empty.",
-                    remedy="Set OPENAI_API_KEY (or ACCORD_LLM__API_KEY), or name another endpoint: ACCORD_LLM__BASE_URL.",
+                    remedy="Set OPENAI_API_KEY or ACCORD_LLM__API_KEY; for another endpoint, ACCORD_LLM__BASE_URL.",
                 )
         self._key = key
         self._options: dict[str, Any] = {"api_key": key or NO_KEY, "timeout": settings.timeout_ms / 1_000}
@@ -99,40 +99,32 @@ class _Endpoint:
         """What a failure of the client means for the reader."""
         import openai  # noqa: PLC0415  takes half a second: only for who asks a model
 
-        setting = "ACCORD_LLM__API_KEY" if self.settings.base_url else "OPENAI_API_KEY or ACCORD_LLM__API_KEY"
+        where, model, said = self._where, self.settings.model, self._said(error)
+        kind: type[AccordError] = Unavailable
+        remedy = ""
         match error:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
-                return ConfigError(
-                    f"{self._where} refused the key ({error.status_code}) for model {self.settings.model}.",
-                    remedy=f"Set {setting}.",
-                )
+                kind, what = ConfigError, f"{where} refused the key ({error.status_code}) for model {model}."
+                remedy = f"Set {'' if self.settings.base_url else 'OPENAI_API_KEY or '}ACCORD_LLM__API_KEY."
             case openai.NotFoundError():
-                return ConfigError(
-                    f"{self._where} has no model {self.settings.model}, or ACCORD_LLM__BASE_URL has the wrong path: "
-                    f"{self._said(error)}",
-                    remedy="Set ACCORD_LLM__MODEL; a base URL mostly ends in /v1.",
-                )
+                kind, what = ConfigError, f"{where} has no model {model}, or the base URL has the wrong path: {said}"
+                remedy = "Set ACCORD_LLM__MODEL or ACCORD_LLM__BASE_URL, which mostly ends in /v1."
             case openai.BadRequestError() | openai.UnprocessableEntityError():
-                return BadInput(f"{self._where} refused the question: {self._said(error)}")
+                kind, what = BadInput, f"{where} refused the question: {said}"
             case openai.RateLimitError():
-                return Unavailable(
-                    f"{self._where} takes no more requests now (429): {self._said(error)}",
-                    remedy="Let fewer agents ask at once, or raise the quota there.",
-                )
+                what = f"{where} takes no more requests now (429): {said}"
+                remedy = "Let fewer agents ask at once, or raise the quota there."
             case openai.APITimeoutError():
-                return Unavailable(
-                    f"Model {self.settings.model} at {self._where} did not answer in {self.settings.timeout_ms / 1_000:g} s.",
-                    remedy="Allow more time: ACCORD_LLM__TIMEOUT_MS.",
-                )
+                what = f"Model {model} at {where} did not answer in {self.settings.timeout_ms / 1_000:g} s."
+                remedy = "Allow more time: ACCORD_LLM__TIMEOUT_MS."
             case openai.APIStatusError():
-                return Unavailable(f"{self._where} failed ({error.status_code}): {self._said(error)}")
+                what = f"{where} failed ({error.status_code}): {said}"
             case openai.APIConnectionError():
-                return Unavailable(
-                    f"No answer from {self._where} ({type(error.__cause__ or error).__name__}).",
-                    remedy="Is ACCORD_LLM__BASE_URL right, and the endpoint running?",
-                )
+                what = f"No answer from {where} ({type(error.__cause__ or error).__name__})."
+                remedy = "Is ACCORD_LLM__BASE_URL right, and the endpoint running?"
             case _:
-                return Unavailable(f"Asking {self._where} failed: {type(error).__name__}: {self._said(error)}")
+                what = f"Asking {where} failed: {type(error).__name__}: {said}"
+        return kind(what, remedy=remedy)
 
     def _said(self, error: Exception) -> str:
         """The endpoint's own words, cut, and without the key should it repeat it."""

@@ -1,0 +1,195 @@
+"""Access to models, against our own endpoint over HTTP; the client is the one that talks to real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+import pytest
+from accord.agents.llm import Model, SyncModel
+
+from accord.errors import BadInput, ConfigError, Unavailable
+from accord.settings import LlmSettings
+from accord.testing.model_server import MODEL, ModelServer, pick
+
+KEY = "sk-a-secret-of-this-test"
+HOTELS = "Which one?\n- Astoria\n- Bristol\n- Carlton"
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with ModelServer() as server:
+        yield server
+
+
+def settings(base_url: str, **other: Any) -> LlmSettings:
+    return LlmSettings(base_url=base_url, model="any-name", **other)
+
+
+def ask(base_url: str, prompt: str = HOTELS, **other: Any) -> str:
+    with SyncModel(settings(base_url, **other)) as model:
+        return model.ask(prompt).text
+
+
+def post(server: ModelServer, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(server.base_url + path, data=body, headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_async_and_sync_give_the_same_answer_and_name_the_stand_in(server: ModelServer) -> None:
+    async def asked() -> Any:
+        async with Model(settings(server.base_url)) as model:
+            return await model.ask(HOTELS, instructions="Answer with a name.")
+
+    reply = asyncio.run(asked())
+    assert reply.text == pick(HOTELS) == ask(server.base_url)
+    assert reply.text in {"Astoria", "Bristol", "Carlton"}
+    assert reply.model == MODEL
+    assert (reply.input_tokens, reply.output_tokens) == (len(HOTELS.split()), 1)
+
+
+def test_the_answer_depends_on_the_question() -> None:
+    answers = {pick(f"{HOTELS}\nfor {guest}") for guest in range(30)}
+    assert answers == {"Astoria", "Bristol", "Carlton"}
+    assert "stand-in" in pick("Which one?")
+
+
+def test_the_stand_in_speaks_the_responses_protocol(server: ModelServer) -> None:
+    with openai.OpenAI(base_url=server.base_url, api_key="none") as client:
+        response = client.responses.create(model=MODEL, input=HOTELS)
+        by_message = client.responses.create(model=MODEL, input=[{"role": "user", "content": HOTELS}])
+    assert response.output_text == by_message.output_text == pick(HOTELS)
+    assert response.usage is not None and response.usage.output_tokens == 1
+
+
+def test_agents_can_ask_at_once(server: ModelServer) -> None:
+    server.delay_ms = 300
+
+    async def asked() -> list[str]:
+        async with Model(settings(server.base_url)) as model:
+            return [reply.text for reply in await asyncio.gather(*[model.ask(HOTELS) for _ in range(4)])]
+
+    assert asyncio.run(asked()) == [pick(HOTELS)] * 4
+    assert server.counts.running_most == 4
+    assert server.counts.answered == 4
+
+
+def test_beyond_the_limit_it_refuses_and_the_client_tries_again() -> None:
+    with ModelServer(delay_ms=150, limit=1, retry_after_ms=400) as server:
+        with ThreadPoolExecutor(2) as two:
+            answers = list(two.map(ask, [server.base_url] * 2))
+        assert answers == [pick(HOTELS)] * 2
+        assert server.counts.running_most == 1
+        assert server.counts.refused >= 1
+
+
+def test_a_limit_that_stays_reached_is_unavailable() -> None:
+    with ModelServer(delay_ms=1_500, limit=1, retry_after_ms=10) as server:
+        first = threading.Thread(target=ask, args=(server.base_url,))
+        first.start()
+        while server.counts.running == 0:
+            pass
+        with pytest.raises(Unavailable, match=r"takes no more requests now \(429\).*fewer agents"):
+            ask(server.base_url)
+        first.join()
+
+
+def test_a_wrong_key_names_the_setting_and_not_the_key() -> None:
+    with ModelServer(api_key="another") as server, pytest.raises(ConfigError, match="ACCORD_LLM__API_KEY") as caught:
+        ask(server.base_url, api_key=KEY)
+    assert KEY not in str(caught.value)
+    assert KEY not in repr(settings("http://x", api_key=KEY))
+
+
+def test_what_the_endpoint_says_is_passed_on_without_the_key() -> None:
+    def leak(prompt: str) -> str:
+        raise AssertionError("not asked")
+
+    with ModelServer(leak) as server:
+        wrong_path = server.base_url.replace("/v1", f"/{KEY}")
+        with pytest.raises(
+            ConfigError, match=r"ACCORD_LLM__MODEL or ACCORD_LLM__BASE_URL, which mostly ends in /v1"
+        ) as caught:
+            ask(wrong_path, api_key=KEY)
+    assert "There is no /***/chat/completions here" in str(caught.value)
+
+
+def test_no_key_and_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ConfigError, match="Set OPENAI_API_KEY"):
+        Model(LlmSettings())
+
+
+def test_the_key_of_openai_goes_to_no_other_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with ModelServer(api_key=KEY) as server, pytest.raises(ConfigError):
+        ask(server.base_url)
+
+
+def test_nobody_there() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        url = f"http://someone:{KEY}@127.0.0.1:{taken.getsockname()[1]}/v1"
+        with pytest.raises(Unavailable, match=r"No answer from 127\.0\.0\.1:\d+ .*ACCORD_LLM__BASE_URL") as caught:
+            ask(url)
+    assert KEY not in str(caught.value)
+
+
+def test_no_answer_in_time(server: ModelServer) -> None:
+    server.delay_ms = 1_000
+    with pytest.raises(Unavailable, match=r"did not answer in 0\.1 s.*ACCORD_LLM__TIMEOUT_MS"):
+        ask(server.base_url, timeout_ms=100)
+
+
+def test_an_endpoint_that_fails() -> None:
+    def fail(prompt: str) -> str:
+        return ""
+
+    with ModelServer(fail) as server, pytest.raises(Unavailable, match="gave no text"):
+        ask(server.base_url)
+
+
+@pytest.mark.parametrize(("prompt", "max_tokens"), [("  ", None), ("Which?", 0)])
+def test_bad_questions_are_refused_before_they_are_sent(
+    server: ModelServer, prompt: str, max_tokens: int | None
+) -> None:
+    with SyncModel(settings(server.base_url)) as model, pytest.raises(BadInput):
+        model.ask(prompt, max_tokens=max_tokens)
+    assert server.counts.answered == 0
+
+
+def test_an_answer_is_cut_at_the_cap(server: ModelServer) -> None:
+    with SyncModel(settings(server.base_url)) as model:
+        reply = model.ask("Say something long", max_tokens=3)
+    assert reply.text == "I am a"
+    assert reply.output_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/chat/completions", b"{", 400, "No JSON"),
+        ("/chat/completions", b"[]", 400, "must be a JSON object"),
+        ("/chat/completions", b'{"messages": []}', 400, "no message of a user"),
+        ("/chat/completions", b'{"stream": true}', 400, "does not stream"),
+        ("/embeddings", b"{}", 404, "There is no /v1/embeddings"),
+    ],
+)
+def test_the_stand_in_refuses_what_it_cannot_do(
+    server: ModelServer, path: str, body: bytes, status: int, message: str
+) -> None:
+    got, answer = post(server, path, body)
+    assert got == status
+    assert message in answer["error"]["message"]
