@@ -39,7 +39,7 @@ def as_json(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
 
 
-def plain(value: Any, path: str = "$", depth: int = 0) -> Any:
+def plain(value: Any, path: str = "$", depth: int = 0) -> Any:  # noqa: PLR0911
     """The value made of dict, list, str, int, float, bool and None.
 
     Raises:

@@ -1,0 +1,347 @@
+"""A handler's place in the log: which user events it has yet to be called with.
+
+One consumer group a handler name over the signals events. Rules that act here:
+- Events are read through the chain, so none is delivered that was not accepted.
+- A new group starts where the log ended when the subscription was opened, and that is committed at once.
+- The committed offset is where to deliver from. It moves past an event only after that event is `done`, so an event is
+  delivered at least once; a lost commit, a crash or a rebalance in the middle delivers it again.
+- At most `QUEUE_MAX` events (and one batch) wait here; beyond that the broker keeps them, while polling goes on.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from typing import Any, Final, NamedTuple
+
+import structlog
+from accord.agents.signals import DOMAIN
+from accord.schemas.codec import events_codec
+from accord.schemas.messages.signals import SignalEmitted
+from accord.schemas.topics import events_topic
+from accord.streams.chain import Chain, Decision, genesis
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from accord.errors import AccordError, ConfigError, Corrupt, LogGap
+from accord.kafka import anchor, as_record, bounds, cluster_id, consumer
+from accord.settings import Settings
+
+logger = structlog.get_logger("accord.handlers")
+
+QUEUE_MAX: Final = 500
+BATCH_RECORDS: Final = 200
+POLL_S: Final = 0.05
+COMMIT_S: Final = 5.0
+"""How often progress over other events' records is committed; progress over own events is committed at once."""
+REVOKE_WAIT_S: Final = 10.0
+"""How long a rebalance waits for a running handler, so that the next member need not call it again."""
+RECONNECT_S: Final = 1.0
+HEARTBEATS: Final = 5
+"""Heartbeats in a session timeout."""
+
+_MEMBERS = frozenset(
+    {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION}
+)  # answers to a commit from outside a group that has members
+
+
+class Place:
+    """One assigned partition. Everything before `done_to` is done with."""
+
+    __slots__ = ("chain", "committed", "deliver_from", "partition", "read_to", "revoked", "taken_over_to", "waiting")
+
+    def __init__(self, partition: int, chain: Chain, deliver_from: int, end: int) -> None:
+        self.partition = partition
+        self.chain = chain
+        self.deliver_from = deliver_from
+        self.taken_over_to = end
+        self.read_to = deliver_from
+        self.committed = deliver_from
+        self.waiting: deque[int] = deque()
+        self.revoked = False
+
+    @property
+    def done_to(self) -> int:
+        return self.waiting[0] if self.waiting else self.read_to
+
+
+class Delivery(NamedTuple):
+    """One event to call the handler with. `repeated`: it may have been delivered to a member before."""
+
+    place: Place
+    decision: Decision
+    event: SignalEmitted
+    repeated: bool
+
+
+class Subscription:
+    """Reads in a thread of its own; whoever handles the deliveries calls `take` and `done`.
+
+    Args:
+        settings: whose cluster and topics.
+        group: name of the handler, the rest of the consumer group's name.
+        event: name of the events to deliver.
+    """
+
+    def __init__(self, settings: Settings, group: str, event: str) -> None:
+        self._settings = settings
+        self._group = f"{settings.topics.prefix}.handlers.{group}"
+        self._name = group
+        self._key = event.encode()
+        self._topic = events_topic(DOMAIN, settings.topics.prefix)
+        self._codec = events_codec(DOMAIN)
+        self._queue: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._places: dict[int, Place] = {}
+        self._running: Place | None = None
+        self._assigned = False
+        self._paused = False
+        self._handled = False
+        self._stopping = threading.Event()
+        self._failure: AccordError | None = None
+        self.opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._main, name=f"accord-reads-{group}", daemon=True)
+
+    def open(self) -> Future[None]:
+        """Starts; the future is done once it is fixed from where on events are delivered."""
+        self._thread.start()
+        return self.opened
+
+    # -- for the handler's thread
+
+    def take(self) -> Delivery | None:
+        """The next event; None when there will be none. Blocks."""
+        while True:
+            delivery = self._queue.get()
+            if delivery is None or self._stopping.is_set():
+                return None
+            with self._changed:
+                if not delivery.place.revoked:
+                    self._running = delivery.place
+                    return delivery
+
+    def done(self, delivery: Delivery) -> None:
+        """The event needs no more calls. Its offset may be committed."""
+        with self._changed:
+            delivery.place.waiting.popleft()
+            self._running = None
+            self._handled = True
+            self._changed.notify_all()
+
+    def given_up(self) -> None:
+        """The event that was taken is not done; it will be delivered again, to whoever has its partition then."""
+        with self._changed:
+            self._running = None
+            self._changed.notify_all()
+
+    # -- for the hub
+
+    def wait_for(self, ends: dict[int, int]) -> None:
+        """Blocks until everything before the given offsets, of the partitions that are ours, is done with, or it stops.
+
+        Raises:
+            Corrupt: the log cannot be followed any more.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping.is_set() or self._failure or self._is_past(ends))
+            if self._failure is not None:
+                raise self._failure
+
+    def stop(self) -> None:
+        """Delivers no more. Commits and leaves the group once the running handler has returned."""
+        with self._changed:
+            self._stopping.set()
+            self._changed.notify_all()
+        self._queue.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """Waits for the end after `stop`; False if it is not over in time."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _is_past(self, ends: dict[int, int]) -> bool:
+        return self._assigned and all(place.done_to >= ends[place.partition] for place in self._places.values())
+
+    # -- the reading thread
+
+    def _main(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._serve()
+                except (KafkaException, AccordError) as error:
+                    if isinstance(error, Corrupt) or not self.opened.done():
+                        raise
+                    logger.warning(
+                        "a handler's events cannot be read, trying again", handler=self._name, why=str(error)
+                    )
+                    self._stopping.wait(RECONNECT_S)
+        except BaseException as error:
+            failure = error if isinstance(error, AccordError) else Corrupt(f"handler {self._name}: {error!r}.")
+            logger.error("a handler gets no more events", handler=self._name, why=str(failure))
+            with self._changed:
+                self._failure = failure
+                self._changed.notify_all()
+            if not self.opened.done():
+                self.opened.set_exception(failure)
+            self._queue.put(None)
+        finally:
+            if not self.opened.done():
+                self.opened.set_result(None)
+
+    def _serve(self) -> None:
+        kafka = self._settings.kafka
+        session_ms = self._settings.worker.session_timeout_ms
+        client = consumer(
+            kafka, group=self._group, session_timeout_ms=session_ms, heartbeat_interval_ms=session_ms // HEARTBEATS
+        )
+        try:
+            cluster = cluster_id(client, kafka)
+            if not self.opened.done():
+                self._fix_start(client)
+                self.opened.set_result(None)
+            client.subscribe(
+                [self._topic],
+                on_assign=lambda _, partitions: self._on_assign(client, cluster, partitions),
+                on_revoke=lambda _, partitions: self._on_revoke(client, partitions, commit=True),
+                on_lost=lambda _, partitions: self._on_revoke(client, partitions, commit=False),
+            )
+            self._loop(client)
+        finally:
+            self._wait_for_handler()
+            self._commit(client)
+            client.close()
+            self._revoke(list(self._places))
+
+    def _fix_start(self, client: Consumer) -> None:
+        """Commits the end of the log where nothing is committed yet."""
+        timeout_s = self._settings.kafka.connect_timeout_ms / 1_000
+        partitions = [TopicPartition(self._topic, p) for p in range(self._settings.topics.partitions)]
+        found = client.committed(partitions, timeout=timeout_s)
+        start = [
+            TopicPartition(self._topic, at.partition, bounds(client, self._topic, at.partition)[1])
+            for at in found
+            if at.offset < 0
+        ]
+        if not start:
+            return
+        try:
+            client.commit(offsets=start, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() not in _MEMBERS:
+                raise
+            # The group has members: another process committed a start, earlier than this one.
+
+    def _loop(self, client: Consumer) -> None:
+        committed_s = time.monotonic()
+        while not self._stopping.is_set():
+            first = client.poll(POLL_S)
+            if first is not None:
+                for message in [first, *client.consume(BATCH_RECORDS, 0)]:
+                    self._read(message)
+            if self._handled or time.monotonic() - committed_s > COMMIT_S:
+                self._handled = False
+                committed_s = time.monotonic()
+                self._commit(client)
+            self._throttle(client)
+
+    def _read(self, message: Any) -> None:
+        error = message.error()
+        if error is not None:
+            if error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+                raise LogGap(f"handler {self._name}: {self._topic}/{message.partition()}: {error.str()}.")
+            if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+                raise ConfigError(f"handler {self._name}: {error.str()}.", remedy="See: accord topics acls.")
+            logger.debug("reading events", handler=self._name, why=error.str())
+            return
+        place = self._places.get(message.partition())
+        if place is None:
+            return
+        record = as_record(message)
+        decision = place.chain.accept(record)
+        with self._changed:
+            if record.offset < place.deliver_from:
+                return
+            if decision is not None and decision.key == self._key and b"SignalEmitted" in decision.type:
+                (event,) = self._codec.decode(decision.value)
+                place.waiting.append(record.offset)
+                self._queue.put(Delivery(place, decision, event, record.offset < place.taken_over_to))
+            place.read_to = record.offset + 1
+            self._changed.notify_all()
+
+    def _throttle(self, client: Consumer) -> None:
+        """Has the broker keep what does not fit in here."""
+        waiting = sum(len(place.waiting) for place in self._places.values())
+        if self._paused and waiting <= QUEUE_MAX // 2:
+            client.resume(client.assignment())
+            self._paused = False
+        elif not self._paused and waiting >= QUEUE_MAX:
+            client.pause(client.assignment())
+            self._paused = True
+
+    def _commit(self, client: Consumer) -> None:
+        with self._changed:
+            moved = {place: place.done_to for place in self._places.values() if place.done_to > place.committed}
+        if not moved:
+            return
+        offsets = [TopicPartition(self._topic, place.partition, offset) for place, offset in moved.items()]
+        try:
+            client.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            logger.warning("progress not committed, events may be repeated", handler=self._name, why=str(error))
+            return
+        for place, offset in moved.items():
+            place.committed = offset
+
+    # -- rebalancing; called from within `poll`
+
+    def _on_assign(self, client: Consumer, cluster: str, partitions: list[TopicPartition]) -> None:
+        kafka = self._settings.kafka
+        side = consumer(kafka)
+        try:
+            places = {}
+            found = client.committed(partitions, timeout=kafka.connect_timeout_ms / 1_000) if partitions else []
+            for at in found:
+                root = genesis(cluster, self._topic, at.partition)
+                end = bounds(side, self._topic, at.partition)[1]
+                deliver_from = at.offset if at.offset >= 0 else end
+                chain, start = anchor(side, self._topic, at.partition, root, deliver_from)
+                places[at.partition] = Place(at.partition, chain, deliver_from, end)
+                at.offset = start
+        finally:
+            side.close()
+        with self._changed:
+            self._places, self._assigned, self._paused = places, True, False
+            self._changed.notify_all()
+        client.assign(found)
+
+    def _on_revoke(self, client: Consumer, partitions: list[TopicPartition], *, commit: bool) -> None:
+        if commit:
+            self._wait_for_handler()
+            self._commit(client)
+        self._revoke([at.partition for at in partitions])
+
+    def _wait_for_handler(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._running is None, REVOKE_WAIT_S)
+
+    def _revoke(self, partitions: list[int]) -> None:
+        with self._changed:
+            for partition in partitions:
+                place = self._places.pop(partition, None)
+                if place is not None:
+                    place.revoked = True
+            self._assigned = False
+            self._changed.notify_all()
+
+
+def log_ends(settings: Settings) -> dict[int, int]:
+    """The end of each partition of the signals events: one past its last record."""
+    client = consumer(settings.kafka)
+    try:
+        topic = events_topic(DOMAIN, settings.topics.prefix)
+        return {partition: bounds(client, topic, partition)[1] for partition in range(settings.topics.partitions)}
+    finally:
+        client.close()
