@@ -21,6 +21,7 @@ from accord.streams.chain import Chain, parse
 
 BOOTSTRAP_DEFAULT: Final = "localhost:9092"
 READ_TIMEOUT_S: Final = 30.0
+READ_FETCH_WAIT_MS: Final = 10
 BATCH_RECORDS: Final = 2_000
 
 
@@ -80,6 +81,12 @@ def consumer(settings: KafkaSettings, *, group: str = "accord-unused", **config:
     )
 
 
+def reader(settings: KafkaSettings, **config: Any) -> Consumer:
+    """A consumer for `read`. A fetch left waiting at the end of one partition would hold up the next read as long."""
+    wait_ms = min(settings.fetch_wait_ms, READ_FETCH_WAIT_MS)
+    return consumer(settings, **{"fetch_wait_max_ms": wait_ms} | config)
+
+
 def cluster_id(client: Any, settings: KafkaSettings) -> str:
     """The cluster's id, from any client.
 
@@ -127,9 +134,33 @@ def as_record(message: Message) -> LogRecord:
 
 
 def bounds(client: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    """First offset and end (one past the last) of a partition."""
-    low, high = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_TIMEOUT_S, cached=False)
-    return int(low), int(high)
+    """First offset and end (one past the last) of a partition.
+
+    Raises:
+        KafkaUnreachable: no answer for `READ_TIMEOUT_S`. A topic just made has no leader for a moment; that is waited
+            for.
+    """
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while True:
+        try:
+            where = TopicPartition(topic, partition)
+            low, high = client.get_watermark_offsets(where, timeout=READ_TIMEOUT_S, cached=False)
+            return int(low), int(high)
+        except KafkaException as error:
+            if not _passes(error.args[0]) or time.monotonic() > deadline:
+                raise KafkaUnreachable(f"{topic}/{partition}: {error.args[0].str()}") from error
+            time.sleep(0.05)
+
+
+def _passes(error: KafkaError) -> bool:
+    """Whether a partition that has no leader, or a new one, explains the error."""
+    return error.retriable() or error.code() in (
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+    )
 
 
 def read(client: Consumer, topic: str, partition: int, start: int, end: int) -> Iterator[LogRecord]:
@@ -152,7 +183,8 @@ def _records(client: Consumer, topic: str, partition: int, end: int) -> Iterator
     deadline = time.monotonic() + READ_TIMEOUT_S
     offset = -1
     while offset < end - 1:
-        messages = client.consume(BATCH_RECORDS, timeout=0.05) if offset >= 0 else [client.poll(0.5)]
+        wanted = min(BATCH_RECORDS, end - 1 - offset)
+        messages = client.consume(wanted, timeout=0.05) if offset >= 0 else [client.poll(0.5)]
         for message in messages:
             if message is None or message.topic() != topic or message.partition() != partition:
                 continue
@@ -171,13 +203,22 @@ def _records(client: Consumer, topic: str, partition: int, end: int) -> Iterator
             raise KafkaUnreachable(f"{topic}/{partition}: no record after offset {offset} for {READ_TIMEOUT_S:g} s.")
 
 
-def anchor(client: Consumer, topic: str, partition: int, root: bytes) -> tuple[Chain, int]:
-    """Where a reader that wants only what comes from now on starts: a chain and the offset to read from.
+def anchor(client: Consumer, topic: str, partition: int, root: bytes, at: int | None = None) -> tuple[Chain, int]:
+    """Where a reader starts that wants only what stands at `at` and later: a chain and the offset to read from.
 
-    The last record names a decision that its writer had seen confirmed; the chain starts there. A log whose last
-    record names none is read from its first decision.
+    Without `at`, that is what comes from now on. The last record up to there names a decision that its writer had seen
+    confirmed; the chain starts there. If it names none, the log is read from its first decision.
+
+    Raises:
+        LogGap: the log does not reach back, or not on, to where it should.
     """
     low, high = bounds(client, topic, partition)
+    if at is not None:
+        if not low <= at <= high:
+            raise LogGap(
+                f"{topic}/{partition} goes from offset {low} to {high}; {at} is needed. It was cut or rewritten."
+            )
+        high = min(high, at + 1)
     if high > low:
         for record in read(client, topic, partition, high - 1, high):
             try:

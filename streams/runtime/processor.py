@@ -42,7 +42,7 @@ from accord.streams.runtime.output import Output
 from uuid_utils import uuid7
 
 from accord.errors import AccordError, ChainBroken, Corrupt, KafkaUnreachable, LogGap
-from accord.kafka import bounds, consumer, read
+from accord.kafka import bounds, read, reader
 from accord.settings import Settings
 
 logger = structlog.get_logger("accord.worker")
@@ -138,7 +138,7 @@ class Processor:
         self._marks = domain.dead_letter_marks
         self._tick_value = commands_codec(domain.name).encode(Tick())
         self._tick_type = commands_codec(domain.name).type_name(Tick())
-        self._reader = consumer(settings.kafka)
+        self._reader = reader(settings.kafka)
         self._reading = ThreadPoolExecutor(1, f"accord-{domain.name}-reader")
         self._wake = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None

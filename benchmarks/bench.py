@@ -1,0 +1,260 @@
+"""What the benchmarks share: topics of their own, commands to preload, workers and other programs as processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+from accord.schemas.clock import VectorClock
+from accord.schemas.codec import commands_codec
+from accord.schemas.headers import Headers, command_headers
+from accord.schemas.messages import Command
+from accord.schemas.messages.locks import AcquireLock, ReleaseLock, RenewLease
+from accord.schemas.topics import commands_topic, events_topic, partition_of, topic_table
+from accord.streams.chain import Chain, Decision, genesis
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from accord import kafka
+from accord.settings import Settings
+
+LEASE_MS: Final = 3_600_000
+"""Longer than any run: no lease ends meanwhile."""
+AGENTS: Final = 8
+"""Agents that send the preloaded commands; their vector clocks hold each other and every partition."""
+GENESIS_COUNT: Final = 1
+WAIT_S: Final = 600.0
+
+
+class Preload(NamedTuple):
+    """A command as it goes to Kafka."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class Bench:
+    """One benchmark's place on a cluster: a prefix of its own, deleted at the end.
+
+    Args:
+        bootstrap_servers: a real Kafka.
+        partitions: of each topic.
+    """
+
+    def __init__(self, bootstrap_servers: str, directory: Path, partitions: int) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.prefix = f"bench-{uuid.uuid4().hex[:8]}"
+        self.partitions = partitions
+        self.directory = directory
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+        self.create(
+            [
+                NewTopic(t.name, t.partitions, 1, config=t.config)
+                for t in topic_table(self.prefix, partitions, ("locks",))
+            ]
+        )
+        self.commands_topic = commands_topic("locks", self.prefix)
+        self.events_topic = events_topic("locks", self.prefix)
+        self.settings = self.worker_settings()
+        self.cluster = kafka.cluster_id(self._admin, self.settings.kafka)
+
+    def create(self, topics: Sequence[NewTopic]) -> None:
+        for created in self._admin.create_topics(list(topics)).values():
+            created.result()
+
+    def topics(self, *names: str) -> list[str]:
+        """Plain topics, under the prefix, with the bench's partition count."""
+        found = [f"{self.prefix}.{name}" for name in names]
+        self.create([NewTopic(name, self.partitions, 1) for name in found])
+        return found
+
+    def delete(self) -> None:
+        """Deletes every topic under the prefix, the workers' changelogs among them."""
+        mine = [name for name in self._admin.list_topics(timeout=10).topics if name.startswith(self.prefix)]
+        for deleted in self._admin.delete_topics(mine).values():
+            deleted.result()
+
+    def worker_arguments(self, name: str = "w1", **worker: Any) -> dict[str, Any]:
+        """Arguments of `Settings.load` for a worker of this bench."""
+        return {
+            "kafka": {"bootstrap_servers": self.bootstrap_servers},
+            "topics": {"prefix": self.prefix, "partitions": self.partitions},
+            "worker": {"name": name, "data_dir": str(self.directory), "domains": ["locks"], **worker},
+        }
+
+    def worker_settings(self) -> Settings:
+        return Settings.load(**self.worker_arguments())
+
+    @contextmanager
+    def worker(self, name: str = "w1", **worker: Any) -> Iterator[subprocess.Popen[str]]:
+        """A worker process; killed at the end, if it still runs."""
+        with self.program("worker", **self.worker_arguments(name, **worker)) as process:
+            yield process
+
+    @contextmanager
+    def program(self, name: str, **arguments: Any) -> Iterator[subprocess.Popen[str]]:
+        """One of `benchmarks.programs` as a process, its answer on `stdout`; killed at the end, if it still runs."""
+        with (self.directory / f"{name}.log").open("a+") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.programs", name, json.dumps(arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+            try:
+                yield process
+                if process.poll() not in {None, 0, -9}:
+                    raise RuntimeError(f"{name} ended with {process.returncode}:\n{_last_words(log)}")
+            finally:
+                process.kill()
+                process.communicate()
+
+    def producer(self) -> Producer:
+        return kafka.producer(self.settings.kafka, queue_buffering_max_messages=200_000)
+
+    def load(self, commands: Sequence[Preload]) -> None:
+        """Puts commands into the commands topic, each partition's in order."""
+        producer = self.producer()
+        for command in commands:
+            _produce(producer, self.commands_topic, command)
+        if producer.flush(60):
+            raise RuntimeError("the commands were not delivered within 60 s")
+
+    def event_count(self, consumer: Any) -> int:
+        """Records in the events topic."""
+        return sum(kafka.bounds(consumer, self.events_topic, p)[1] for p in range(self.partitions))
+
+    def wait_decided(self, count: int, process: subprocess.Popen[str]) -> None:
+        """Waits until the events topic holds that many records beside each partition's genesis."""
+        consumer = kafka.consumer(self.settings.kafka)
+        try:
+            wanted = count + self.partitions * GENESIS_COUNT
+            wait_until(lambda: self.event_count(consumer) >= wanted, process, f"{count} decisions")
+        finally:
+            consumer.close()
+
+    def decisions(self, consumer: Any) -> Iterator[tuple[Decision, int]]:
+        """Every accepted decision with its record's timestamp in ms, partition by partition."""
+        for partition in range(self.partitions):
+            chain = Chain(genesis(self.cluster, self.events_topic, partition))
+            _, end = kafka.bounds(consumer, self.events_topic, partition)
+            for record in kafka.read(consumer, self.events_topic, partition, 0, end):
+                decision = chain.accept(record)
+                if decision is not None:
+                    yield decision, record.timestamp
+
+
+@contextmanager
+def bench(bootstrap_servers: str, partitions: int) -> Iterator[Bench]:
+    """A `Bench` that cleans up after itself."""
+    with tempfile.TemporaryDirectory(prefix="accord-bench-") as directory:
+        made = Bench(bootstrap_servers, Path(directory), partitions)
+        try:
+            yield made
+        finally:
+            made.delete()
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
+    """Waits for something that a process brings about.
+
+    Raises:
+        RuntimeError: it ended, or it took longer than `WAIT_S`.
+    """
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        if process.poll() is not None:
+            raise RuntimeError(f"the process ended with {process.returncode} while waiting for {what}")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited {WAIT_S:g} s for {what}")
+        time.sleep(0.05)
+
+
+class Sender:
+    """Makes lock commands as agents do: full headers, and the clocks that agents have who hear of every decision.
+
+    A token is the number of the granting decision. With the genesis as number 1, one decision a command and no
+    ticks, the decision on the command at offset o of a new partition has the number o + 2.
+    """
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self.offsets = [0] * partitions
+        self.count = 0
+        self._codec = commands_codec("locks")
+        self._agents = [VectorClock() for _ in range(AGENTS)]
+        self._clocks = [VectorClock() for _ in range(partitions)]
+
+    def acquire(self, lock: str, lease_ms: int = LEASE_MS) -> tuple[Preload, int]:
+        """The command, and the token of its grant."""
+        partition, agent = self._route(lock)
+        token = self.offsets[partition] + 2
+        return self._command(lock, AcquireLock(agent, f"{agent}:1", lease_ms, None)), token
+
+    def release(self, lock: str, token: int) -> Preload:
+        return self._command(lock, ReleaseLock(self._route(lock)[1], token))
+
+    def renew(self, lock: str, token: int) -> Preload:
+        return self._command(lock, RenewLease(self._route(lock)[1], token, LEASE_MS))
+
+    def _route(self, lock: str) -> tuple[int, str]:
+        return partition_of(lock.encode(), self.partitions), f"agent-{self.count % AGENTS}#5f2c"
+
+    def _command(self, lock: str, command: Command) -> Preload:
+        partition, agent = self._route(lock)
+        place = self.count % AGENTS
+        self.count += 1
+        self.offsets[partition] += 1
+        sent = self._agents[place].advanced(agent)
+        self._clocks[partition] = self._clocks[partition].advanced(f"locks/{partition}", sent)
+        self._agents[place] = sent.merge(self._clocks[partition])
+        message_id = str(uuid.UUID(int=self.count))
+        headers = command_headers(
+            message_id,
+            f"accord/{agent}",
+            self._codec.type_name(command),
+            sent.encode(),
+            task=f"task-{self.count}",
+            trace=f"00-{self.count:032x}-{self.count:016x}-01",
+        )
+        return Preload(partition, lock.encode(), self._codec.encode(command), headers)
+
+
+def acquire_and_release(count: int, locks: int, partitions: int) -> list[Preload]:
+    """`count` commands: every lock is acquired, then every lock released, again and again."""
+    sender = Sender(partitions)
+    commands: list[Preload] = []
+    while len(commands) < count:
+        held = []
+        for number in range(locks):
+            command, token = sender.acquire(f"room-{number}")
+            commands.append(command)
+            held.append((f"room-{number}", token))
+        commands += [sender.release(lock, token) for lock, token in held]
+    return commands[:count]
+
+
+def _produce(producer: Producer, topic: str, command: Preload) -> None:
+    while True:
+        try:
+            producer.produce(topic, command.value, command.key, command.partition, headers=command.headers)
+            return
+        except BufferError:
+            producer.poll(0.1)
+
+
+def _last_words(log: IO[str]) -> str:
+    log.seek(0)
+    return "".join(log.readlines()[-30:])

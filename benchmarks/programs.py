@@ -1,0 +1,108 @@
+"""The processes that benchmarks start: `python -m benchmarks.programs NAME JSON`.
+
+`worker` is accord's; `echo` and `noop` are ordinary Faust agents, `responder` is a loop over plain Kafka clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+CLIENT: Final = {"log_level": 3, "enable.auto.commit": False}
+
+
+def worker(**arguments: Any) -> None:
+    """What `accord worker` runs."""
+    from accord.streams.runtime.worker import run  # noqa: PLC0415  each process loads what it needs
+
+    from accord.settings import Settings  # noqa: PLC0415
+
+    sys.stdout = sys.stderr  # the worker's log
+    sys.exit(run(Settings.load(**arguments)))
+
+
+def echo(bootstrap_servers: str, requests: str, answers: str) -> None:
+    """An ordinary Faust agent that answers every record with itself."""
+    app = _faust(bootstrap_servers, f"{requests}-echo")
+    answer_topic = _topic(app, answers)
+
+    async def reply(stream: Any) -> None:
+        async for event in stream.events():
+            await answer_topic.send(key=event.key, value=event.value)
+
+    app.agent(_topic(app, requests))(reply)
+    asyncio.run(_serve(app))
+
+
+def noop(bootstrap_servers: str, topic: str, count: int) -> None:
+    """An ordinary Faust agent that does nothing with `count` records; prints how many it took a second."""
+    app = _faust(bootstrap_servers, f"{topic}-noop")
+    seen, began = 0, 0.0
+
+    async def take(stream: Any) -> None:
+        nonlocal seen, began
+        async for _ in stream.events():
+            seen += 1
+            if seen == 1:
+                began = time.perf_counter()
+            if seen == count:
+                print(json.dumps({"per_second": (count - 1) / (time.perf_counter() - began)}), flush=True)
+
+    app.agent(_topic(app, topic))(take)
+    asyncio.run(_serve(app))
+
+
+def responder(bootstrap_servers: str, requests: str, answers: str, partitions: int) -> None:
+    """Two plain clients: every record of one topic goes to the other."""
+    from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition  # noqa: PLC0415
+
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "unused"} | CLIENT)
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0, "acks": "all", "log_level": 3})
+    consumer.assign([TopicPartition(requests, p, OFFSET_END) for p in range(partitions)])
+    while True:
+        message = consumer.poll(1.0)
+        if message is not None and message.error() is None:
+            producer.produce(answers, message.value(), message.key())
+        producer.poll(0)
+
+
+def _faust(bootstrap_servers: str, group: str) -> Any:
+    import faust  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.ERROR)
+    return faust.App(
+        group,
+        broker=";".join(f"kafka://{server}" for server in bootstrap_servers.split(",")),
+        autodiscover=False,
+        consumer_auto_offset_reset="earliest",
+        datadir=tempfile.mkdtemp(prefix="accord-bench-faust-"),
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+
+
+def _topic(app: Any, name: str) -> Any:
+    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+
+async def _serve(app: Any) -> None:
+    await app.start()
+    await asyncio.Event().wait()
+
+
+PROGRAMS: Final[dict[str, Callable[..., None]]] = {
+    "worker": worker,
+    "echo": echo,
+    "noop": noop,
+    "responder": responder,
+}
+
+if __name__ == "__main__":
+    PROGRAMS[sys.argv[1]](**json.loads(sys.argv[2]))
