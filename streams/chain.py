@@ -104,16 +104,21 @@ def parse(root: bytes, record: Record) -> Decision:
     """A record of an events topic as a decision, its hash computed.
 
     Raises:
-        ValueError, KeyError: the record is no decision.
+        ValueError: the record is no decision.
     """
-    fields = dict(record.headers)
+    try:
+        return _parsed(root, record, dict(record.headers))
+    except (AttributeError, KeyError, TypeError) as error:  # a header is missing or has no value
+        raise ValueError(f"the record at offset {record.offset} is no decision: {error!r}") from error
+
+
+def _parsed(root: bytes, record: Record, fields: dict[str, bytes]) -> Decision:
     chain, cause, rules = fields[h.CHAIN], fields[h.CAUSE], fields[h.RULES]
     clock, kind = fields[h.CLOCK], fields[h.TYPE]
     task = fields.get(h.TASK, b"")
     key, value = record.key or b"", record.value or b""
     seq, now_ms, prev = chain.split(b" ")
     cause_offset, _, command_id = cause.partition(b" ")
-    confirmed = fields.get(h.CONFIRMED)
     return Decision(
         seq=int(seq),
         prev=bytes.fromhex(prev.decode()),
@@ -129,8 +134,16 @@ def parse(root: bytes, record: Record) -> Decision:
         value=value,
         trace=fields.get(h.TRACE, b""),
         offset=record.offset,
-        confirmed=Confirmed.decode(confirmed) if confirmed is not None else None,
+        confirmed=_pointer(fields.get(h.CONFIRMED)),
     )
+
+
+def _pointer(data: bytes | None) -> Confirmed | None:
+    """Outside the hash, so a damaged pointer is as good as none: it must not decide what is accepted."""
+    try:
+        return Confirmed.decode(data) if data is not None else None
+    except ValueError:
+        return None
 
 
 class Chain:
@@ -167,7 +180,7 @@ class Chain:
         """
         try:
             decision = parse(self.root, record)
-        except (ValueError, KeyError):
+        except ValueError:
             self.skipped += 1
             return None
         if self._anchor is not None:
@@ -178,16 +191,27 @@ class Chain:
             return decision
         self.skipped += 1
         confirmed = decision.confirmed
-        if confirmed is not None and confirmed.seq > head.seq and confirmed.offset < decision.offset:
-            error = LogGap if head.seq == 0 and decision.seq > 1 else ChainBroken
-            raise error(
-                f"Decision {head.seq + 1} is missing or was changed: the record at offset {decision.offset} names "
-                f"decision {confirmed.seq} at offset {confirmed.offset} as confirmed, but the chain read so far ends "
-                f"with decision {head.seq} at offset {head.offset}.",
-                seq=head.seq + 1,
-                offset=decision.offset,
-            )
+        if confirmed is not None and confirmed.offset < decision.offset:
+            self._check(confirmed, decision.offset)
         return None
+
+    def _check(self, confirmed: Confirmed, offset: int) -> None:
+        """Holds what a skipped record's writer had seen confirmed, all of it earlier in the log, against the chain."""
+        head = self.head
+        if confirmed.seq > head.seq:
+            problem = f"Decision {head.seq + 1} is missing or was changed"
+        elif confirmed.seq == head.seq and confirmed.digest != head.digest:
+            problem = f"Decision {head.seq} was changed"
+        else:
+            return
+        error = LogGap if head.seq == 0 else ChainBroken
+        raise error(
+            f"{problem}: the record at offset {offset} names decision {confirmed.seq} at offset {confirmed.offset} "
+            f"with hash {confirmed.digest.hex()} as confirmed, but the chain read so far ends with decision {head.seq} "
+            f"at offset {head.offset} with hash {head.digest.hex()}.",
+            seq=min(confirmed.seq, head.seq + 1),
+            offset=offset,
+        )
 
     def _accept_anchor(self, decision: Decision, anchor: Confirmed) -> Decision:
         if (decision.offset, decision.seq, decision.digest) != anchor:

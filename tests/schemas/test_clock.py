@@ -101,7 +101,7 @@ def test_encoding_as_it_is_written() -> None:
     ],
 )
 def test_what_is_no_clock_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="clock|utf-8"):
+    with pytest.raises(ValueError, match=r"clock|utf-8"):
         VectorClock.decode(data)
 
 
@@ -165,7 +165,7 @@ def histories(draw: st.DrawFn) -> list[tuple[int, int | None, bool]]:
 @given(histories())
 @settings(max_examples=150, deadline=None)
 def test_clocks_never_look_ordered_when_they_were_not(steps: list[tuple[int, int | None, bool]]) -> None:
-    """Against true happened-before, kept as sets of events: pruned clocks may look concurrent, never wrongly ordered."""
+    """Against true happened-before, kept as sets of events: a pruned clock may look concurrent, never ordered."""
     clocks: dict[int, VectorClock] = {}
     known: dict[int, frozenset[int]] = {}
     events: list[tuple[VectorClock, frozenset[int]]] = []
