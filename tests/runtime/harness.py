@@ -47,7 +47,7 @@ class Log:
             for created in admin.create_topics(new).values():
                 created.result()
         self.producer = kafka.producer(self.settings().kafka)
-        self.reader = kafka.consumer(self.settings().kafka)
+        self.reader = kafka.reader(self.settings().kafka)
         self.cluster = kafka.cluster_id(self.reader, self.settings().kafka)
         self.sent = 0
 

