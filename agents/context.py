@@ -74,6 +74,11 @@ def enter(hub: Hub) -> Token[Hub | None]:
     return _current.set(hub)
 
 
+def use(hub: Hub) -> None:
+    """Makes an open hub the one of this context: for work that is started elsewhere on its behalf."""
+    _current.set(hub)
+
+
 def leave(hub: Hub, token: Token[Hub | None]) -> None:
     """Takes it back. In another context than it was entered in (a generator's, a fixture's) there is nothing to."""
     with _lock:
