@@ -19,10 +19,10 @@ from accord.schemas.position import Position
 from accord.schemas.topics import DOMAINS, commands_topic, events_topic
 from accord.streams.chain import genesis
 from accord.streams.partition import Identity
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 
 from accord.errors import BadInput, LogGap, NotFound
-from accord.kafka import bootstrap, bounds, consumer, metadata, read, unreachable
+from accord.kafka import bootstrap, bounds, metadata, read, reader
 from accord.settings import KafkaSettings, Settings
 
 PAGE_RECORDS: Final = 1_000
@@ -187,19 +187,13 @@ class KafkaSource(Source):
             counts[domain] = there.get(events) or there[commands]
             for topic, count in there.items():
                 for partition in range(count):
-                    self._bounds[topic, partition] = self._watermarks(client, topic, partition)
+                    self._bounds[topic, partition] = bounds(client, topic, partition)
         if not counts:
             self.close()
             raise NotFound(
                 f"{self.name} has no topics {self.prefix}.*.", remedy="Another prefix? Create them: accord topics init."
             )
         return str(found.cluster_id), counts
-
-    def _watermarks(self, client: Consumer, topic: str, partition: int) -> tuple[int, int]:
-        try:
-            return bounds(client, topic, partition)
-        except KafkaException as error:
-            raise unreachable(self.kafka) from error
 
     def bounds(self, domain: str, partition: int, *, commands: bool = False) -> tuple[int, int]:
         topic = self._topic(domain, commands)
@@ -240,7 +234,7 @@ class KafkaSource(Source):
     def _take(self) -> Consumer:
         if self._idle:
             return self._idle.pop()
-        return consumer(self.kafka, **{"queued.max.messages.kbytes": PREFETCH_KIB})  # type: ignore[arg-type]
+        return reader(self.kafka, **{"queued.max.messages.kbytes": PREFETCH_KIB})
 
     def _topic(self, domain: str, commands: bool) -> str:
         return commands_topic(domain, self.prefix) if commands else events_topic(domain, self.prefix)

@@ -1,0 +1,173 @@
+"""`accord replay`: reads the log again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from accord.cli.options import Domains, Json, Partial, Source, names
+from accord.cli.output import json_line, plural, say
+
+if TYPE_CHECKING:
+    from accord.replay.state import World
+    from accord.replay.verify import Divergence, Report
+
+DIFFERENT, NOT_LOOKED = 1, 3
+
+
+def add_to(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Read the log again: is it right, and how did things stand?")
+    group.command()(verify)
+    group.command()(state)
+    app.add_typer(group, name="replay")
+
+
+def verify(
+    source: Source = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Report every divergence, not the first of each partition alone.")
+    ] = False,
+    domain: Domains = "",
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Decide every command again and compare with what was recorded, byte for byte.
+
+    Checks the chain of every partition on the way. Exit 0: identical. 1: a divergence, named by its position.
+    3: could not look, for the log or part of it is not there.
+
+        accord replay verify hotel.accord
+    """
+    from accord.replay.source import open_source  # noqa: PLC0415
+    from accord.replay.verify import verify as run  # noqa: PLC0415
+
+    with open_source(source, partial=partial) as log:
+        report = run(log, every=every, domains=names(domain))
+    if as_json:
+        json_line(report)
+    else:
+        _print_report(report)
+    if report.divergences:
+        raise typer.Exit(DIFFERENT)
+    if not report.ok:
+        raise typer.Exit(NOT_LOOKED)
+
+
+def state(
+    source: Source = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POSITION|TIME",
+            help="A position, locks/3@1842 (its partition, that record included), or a time of the log, "
+            "2026-03-01T12:00:00Z. Without it, the end.",
+            show_default=False,
+        ),
+    ] = None,
+    domain: Domains = "",
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Rebuild the state at a point of the log.
+
+    The same log up to the same point gives the same hash, on any machine.
+
+        accord replay state hotel.accord --at locks/3@1842
+    """
+    from accord.replay.source import open_source  # noqa: PLC0415
+    from accord.replay.state import parse_point, state_at  # noqa: PLC0415
+
+    point = parse_point(at)
+    with open_source(source, partial=partial) as log:
+        world = state_at(log, point, domains=names(domain))
+    if as_json:
+        json_line(world)
+    else:
+        _print_world(world)
+
+
+def _print_report(report: Report) -> None:
+    counted = f"{plural(report.commands, 'command')}, {plural(report.events, 'event')}, " + plural(
+        report.partitions, "partition"
+    )
+    if report.divergences:
+        say(f"[bold red]divergent[/]: {plural(len(report.divergences), 'divergence')} in {counted}")
+    elif not report.ok:
+        say(f"[bold yellow]incomplete[/]: not all of it could be decided again; {counted}")
+    else:
+        say(f"[bold green]identical[/]: {counted}")
+    for gap in report.gaps:
+        say(f"  {gap.position}: {gap.description} {plural(gap.decisions, 'decision')} taken as recorded.")
+    if report.skipped:
+        say(f"  {plural(report.skipped, 'record')} skipped: repeats, or decisions that another had come before.")
+    if report.undecided:
+        say(f"  {plural(report.undecided, 'command')} after the last decision, not decided yet.")
+    for divergence in report.divergences:
+        _print_divergence(divergence)
+
+
+def _print_divergence(divergence: Divergence) -> None:
+    say("")
+    say(f"[bold]{divergence.position}[/]", end="")
+    say(f"  key {divergence.key}" if divergence.key else "", end="")
+    say(f"  cause {', '.join(divergence.causes)}" if divergence.causes else "")
+    expected, got = divergence.expected, divergence.got
+    if isinstance(expected, dict) and isinstance(got, dict):
+        for name in [name for name in expected if expected[name] != got.get(name) and name != "digest"]:
+            _print_pair(name, expected[name], got.get(name))
+    else:
+        _print_pair("", _brief(expected), _brief(got))
+
+
+def _brief(decision: Any) -> Any:
+    return decision["events"] if isinstance(decision, dict) else decision
+
+
+def _print_pair(name: str, expected: Any, got: Any) -> None:
+    from rich.markup import escape  # noqa: PLC0415
+
+    indent = f"  {name}\n" if name else ""
+    say(f"{indent}    expected  [green]{escape(_text(expected))}[/]\n    got       [red]{escape(_text(got))}[/]")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(_text(item) for item in value) or "no event"
+    if isinstance(value, dict):
+        fields = dict(value)
+        return f"{fields.pop('event', '')} " + " ".join(f"{name}={field}" for name, field in fields.items())
+    return str(value)
+
+
+def _print_world(world: World) -> None:
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from accord.cli.output import console  # noqa: PLC0415
+    from accord.replay.timeline import iso  # noqa: PLC0415
+
+    for partition in world.partitions:
+        clock = iso(partition["now_ms"]) if partition["now_ms"] else "-"
+        say(
+            f"[bold]{partition['partition']}[/]  {plural(partition['seq'], 'decision')}, "
+            f"up to {partition['position']}, clock {clock}, rules {partition['rules']}"
+        )
+        if partition["aggregates"]:
+            table = Table(box=None, padding=(0, 2), show_header=False)
+            for key, aggregate in partition["aggregates"].items():
+                table.add_row(f"[cyan]{escape(key)}[/]", escape(_nested(aggregate)))
+            console().print(table, soft_wrap=False)
+    say(f"\nat {world.at}: {plural(world.decisions, 'decision')}, sha256 {world.hash}")
+
+
+def _nested(value: Any) -> str:
+    """State as short text: `holder(agent=ada token=3) waiters(2)`."""
+    if isinstance(value, dict):
+        return " ".join(
+            f"{name}({_nested(field)})" if isinstance(field, (dict, list)) else f"{name}={field}"
+            for name, field in value.items()
+        )
+    if isinstance(value, list):
+        return "; ".join(_nested(item) for item in value)
+    return str(value)
