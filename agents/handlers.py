@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 from accord.agents import context, signals
-from accord.agents.client import Hub
+from accord.agents.client import Accord, Hub
 from accord.agents.signals import DOMAIN, Event
 from accord.agents.subscription import Delivery, Subscription, log_ends
 from accord.schemas.clock import VectorClock
@@ -134,38 +134,47 @@ def find(name: str, hub: Hub | None = None) -> Handler | None:
 def _handlers(hub: Hub) -> Handlers:
     found = _running.get(hub)
     if found is None:
-        found = _running[hub] = Handlers(hub)
+        found = _running[hub] = Handlers(hub, _loop_of(hub))
         hub.on_drain(found.drain)
         hub.on_close(found.close)
     return found
 
 
-@context.at_open
-def _open(hub: Hub) -> Future[None] | None:
-    """Starts the handlers of a hub that opens."""
-    declared = [*_process.values(), *_of_hub.get(hub, {}).values()]
-    if not declared:
+def _loop_of(hub: Hub) -> asyncio.AbstractEventLoop | None:
+    """The loop that an async hub is opened in. A sync hub's thread may have one, too, but it stands still."""
+    try:
+        return asyncio.get_running_loop() if isinstance(hub, Accord) else None
+    except RuntimeError:
         return None
+
+
+@context.at_open
+def _open(hub: Hub) -> Future[None]:
+    """Starts the handlers of a hub that opens."""
     handlers = _handlers(hub)
-    return _all([handlers.start(handler) for handler in declared])
+    return _all([handlers.start(handler) for handler in (*_process.values(), *_of_hub.get(hub, {}).values())])
 
 
 class Handlers:
-    """The handlers that run on one hub."""
+    """The handlers that run on one hub, from its opening to its close.
 
-    def __init__(self, hub: Hub) -> None:
+    Args:
+        loop: where async handlers run; None: each in a loop of its own.
+    """
+
+    def __init__(self, hub: Hub, loop: asyncio.AbstractEventLoop | None) -> None:
         self._hub = hub
+        self._loop = loop
         self._runners: dict[str, Runner] = {}
         self._stopping = threading.Event()
 
     def start(self, handler: Handler) -> Future[None]:
         """Starts a handler, or replaces the one of its name; done once it is fixed from where on it gets events."""
-        self._stopping.clear()
         before = self._runners.pop(handler.name, None)
         if before is not None:
             before.stop()
             before.join(STOP_S)
-        runner = self._runners[handler.name] = Runner(self._hub, handler)
+        runner = self._runners[handler.name] = Runner(self._hub, handler, self._loop)
         return runner.start()
 
     def drain(self) -> Future[None]:
@@ -192,6 +201,7 @@ class Handlers:
 
     def _close(self) -> None:
         self._stopping.set()
+        _running.pop(self._hub, None)
         runners = tuple(self._runners.values())
         self._runners.clear()
         for runner in runners:
@@ -204,10 +214,10 @@ class Handlers:
 class Runner:
     """Calls one handler, in a thread of its own."""
 
-    def __init__(self, hub: Hub, handler: Handler) -> None:
+    def __init__(self, hub: Hub, handler: Handler, loop: asyncio.AbstractEventLoop | None) -> None:
         self._hub = hub
         self._handler = handler
-        self._loop = hub.loop
+        self._loop = loop
         self._subscription = Subscription(hub.settings, handler.name, handler.event)
         self._stopping = threading.Event()
         self._pending: Future[Any] | None = None
@@ -237,16 +247,15 @@ class Runner:
         self._subscription.join(max(0.0, deadline - time.monotonic()))
 
     def _main(self) -> None:
-        while (delivery := self._subscription.take()) is not None:
-            try:
+        try:
+            while (delivery := self._subscription.take()) is not None:
                 done = self._handle(delivery)
-            except NotConnected:
-                done = False
-            if done:
-                self._subscription.done(delivery)
-            else:
-                self._subscription.given_up()
-                return
+                self._subscription.returned(delivery, done=done)
+                if not done:
+                    return
+        except BaseException as error:
+            self._subscription.fail(error)
+            raise
 
     def _handle(self, delivery: Delivery) -> bool:
         """Calls the handler as often as it may be; False if it is stopped before that came to an end."""
@@ -264,7 +273,7 @@ class Runner:
                 logger.warning(
                     "handler failed" + ("" if last else ", calling it again"),
                     handler=self._handler.name,
-                    event=event.name,
+                    of=event.name,
                     position=str(event.position),
                     attempt=attempt,
                     error=f"{type(error).__name__}: {error}",

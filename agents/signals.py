@@ -24,7 +24,7 @@ import uuid_utils
 from accord.agents.context import current
 from accord.agents.plain import NotPlain, as_json
 from accord.schemas.clock import VectorClock
-from accord.schemas.messages.signals import EmitSignal, SignalEmitted
+from accord.schemas.messages.signals import EmitSignal, SignalRefused
 from accord.schemas.position import Position
 from accord.schemas.topics import KEY_BYTES_MAX
 
@@ -138,9 +138,9 @@ class Receipt:
 
     def _position(self, answer: Answer) -> Position:
         (event,) = answer.events
-        if isinstance(event, SignalEmitted):
+        if not isinstance(event, SignalRefused):
             return answer.position
-        names = (*trail_of(event), self.event)
+        names = (*event.trail, self.event)
         raise CircularTrigger(
             f"{self.event} is not recorded: {len(names) - 1} events in a row triggered it: {' -> '.join(names)}.",
             remedy="Break the circle: let one of these handlers end without emitting.",
@@ -297,11 +297,6 @@ def check_name(what: str, name: Any, chars_max: int = NAME_CHARS_MAX) -> None:
         raise BadInput(f"{what} name {name[:40]!r} has {size} bytes; at most {KEY_BYTES_MAX} are allowed.")
 
 
-def trail_of(event: Any) -> tuple[str, ...]:
-    """The trail of a recorded or refused event."""
-    return tuple(event.trail)
-
-
 def new_task() -> str:
     """A new task id (correlation id)."""
     return str(uuid_utils.uuid7())
@@ -342,5 +337,5 @@ def outbox(hub: Hub) -> Outbox:
             if found is None:
                 found = _outboxes[hub] = Outbox()
                 hub.on_drain(found.settled)
-                hub.on_close(found.settled)
+                hub.on_close(lambda: _outboxes.pop(hub).settled())
     return found

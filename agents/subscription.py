@@ -3,7 +3,7 @@
 One consumer group a handler name over the signals events. Rules that act here:
 - Events are read through the chain, so none is delivered that was not accepted.
 - A new group starts where the log ended when the subscription was opened, and that is committed at once.
-- The committed offset is where to deliver from. It moves past an event only after that event is `done`, so an event is
+- The committed offset is where to deliver from. It moves past an event only after that event is done, so an event is
   delivered at least once; a lost commit, a crash or a rebalance in the middle delivers it again.
 - At most `QUEUE_MAX` events (and one batch) wait here; beyond that the broker keeps them, while polling goes on.
 """
@@ -77,7 +77,7 @@ class Delivery(NamedTuple):
 
 
 class Subscription:
-    """Reads in a thread of its own; whoever handles the deliveries calls `take` and `done`.
+    """Reads in a thread of its own; whoever handles the deliveries calls `take` and `returned`.
 
     Args:
         settings: whose cluster and topics.
@@ -122,19 +122,27 @@ class Subscription:
                     self._running = delivery.place
                     return delivery
 
-    def done(self, delivery: Delivery) -> None:
-        """The event needs no more calls. Its offset may be committed."""
+    def returned(self, delivery: Delivery, *, done: bool) -> None:
+        """The event that was taken is done, and its offset may be committed; or it is to be delivered again."""
         with self._changed:
-            delivery.place.waiting.popleft()
+            if done:
+                delivery.place.waiting.popleft()
+                self._handled = True
             self._running = None
-            self._handled = True
             self._changed.notify_all()
 
-    def given_up(self) -> None:
-        """The event that was taken is not done; it will be delivered again, to whoever has its partition then."""
+    def fail(self, error: BaseException) -> None:
+        """No more events are delivered; whoever waits gets the error."""
+        failure = error if isinstance(error, AccordError) else Corrupt(f"handler {self._name}: {error!r}.")
+        logger.error("a handler gets no more events", handler=self._name, why=str(failure))
         with self._changed:
+            self._failure = failure
             self._running = None
+            self._stopping.set()
             self._changed.notify_all()
+        if not self.opened.done():
+            self.opened.set_exception(failure)
+        self._queue.put(None)
 
     # -- for the hub
 
@@ -145,7 +153,7 @@ class Subscription:
             Corrupt: the log cannot be followed any more.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping.is_set() or self._failure or self._is_past(ends))
+            self._changed.wait_for(lambda: self._stopping.is_set() or self._is_past(ends))
             if self._failure is not None:
                 raise self._failure
 
@@ -179,17 +187,9 @@ class Subscription:
                     )
                     self._stopping.wait(RECONNECT_S)
         except BaseException as error:
-            failure = error if isinstance(error, AccordError) else Corrupt(f"handler {self._name}: {error!r}.")
-            logger.error("a handler gets no more events", handler=self._name, why=str(failure))
-            with self._changed:
-                self._failure = failure
-                self._changed.notify_all()
-            if not self.opened.done():
-                self.opened.set_exception(failure)
-            self._queue.put(None)
-        finally:
-            if not self.opened.done():
-                self.opened.set_result(None)
+            self.fail(error)
+        if not self.opened.done():
+            self.opened.set_result(None)
 
     def _serve(self) -> None:
         kafka = self._settings.kafka
