@@ -50,8 +50,13 @@ class Codec:
         self.schema: Any = {"type": "array", "items": union} if many else union
         self._parsed: Any = _parsed(self.schema)
         self._single = len(branches) == 1
-        self._branches = [(record, _parsed(branch)) for record, branch in zip(records, branches, strict=True)]
-        self._index = {record: (bytes([2 * i]), branch) for i, (record, branch) in enumerate(self._branches)}
+        self._branches = [
+            (record, _parsed(branch), _holds_array(branch)) for record, branch in zip(records, branches, strict=True)
+        ]
+        self._index = {
+            record: (b"" if self._single else bytes([2 * i]), branch)
+            for i, (record, branch, _) in enumerate(self._branches)
+        }
         self._names: dict[type[Message], str] = {
             record: branch["namespace"] + "." + branch["name"] for record, branch in zip(records, branches, strict=True)
         }
@@ -74,16 +79,26 @@ class Codec:
         """
         buffer = BytesIO()
         buffer.write(frame or self.frame)
-        names, asdict = self._names, msgspec.structs.asdict
         if self.many:
-            datum = [(names[type(m)], asdict(m)) for m in value]  # type: ignore[union-attr]
-            fastavro.schemaless_writer(buffer, self._parsed, datum)
+            self._write_block(buffer, value)  # type: ignore[arg-type]
         else:
-            index, branch = self._index[type(value)]  # type: ignore[index]
-            if not self._single:
-                buffer.write(index)
-            fastavro.schemaless_writer(buffer, branch, asdict(value))  # type: ignore[arg-type]
+            self._write(buffer, value)  # type: ignore[arg-type]
         return buffer.getvalue()
+
+    def _write_block(self, buffer: BytesIO, messages: Sequence[Message]) -> None:
+        """An Avro array in one block, as fastavro writes it; handed the whole array, it would search the union for
+        each message (5 us against 2)."""
+        if messages:
+            buffer.write(_zigzag(len(messages)))
+            for message in messages:
+                self._write(buffer, message)
+        buffer.write(b"\0")
+
+    def _write(self, buffer: BytesIO, message: Message) -> None:
+        """The branch of the union is one byte (2 x index), then comes the record."""
+        index, branch = self._index[type(message)]
+        buffer.write(index)
+        fastavro.schemaless_writer(buffer, branch, msgspec.structs.asdict(message))
 
     def decode(self, data: bytes | None) -> Any:
         """The message of a value, or the tuple of messages of a decision.
@@ -108,7 +123,12 @@ class Codec:
         buffer.seek(size)
         try:
             if writer is None and not self.many:
-                return self._decode_one(buffer, data, size)
+                message = self._read(buffer)
+                _ended(buffer, data)
+                return message
+            if writer is None and (messages := self._read_block(buffer, data)) is not None:
+                return messages
+            buffer.seek(size)
             if writer is None:
                 datum: Any = fastavro.schemaless_reader(buffer, self._parsed, None, return_record_name=True)
             else:
@@ -120,13 +140,22 @@ class Codec:
         except Exception as error:  # fastavro raises whatever the bytes lead it to
             raise _error("undecodable", f"{type(error).__name__}: {error}") from error
 
-    def _decode_one(self, buffer: BytesIO, data: bytes, size: int) -> Message:
-        """One message of today's schema: the branch of a union is one byte (2 x index), then comes the record."""
-        branch = 0 if self._single else buffer.read(1)[0]
-        record, schema = self._branches[branch // 2 if branch % 2 == 0 else len(self._branches)]
-        fields: Any = fastavro.schemaless_reader(buffer, schema, None)
+    def _read_block(self, buffer: BytesIO, data: bytes) -> tuple[Message, ...] | None:
+        """The messages of an array in one short block, as `encode` writes it; None for any other form."""
+        count = buffer.read(1)[0]
+        if count % 2 or count > _ONE_BYTE_MAX:
+            return None
+        messages = tuple([self._read(buffer) for _ in range(count // 2)])
+        if count and buffer.read(1) != b"\0":
+            return None
         _ended(buffer, data)
-        return record(**_frozen(fields))
+        return messages
+
+    def _read(self, buffer: BytesIO) -> Message:
+        branch = 0 if self._single else buffer.read(1)[0]
+        record, schema, holds_array = self._branches[branch // 2 if branch % 2 == 0 else len(self._branches)]
+        fields: Any = fastavro.schemaless_reader(buffer, schema, None)
+        return record(**(_frozen(fields) if holds_array else fields))
 
     def _message(self, branch: Any) -> Message:
         if self._single:
@@ -211,6 +240,24 @@ def _parsed(schema: Any) -> Any:
     if isinstance(parsed, dict) and parsed["type"] == "array":
         parsed |= {"__fastavro_parsed": True, "__named_schemas": named}
     return parsed
+
+
+_ONE_BYTE_MAX: Final = 127
+
+
+def _zigzag(count: int) -> bytes:
+    """A count as Avro writes a long."""
+    rest = 2 * count
+    digits = bytearray()
+    while rest > _ONE_BYTE_MAX:
+        digits.append(rest % 128 + 128)
+        rest //= 128
+    digits.append(rest)
+    return bytes(digits)
+
+
+def _holds_array(schema: Any) -> bool:
+    return any("array" in json.dumps(field["type"]) for field in schema["fields"])
 
 
 def _ended(buffer: BytesIO, data: bytes) -> None:
