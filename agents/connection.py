@@ -19,7 +19,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
-import structlog
 import uuid_utils
 from accord.agents.answers import Answers, EventsReader, Place
 from accord.agents.sender import Sender
@@ -34,13 +33,14 @@ from accord.schemas.topics import DOMAINS, KEY_BYTES_MAX, commands_topic, events
 from accord.streams.chain import Decision
 from confluent_kafka import KafkaError
 
+from accord import logs
 from accord.errors import AccordError, BadInput, Corrupt, NotConnected, Overloaded, SchemaError, TopicMismatch
 from accord.kafka import metadata
 from accord.settings import Settings
 
 __all__ = ["Answer", "Connection", "Submission", "future", "settle"]
 
-logger = structlog.get_logger("accord.client")
+logger = logs.get("accord.client")
 
 POLL_S: Final = 0.02
 """Longest sleep of the thread: how late a timer can be, or the end be noticed."""

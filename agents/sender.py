@@ -16,7 +16,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-import structlog
 import uuid_utils
 from accord.agents.underway import Underway
 from accord.schemas.clock import VectorClock
@@ -25,11 +24,12 @@ from accord.schemas.headers import command_headers
 from accord.schemas.topics import DOMAINS, commands_topic
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from accord import logs
 from accord.errors import Overloaded
 from accord.kafka import producer
 from accord.settings import Settings
 
-logger = structlog.get_logger("accord.client")
+logger = logs.get("accord.client")
 
 DELIVERY_SHARE: Final = 0.9
 """The delivery timeout, as a share of the wait for a decision."""

@@ -17,7 +17,6 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
-import structlog
 from accord.agents.signals import DOMAIN
 from accord.schemas.codec import events_codec
 from accord.schemas.messages.signals import SignalEmitted
@@ -25,11 +24,12 @@ from accord.schemas.topics import events_topic
 from accord.streams.chain import Chain, Decision, genesis
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from accord import logs
 from accord.errors import AccordError, ConfigError, Corrupt, LogGap
 from accord.kafka import anchor, as_record, bounds, cluster_id, consumer
 from accord.settings import Settings
 
-logger = structlog.get_logger("accord.handlers")
+logger = logs.get("accord.handlers")
 
 QUEUE_MAX: Final = 500
 BATCH_RECORDS: Final = 200

@@ -20,9 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import structlog
 from confluent_kafka import Consumer, TopicPartition
 
+from accord import logs
 from accord.agents.client import Accord
 from accord.errors import BadInput
 from accord.kafka import as_record, bounds, cluster_id, consumer
@@ -33,7 +33,7 @@ from accord.schemas.topics import commands_topic, events_topic, topic_table
 from accord.settings import Settings
 from accord.streams.runtime.worker import EmbeddedWorker
 
-logger = structlog.get_logger("accord.local")
+logger = logs.get("accord.local")
 
 PARTITIONS: Final = 4
 CHECKPOINT_DECISIONS: Final = 2_000

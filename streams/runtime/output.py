@@ -11,14 +11,14 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-import structlog
 from accord.schemas.headers import Headers
 from confluent_kafka import KafkaException, Message, Producer
 
+from accord import logs
 from accord.kafka import producer
 from accord.settings import Settings
 
-logger = structlog.get_logger("accord.worker")
+logger = logs.get("accord.worker")
 
 POLL_S: Final = 0.1
 FLUSH_S: Final = 5.0

@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import structlog
 from accord.schemas.codec import commands_codec, deadletters_codec
 from accord.schemas.headers import Confirmed, Record, command_headers
 from accord.schemas.messages import Event
@@ -41,11 +40,12 @@ from accord.streams.runtime.deadletters import dead_letter
 from accord.streams.runtime.output import Output
 from uuid_utils import uuid7
 
+from accord import logs
 from accord.errors import AccordError, ChainBroken, Corrupt, KafkaUnreachable, LogGap
 from accord.kafka import bounds, read, reader
 from accord.settings import Settings
 
-logger = structlog.get_logger("accord.worker")
+logger = logs.get("accord.worker")
 T = TypeVar("T")
 
 CHUNK_RECORDS: Final = 128

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import structlog
 from accord.schemas.headers import Confirmed
 from accord.schemas.position import Position
 from accord.streams.chain import Chain, Decision
@@ -19,10 +18,11 @@ from accord.streams.decider import Domain
 from accord.streams.partition import Identity, Partition
 from confluent_kafka import Consumer
 
+from accord import logs
 from accord.errors import ChainBroken, LogGap
 from accord.kafka import bounds, read
 
-logger = structlog.get_logger("accord.worker")
+logger = logs.get("accord.worker")
 
 
 class Recovered(NamedTuple):

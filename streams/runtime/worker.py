@@ -15,18 +15,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-import structlog
 from accord.schemas.topics import commands_topic, events_topic
 from accord.streams.domains import DOMAINS
 from accord.streams.runtime.app import StreamApp, StreamOptions
 from accord.streams.runtime.output import Output
 from accord.streams.runtime.processor import Processor
 
+from accord import logs
 from accord.errors import AccordError, TopicMismatch
 from accord.kafka import bootstrap, consumer, metadata
 from accord.settings import Settings
 
-logger = structlog.get_logger("accord.worker")
+logger = logs.get("accord.worker")
 T = TypeVar("T")
 
 
