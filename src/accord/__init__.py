@@ -1,3 +1,125 @@
-"""accord: many LLM agents, one log, no double bookings."""
+"""accord: many LLM agents, one log, no double bookings.
+
+The public names; each is loaded when it is first used, so that importing accord costs little.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from accord import sync as sync
+    from accord.agents.client import Accord as Accord
+    from accord.agents.coordinate import coordinate as coordinate
+    from accord.agents.fencing import FencedResource as FencedResource
+    from accord.agents.handlers import when as when
+    from accord.agents.locks import Grant as Grant
+    from accord.agents.signals import Event as Event
+    from accord.agents.signals import Receipt as Receipt
+    from accord.agents.signals import emit as emit
+    from accord.errors import AccordError as AccordError
+    from accord.errors import ArtifactDamaged as ArtifactDamaged
+    from accord.errors import BadInput as BadInput
+    from accord.errors import ChainBroken as ChainBroken
+    from accord.errors import CircularTrigger as CircularTrigger
+    from accord.errors import ConfigError as ConfigError
+    from accord.errors import Corrupt as Corrupt
+    from accord.errors import KafkaUnreachable as KafkaUnreachable
+    from accord.errors import LeaseLost as LeaseLost
+    from accord.errors import LockTimeout as LockTimeout
+    from accord.errors import LogGap as LogGap
+    from accord.errors import NotConnected as NotConnected
+    from accord.errors import NotFound as NotFound
+    from accord.errors import NotOwner as NotOwner
+    from accord.errors import NoWorker as NoWorker
+    from accord.errors import OutcomeUnknown as OutcomeUnknown
+    from accord.errors import Overloaded as Overloaded
+    from accord.errors import Refused as Refused
+    from accord.errors import Rejected as Rejected
+    from accord.errors import ResultNotSerializable as ResultNotSerializable
+    from accord.errors import SchemaError as SchemaError
+    from accord.errors import StaleToken as StaleToken
+    from accord.errors import TopicMismatch as TopicMismatch
+    from accord.errors import Unavailable as Unavailable
+    from accord.errors import UnknownRules as UnknownRules
+    from accord.errors import WouldSelfDeadlock as WouldSelfDeadlock
+    from accord.local import local as local
+    from accord.schemas.position import Position as Position
+    from accord.settings import Settings as Settings
 
 __version__ = "0.1.0"
+
+_HOMES: Final = {
+    "Accord": "accord.agents.client",
+    "Event": "accord.agents.signals",
+    "FencedResource": "accord.agents.fencing",
+    "Grant": "accord.agents.locks",
+    "Position": "accord.schemas.position",
+    "Receipt": "accord.agents.signals",
+    "Settings": "accord.settings",
+    "coordinate": "accord.agents.coordinate",
+    "emit": "accord.agents.signals",
+    "local": "accord.local",
+    "sync": "accord",
+    "when": "accord.agents.handlers",
+}
+
+__all__ = [
+    "Accord",
+    "AccordError",
+    "ArtifactDamaged",
+    "BadInput",
+    "ChainBroken",
+    "CircularTrigger",
+    "ConfigError",
+    "Corrupt",
+    "Event",
+    "FencedResource",
+    "Grant",
+    "KafkaUnreachable",
+    "LeaseLost",
+    "LockTimeout",
+    "LogGap",
+    "NoWorker",
+    "NotConnected",
+    "NotFound",
+    "NotOwner",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Position",
+    "Receipt",
+    "Refused",
+    "Rejected",
+    "ResultNotSerializable",
+    "SchemaError",
+    "Settings",
+    "StaleToken",
+    "TopicMismatch",
+    "Unavailable",
+    "UnknownRules",
+    "WouldSelfDeadlock",
+    "coordinate",
+    "emit",
+    "local",
+    "sync",
+    "when",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'accord' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "accord.errors")), name)
+    globals()[name] = value
+    return value
+
+
+class _Package(ModuleType):
+    """Importing a module sets it as its package's attribute: `accord.local` stays the function of that name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value.local if name == "local" and isinstance(value, ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Package
