@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from accord.schemas.clock import COUNT_MAX, ENCODED_BYTES_MAX, ENTRIES_MAX, NAME_BYTES_MAX, VectorClock
+from accord.schemas.clock import COUNT_MAX, ENCODED_BYTES_MAX, ENTRIES_MAX, NAME_CHARS_MAX, VectorClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,11 +58,7 @@ def test_compare_is_antisymmetric(one: VectorClock, two: VectorClock) -> None:
 
 @given(wide)
 def test_encoding_round_trips_with_the_order_of_entries(clock: VectorClock) -> None:
-    try:
-        encoded = clock.encode()
-    except ValueError:
-        assert any(len(name.encode()) * 3 > NAME_BYTES_MAX for name in clock.entries)
-        return
+    encoded = clock.encode()
     again = VectorClock.decode(encoded)
     assert list(again.entries.items()) == list(clock.entries.items())
     assert again.lamport == clock.lamport
@@ -71,41 +67,43 @@ def test_encoding_round_trips_with_the_order_of_entries(clock: VectorClock) -> N
 
 def test_encoding_as_it_is_written() -> None:
     clock = VectorClock({"booker#5f2c": 3, "locks/3": 7, "a,b=c|%": 1, "ж": 2}, 9)
-    assert clock.encode() == b"9|booker#5f2c=3,locks/3=7,a%2Cb%3Dc%7C%25=1,%D0%B6=2"
-    assert VectorClock().encode() == b"0|"
+    assert clock.encode() == '[9,{"booker#5f2c":3,"locks/3":7,"a,b=c|%":1,"ж":2}]'.encode()
+    assert VectorClock().encode() == b"[0,{}]"
+    assert VectorClock.decode(b" [ 0, { } ]").encode() == b"[0,{}]"
 
 
 @pytest.mark.parametrize(
     "data",
     [
         b"",
-        b"|",
-        b"x|",
-        b"-1|",
-        b"1",
-        b"1|a",
-        b"1|a=",
-        b"1|=1",
-        b"1|a=-1",
-        b"1|a=1,",
-        b"1|a=1.0",
-        b"1|a= 1",
-        "1|a=٣".encode(),
-        b"\xff|",
-        b"1|a=1234567890123456789",
-        b"1234567890123456789|",
-        b"1|" + b"a" * (NAME_BYTES_MAX + 1) + b"=1",
-        b"1|" + "ж".encode() * 65 + b"=1",  # 390 bytes once quoted
-        b"1|" + b"=" * 129 + b"=1",
-        b"1|" + b",".join(b"n%d=1" % i for i in range(ENTRIES_MAX + 1)),
+        b"x",
+        b"{}",
+        b"[]",
+        b"[1]",
+        b"[-1,{}]",
+        b'["1",{}]',
+        b"[1,{},2]",
+        b"[1,{}]x",
+        b'[1,{"a"}]',
+        b'[1,{"a":-1}]',
+        b'[1,{"a":1.0}]',
+        b'[1,{"a":null}]',
+        b'[1,{"a":"1"}]',
+        b'[1,{"\\ud800":1}]',
+        b'[1,{"\xff":1}]',
+        b"\xff",
+        b'[1,{"a":1234567890123456789}]',
+        b"[1234567890123456789,{}]",
+        b'[1,{"%s":1}]' % (b"a" * (NAME_CHARS_MAX + 1)),
+        b"[1,{%s}]" % b",".join(b'"n%d":1' % i for i in range(ENTRIES_MAX + 1)),
     ],
 )
 def test_what_is_no_clock_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match=r"clock|utf-8"):
+    with pytest.raises(ValueError, match="clock"):
         VectorClock.decode(data)
 
 
-@given(st.binary(max_size=200) | st.from_regex(rb"[0-9]{0,3}\|([a-z%=,0-9]|\xff)*", fullmatch=True))
+@given(st.binary(max_size=200) | st.from_regex(rb'\[[0-9]{0,3},\{([a-z":,0-9]|\xff)*\}\]', fullmatch=True))
 @settings(max_examples=500)
 def test_any_bytes_give_a_clock_that_can_be_carried_on_or_a_value_error(data: bytes) -> None:
     try:
@@ -119,8 +117,8 @@ def test_any_bytes_give_a_clock_that_can_be_carried_on_or_a_value_error(data: by
 def test_a_clock_that_could_be_read_leads_to_one_that_can_be_written() -> None:
     """A sender at every limit must not make the partition write a clock that nobody can read."""
     top = str(COUNT_MAX).encode()
-    longest = b",".join(b"%s%02d=%s" % (b"n" * (NAME_BYTES_MAX - 2), i, top) for i in range(ENTRIES_MAX))
-    received = VectorClock.decode(top + b"|" + longest)
+    longest = b",".join(b'"%s%02d":%s' % (b"\\u0001" * (NAME_CHARS_MAX - 2), i, top) for i in range(ENTRIES_MAX))
+    received = VectorClock.decode(b"[%s,{%s}]" % (top, longest))
     onward = VectorClock().advanced("locks/0", received).advanced("locks/0", received)
     assert VectorClock.decode(onward.encode()) == onward
     assert onward.lamport == COUNT_MAX
@@ -196,6 +194,6 @@ def test_clocks_never_look_ordered_when_they_were_not(steps: list[tuple[int, int
 def test_a_clock_is_a_value_that_cannot_be_hashed() -> None:
     clock: Any = VectorClock({"a": 1})
     assert clock != VectorClock({"a": 2})
-    assert "0|a=1" in repr(clock)
+    assert '{"a":1}' in repr(clock)
     with pytest.raises(TypeError):
         hash(clock)
