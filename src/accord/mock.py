@@ -8,7 +8,7 @@ cluster instead; topics then have 4 partitions and a new group takes 3 s to form
 What it does and does not, found with librdkafka 2.16 and aiokafka 0.14:
 
 - Works: both clients' API negotiation, produce, idempotent and transactional produce, fetch, consumer groups,
-  commit, list_offsets and watermarks (earliest, latest), several members in a group.
+  commit, list_offsets and watermarks (earliest, latest), groups of one member.
 - Kept: record keys, None values, headers (bytes as they are), producers' timestamps. The time type is always
   CreateTime; a delivery report carries the offset, and a timestamp of 1234.
 - Not there: CreateTopics, DeleteTopics, DeleteRecords, DescribeConfigs, DescribeCluster (each times out or is
@@ -23,6 +23,9 @@ What it does and does not, found with librdkafka 2.16 and aiokafka 0.14:
   Every later rebalance, a lone member's return included, takes the session timeout less 1 s, for both clients:
   keep the session timeout at 2 s.
 - Static membership is no help: the returning member counts as a second one until the session timeout.
+- Two members of a group settle with confluent-kafka and often fail to with aiokafka: SyncGroup is answered
+  InvalidRequest when the leader's view is a member behind, commits during a rebalance RebalanceInProgress. Run
+  one Faust worker.
 """
 
 from __future__ import annotations

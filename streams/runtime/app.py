@@ -432,7 +432,7 @@ def create_changelogs(app: StreamApp) -> None:
     Raises:
         KafkaException: the brokers refused, or a commands topic does not exist.
     """
-    admin = AdminClient({"bootstrap.servers": app.options.bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": app.options.bootstrap_servers, "log_level": 2})
     topics = admin.list_topics(timeout=10).topics
     missing = []
     for domain in app.domains.values():
