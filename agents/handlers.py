@@ -20,21 +20,24 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final, NamedTuple, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-import structlog
 from accord.agents import context, signals
-from accord.agents.client import Accord, Hub
 from accord.agents.signals import DOMAIN, Event
 from accord.agents.subscription import Delivery, Subscription, log_ends
 from accord.schemas.clock import VectorClock
 from accord.schemas.messages.signals import ReportHandlerFailure
 from accord.schemas.position import Position
 
+from accord import logs
 from accord.errors import AccordError, BadInput, CircularTrigger, NotConnected, OutcomeUnknown, Rejected
 
-logger = structlog.get_logger("accord.handlers")
+if TYPE_CHECKING:
+    from accord.agents.client import Hub
+
+logger = logs.get("accord.handlers")
 
 RETRIES_MAX: Final = 20
 ERROR_CHARS_MAX: Final = 2_000
@@ -143,7 +146,7 @@ def _handlers(hub: Hub) -> Handlers:
 def _loop_of(hub: Hub) -> asyncio.AbstractEventLoop | None:
     """The loop that an async hub is opened in. A sync hub's thread may have one, too, but it stands still."""
     try:
-        return asyncio.get_running_loop() if isinstance(hub, Accord) else None
+        return asyncio.get_running_loop() if isinstance(hub, AbstractAsyncContextManager) else None
     except RuntimeError:
         return None
 

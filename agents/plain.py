@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-DEPTH_MAX: Final = 100
-"""Deepest nesting; a structure that contains itself ends here, too."""
+DEPTH_MAX: Final = 60
+"""Deepest nesting, below what the decider of signals takes; a structure that contains itself ends here, too."""
 
 
 class NotPlain(Exception):

@@ -236,12 +236,7 @@ def emit(event: str, data: Mapping[str, Any]) -> Receipt:
 def emit_on(hub: Hub, event: str, data: Mapping[str, Any]) -> Receipt:
     """`emit` on a given hub."""
     check_name("event", event)
-    return send(hub, event, encoded(event, data))
-
-
-def send(hub: Hub, event: str, data: str) -> Receipt:
-    """Emits data that is JSON text already."""
-    command = EmitSignal(hub.agent, data, trail.get())
+    command = EmitSignal(hub.agent, encoded(event, data), trail.get())
     submission = hub.connection.submit(DOMAIN, event, command, task=_task.get() or new_task())
     receipt = Receipt(event, submission)
     outbox(hub).add(receipt)
