@@ -16,24 +16,27 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
-import structlog
 from accord.schemas.topics import events_topic
 from accord.streams.chain import Chain, Decision, genesis, parse
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from accord.errors import AccordError, KafkaUnreachable, LogGap
-from accord.kafka import anchor, as_record, bounds, consumer, read, unreachable
+from accord import logs
+from accord.errors import AccordError, Corrupt, KafkaUnreachable, LogGap
+from accord.kafka import anchor, as_record, bounds, consumer, metadata, read, unreachable
 from accord.settings import Settings
 
-logger = structlog.get_logger("accord.client")
+logger = logs.get("accord.client")
 
 FETCH_WAIT_MS_MAX: Final = 100
 """A partition that is added is not fetched before the fetch under way returns, so that must not wait long."""
 BATCH_RECORDS: Final = 1_000
 RECALL_RECORDS: Final = 70_000
 """How far back the first decision on a repeated command is looked for: the window of known ids, and some."""
+START_POLL_S: Final = 0.001
+"""Longest sleep while the start of a partition is being looked for: somebody waits for it."""
 HELPER_JOIN_S: Final = 1.0
 
 Place = tuple[str, int]
@@ -41,7 +44,7 @@ Place = tuple[str, int]
 
 
 class Listener(Protocol):
-    """Who takes the answers; called on the thread that polls, but for `started`."""
+    """Who takes the answers; called on the thread that polls."""
 
     def wants(self, domain: str, decision: Decision) -> bool:
         """Whether anybody waits for this decision."""
@@ -54,7 +57,7 @@ class Listener(Protocol):
 
 
 class Answers(Protocol):
-    """A source of decisions."""
+    """A source of decisions. `start` and `recall` may be called from any thread, all else by the one that polls."""
 
     def start(self, place: Place) -> None:
         """Follows a partition; `Listener.started` says from when on."""
@@ -63,7 +66,7 @@ class Answers(Protocol):
         """Follows a partition no more."""
 
     def recall(self, place: Place, cause: int, found: Callable[[Decision | None], None]) -> None:
-        """Looks for the decision on the command at offset `cause`; None: it cannot be found any more."""
+        """Looks for the decision on the command at offset `cause` and hands it to `found`; None: it is not there."""
 
     def poll(self, timeout_s: float) -> None:
         """Waits for decisions, hands over what somebody waits for.
@@ -92,15 +95,22 @@ class EventsReader:
         self._chains: dict[tuple[str, int], tuple[str, Chain]] = {}
         self._jobs: deque[Callable[[Consumer], None]] = deque()
         self._helper: threading.Thread | None = None
+        self._starting: set[Place] = set()
+        self._ready: deque[Callable[[], None]] = deque()
         self._closed = False
 
     # -- what may block: on the helper thread
 
     def start(self, place: Place) -> None:
+        self._starting.add(place)
         self._later(lambda client: self._start(client, place))
 
     def recall(self, place: Place, cause: int, found: Callable[[Decision | None], None]) -> None:
-        self._later(lambda client: found(self._recall(client, place, cause)))
+        def job(client: Consumer) -> None:
+            decision = self._recall(client, place, cause)
+            self._ready.append(lambda: found(decision))
+
+        self._later(job)
 
     def _later(self, job: Callable[[Consumer], None]) -> None:
         with self._lock:
@@ -113,6 +123,10 @@ class EventsReader:
 
     def _help(self) -> None:
         client = consumer(self._kafka)
+        # A client that has no metadata yet takes seconds to find a partition's leader; asking for all is quick. If no
+        # broker answers, the jobs find out and say so.
+        with suppress(AccordError):
+            metadata(client, self._kafka)
         try:
             while True:
                 with self._lock:
@@ -120,28 +134,25 @@ class EventsReader:
                         self._helper = None
                         return
                     job = self._jobs.popleft()
-                try:
-                    job(client)
-                except Exception:
-                    logger.exception("a bug in accord: looking something up in the log failed")
+                job(client)
         finally:
             client.close()
 
     def _start(self, client: Consumer, place: Place) -> None:
         topic, root = self._root(place)
-        error: AccordError | None = None
+        error: AccordError
         try:
-            chain, offset = anchor(client, topic, place[1], root)
-            with self._lock:
-                if self._closed:
-                    return
-                self._chains[topic, place[1]] = place[0], chain
-                self.consumer.incremental_assign([TopicPartition(topic, place[1], offset)])
+            found = anchor(client, topic, place[1], root)
+            self._ready.append(lambda: self._follow(place, topic, *found))
+            return
         except AccordError as problem:
             error = problem
         except KafkaException:
             error = unreachable(self._kafka)
-        self._listener.started(place, error)
+        except Exception as bug:
+            logger.exception("a bug in accord: the start of a partition was not found")
+            error = Corrupt(f"{topic}/{place[1]} cannot be followed: {bug!r}.")
+        self._ready.append(lambda: self._not_started(place, error))
 
     def _recall(self, client: Consumer, place: Place, cause: int) -> Decision | None:
         topic, root = self._root(place)
@@ -158,7 +169,7 @@ class EventsReader:
                 decision = chain.accept(record)
                 if decision is not None and decision.cause == cause:
                     return decision
-        except (AccordError, KafkaException, ValueError, KeyError) as error:
+        except Exception as error:
             logger.warning("a decision could not be looked up", place=place, cause=cause, why=repr(error))
         return None
 
@@ -166,16 +177,27 @@ class EventsReader:
         topic = events_topic(place[0], self._settings.topics.prefix)
         return topic, genesis(self.cluster, topic, place[1])
 
-    # -- the stream of decisions: on the thread that polls
+    # -- the stream of decisions: on the thread that polls, which alone touches the consumer
+
+    def _follow(self, place: Place, topic: str, chain: Chain, offset: int) -> None:
+        self._starting.discard(place)
+        self._chains[topic, place[1]] = place[0], chain
+        self.consumer.incremental_assign([TopicPartition(topic, place[1], offset)])
+        self._listener.started(place, None)
+
+    def _not_started(self, place: Place, error: AccordError) -> None:
+        self._starting.discard(place)
+        self._listener.started(place, error)
 
     def stop(self, place: Place) -> None:
-        topic = events_topic(place[0], self._settings.topics.prefix)
-        with self._lock:
-            if self._chains.pop((topic, place[1]), None) is not None and not self._closed:
-                self.consumer.incremental_unassign([TopicPartition(topic, place[1])])
+        topic, _ = self._root(place)
+        if self._chains.pop((topic, place[1]), None) is not None:
+            self.consumer.incremental_unassign([TopicPartition(topic, place[1])])
 
     def poll(self, timeout_s: float) -> None:
-        message = self.consumer.poll(timeout_s)
+        while self._ready:
+            self._ready.popleft()()
+        message = self.consumer.poll(min(timeout_s, START_POLL_S) if self._starting else timeout_s)
         if message is None:
             return
         self._read(message)

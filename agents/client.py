@@ -1,32 +1,250 @@
-"""The hub: what an agent program opens to take part. Interface first; the implementation follows."""
+"""The hub: what an agent program opens to take part.
+
+    async with accord.Accord("localhost:9092", agent="booker-1") as hub:
+        async with hub.lock("room_12") as grant:
+            ...
+
+Nothing is connected before `async with`. Closing runs the hooks of what was attached (handlers), then withdraws what
+is asked, releases what is held, waits a bounded time for the delivery of what was sent, and ends accord's thread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
+from accord.agents import context
 from accord.agents.connection import Connection
+from accord.agents.coordinate import LockName, coordinate_on
+from accord.agents.discovery import resolve
+from accord.agents.handlers import F, when_on
+from accord.agents.leases import Leases
+from accord.agents.locks import Lock, OnLoss
+from accord.agents.signals import Receipt, emit_on
 
+from accord import logs
+from accord.errors import BadInput, NotConnected
 from accord.settings import Settings
 
+__all__ = ["Accord", "Hub"]
+
+logger = logs.get("accord.client")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 Hook = Callable[[], "Future[None] | None"]
+AGENT_CHARS_MAX: Final = 255
 
 
 class Hub:
-    """What the async and the sync hub share.
+    """What the async and the sync hub share: settings, the connection, the hooks of what is attached.
 
-    `connection`, `settings` and `agent` are there while it is open.
+    Args:
+        bootstrap_servers: `host:port`, comma-separated; None: from the settings, else a running `accord dev` in this
+            directory or above, else localhost:9092.
+        agent: name of the agent; None: from the settings, else made from host name and process id.
+        settings: None: read from environment and file when the hub opens.
     """
 
-    settings: Settings
-    agent: str
-    connection: Connection
-    is_open: bool = False
+    def __init__(
+        self, bootstrap_servers: str | None = None, *, agent: str | None = None, settings: Settings | None = None
+    ) -> None:
+        if agent is not None and (not isinstance(agent, str) or not 0 < len(agent) <= AGENT_CHARS_MAX):
+            raise BadInput(f"agent={agent!r}: a name of 1 to {AGENT_CHARS_MAX} characters is needed.")
+        self._bootstrap_servers = bootstrap_servers
+        self._agent = agent
+        self._settings = settings
+        self._timestamp_ms: Callable[[], int] | None = None
+        self._connection: Connection | None = None
+        self._leases: Leases | None = None
+        self._token: Token[Hub | None] | None = None
+        self._drain_hooks: list[Hook] = []
+        self._close_hooks: list[Hook] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that an async hub was opened in, while it is open."""
+        self.is_open = False
+
+    def use(self, settings: Settings, timestamp_ms: Callable[[], int] | None = None) -> None:
+        """Replaces the settings before the hub opens; `timestamp_ms` gives the time of commands, in ms since 1970."""
+        self._settings, self._timestamp_ms = settings, timestamp_ms
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        if self._settings is None:
+            self._settings = Settings.load()
+        return self._settings
+
+    @property
+    def agent(self) -> str:
+        """The agent's name."""
+        if self._agent is None:
+            self._agent = self.settings.agent or f"{socket.gethostname()}-{os.getpid()}"
+        return self._agent
+
+    @property
+    def connection(self) -> Connection:
+        """The connection to the log. Raises NotConnected before the hub was opened."""
+        if self._connection is None:
+            raise self._not_open("the connection")
+        return self._connection
+
+    @property
+    def leases(self) -> Leases:
+        """The requests and leases of this hub. Raises NotConnected before it was opened."""
+        if self._leases is None:
+            raise self._not_open("a lock")
+        return self._leases
+
+    def ensure_open(self, caller: str) -> None:
+        """Raises NotConnected unless the hub is open."""
+        if not self.is_open:
+            raise self._not_open(caller)
+
+    def _not_open(self, caller: str) -> NotConnected:
+        return NotConnected(f"{caller} was used, but its hub is not open.", remedy='Enter the hub first: "async with".')
 
     def on_drain(self, hook: Hook) -> None:
         """Has `drain` call `hook` and wait for the future that it returns. Hooks run one after the other."""
-        raise NotImplementedError
+        self._drain_hooks.append(hook)
 
     def on_close(self, hook: Hook) -> None:
         """Has closing call `hook` and wait for its future, newest hook first, while the connection still works."""
-        raise NotImplementedError
+        self._close_hooks.append(hook)
+
+    # -- events and coordinated functions of this hub alone
+
+    def emit(self, event: str, data: Mapping[str, Any]) -> Receipt:
+        """`accord.emit` on this hub, whatever hub the context names."""
+        return emit_on(self, event, data)
+
+    def when(self, event: str, *, name: str | None = None, retries: int = 3) -> Callable[[F], F]:
+        """`accord.when` for this hub alone."""
+        return when_on(self, event, name=name, retries=retries)
+
+    def coordinate(
+        self, name: str, lock_name: LockName | None = None, *, lease_ms: int | None = None, wait_ms: int | None = None
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """`accord.coordinate` on this hub, whatever hub the context names."""
+        return coordinate_on(self, name, lock_name, lease_ms=lease_ms, wait_ms=wait_ms)
+
+    # -- the steps that both kinds of hub take
+
+    def _connect(self) -> Future[None]:
+        if self._connection is not None:
+            raise BadInput("This hub is open already.", remedy="Make another one, or enter it once.")
+        self._settings = resolve(self._settings, self._bootstrap_servers)
+        self._connection = Connection(self._settings, agent=self.agent, timestamp_ms=self._timestamp_ms)
+        self._leases = Leases(self._connection)
+        return self._connection.opening()
+
+    def _enter(self) -> list[Hook]:
+        """Makes it the context's hub. Returns the openers of what lives as long as a hub."""
+        self.is_open = True
+        self._token = context.enter(self)
+        return [lambda opener=opener: opener(self) for opener in context.openers()]  # type: ignore[misc]
+
+    def _take_close_hooks(self) -> list[Hook]:
+        """The hooks of closing in the order in which they run; each runs once."""
+        hooks, self._close_hooks = self._close_hooks[::-1], []
+        return hooks
+
+    def _leave(self) -> Future[None]:
+        """Ends what is asked and held, and starts closing the connection."""
+        self.is_open = False
+        if self._token is not None:
+            context.leave(self, self._token)
+        if self._leases is not None:
+            self._leases.close()
+        self._drain_hooks.clear()
+        connection, self._connection = self._connection, None
+        self._leases = self._token = self.loop = None
+        if connection is None:  # it never came to that
+            nothing: Future[None] = Future()
+            nothing.set_result(None)
+            return nothing
+        return connection.closing()
+
+
+class Accord(Hub):
+    """A hub for async programs; see the module's text. Enter it with `async with`.
+
+    Raises (when entered):
+        KafkaUnreachable: no broker answers within `kafka.connect_timeout_ms`.
+        TopicMismatch: a topic is missing, or its partition count is another than the settings say.
+        ConfigError: a setting cannot be right.
+    """
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.wrap_future(self._connect())
+            self.loop = asyncio.get_running_loop()
+            for opener in self._enter():
+                await _finished(opener)
+        except BaseException:
+            await self._shut()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        await self._shut()
+        return None
+
+    async def _shut(self) -> None:
+        """Runs all hooks and closes, whatever is raised meanwhile; the first error comes out in the end."""
+        problem: BaseException | None = None
+        for hook in self._take_close_hooks():
+            try:
+                await _finished(hook)
+            except BaseException as error:
+                problem = problem or error
+        closing = asyncio.wrap_future(self._leave())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError as cancelled:  # the thread ends by itself
+            problem = problem or cancelled
+        if problem is not None:
+            raise problem
+
+    def lock(
+        self, name: str, *, lease_ms: int | None = None, wait_ms: int | None = None, on_loss: OnLoss = "cancel"
+    ) -> Lock:
+        """A lock: one holder at a time, by lease, first come first served.
+
+        Args:
+            name: 1 to 255 bytes of UTF-8.
+            lease_ms: how long the lock stays with a holder that vanishes; renewed while it is held. None:
+                `locks.lease_ms`. 1,000 to 86,400,000.
+            wait_ms: how long to queue; 0 tries once, None waits without limit.
+            on_loss: `"cancel"`: a lost lease cancels the body of `async with` and raises LeaseLost there; `"flag"`: it
+                only sets `grant.lost`.
+
+        Raises:
+            BadInput: the name or a duration cannot be one.
+        """
+        return Lock(self, name, lease_ms, wait_ms, on_loss)
+
+    async def drain(self) -> None:
+        """Returns when all that was emitted is recorded and the handlers of this hub have caught up.
+
+        Raises:
+            What was lost: the first error of an emitted event.
+        """
+        self.ensure_open("drain()")
+        for hook in list(self._drain_hooks):
+            await _finished(hook)
+
+
+async def _finished(hook: Hook) -> None:
+    waiting = hook()
+    if waiting is not None:
+        await asyncio.wrap_future(waiting)

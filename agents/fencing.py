@@ -1,0 +1,137 @@
+"""Fencing: a resource that refuses writes of a holder whose lease has passed on.
+
+A lease alone cannot keep a paused program from writing after its lease ended; the token can, if the resource itself
+compares. `FencedResource` guards what lives in this process or behind one writer. A database compares best itself:
+
+    UPDATE rooms SET guest = :guest, token = :token WHERE id = 12 AND token <= :token    -- 0 rows: StaleToken
+
+Rules that act here:
+- A token smaller than the largest one seen is refused, for ever; the same one may write again.
+- Check and write are one step: no write that started with a smaller token can land after one with a larger.
+- A refused write is reported to the log, if a hub is open; never waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
+
+from accord.agents import context
+from accord.agents.locks import Held
+from accord.schemas.messages.locks import ReportStaleWrite
+
+from accord import logs
+from accord.errors import AccordError, BadInput, StaleToken
+
+logger = logs.get("accord.locks")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class FencedResource(Generic[P, T]):
+    """A resource behind a fencing token.
+
+    Args:
+        name: what it is called in errors and in the log, as `rooms/12`.
+        apply: does the write; a plain function or a coroutine function. Called by one writer at a time. An `async`
+            one belongs to one event loop.
+        lock: the lock whose tokens guard it, under which refused writes are reported; None: `name`.
+        load: gives the largest token seen so far, where it outlives the process; called once, at the first write.
+        save: keeps a larger token; called before the first write with it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        apply: Callable[P, T],
+        *,
+        lock: str | None = None,
+        load: Callable[[], int] | None = None,
+        save: Callable[[int], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.lock: Final = lock or name
+        self._apply = apply
+        self._load = load
+        self._save = save
+        self._highest: int | None = None
+        self._granted: Held | None = None
+        self._mutex = threading.RLock()
+        self._writing = asyncio.Lock()
+        self._is_async = inspect.iscoroutinefunction(apply)
+
+    @property
+    def highest_token(self) -> int:
+        """The largest token seen; 0 before the first."""
+        with self._mutex:
+            if self._highest is None:
+                self._highest = self._load() if self._load is not None else 0
+            return self._highest
+
+    def write(self, token: int | Held, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Writes, if the token is not outdated.
+
+        Args:
+            token: of the grant under which is written, or the grant itself; then errors can name who came later.
+            args, kwargs: for `apply`.
+
+        Returns:
+            What `apply` returns; to be awaited if it is a coroutine function.
+
+        Raises:
+            StaleToken: a larger token has been here. Nothing was written.
+            BadInput: the token is no positive whole number.
+        """
+        if self._is_async:
+            return cast("T", self._write_async(token, args, kwargs))
+        with self._mutex:
+            self._admit(token)
+            return self._apply(*args, **kwargs)
+
+    async def _write_async(self, token: int | Held, args: Any, kwargs: Any) -> Any:
+        async with self._writing:
+            self._admit(token)
+            return await cast("Any", self._apply(*args, **kwargs))
+
+    def _admit(self, token: int | Held) -> None:
+        grant = token if isinstance(token, Held) else None
+        number = grant.token if grant is not None else token
+        if isinstance(number, bool) or not isinstance(number, int) or number <= 0:
+            raise BadInput(f"{self.name}: token {number!r} is no fencing token; give that of the grant.")
+        with self._mutex:
+            highest = self.highest_token
+            if number > highest:
+                if self._save is not None:
+                    self._save(number)
+                self._highest, self._granted = number, grant
+            elif number < highest:
+                raise self._stale(number, highest)
+
+    def _stale(self, token: int, highest: int) -> StaleToken:
+        self._report(token, highest)
+        later = f"{highest} has written since"
+        if self._granted is not None:
+            later = f"{highest} was granted to {self._granted.agent} ({self._granted.position})"
+        return StaleToken(
+            f"write to {self.name} with token {token} refused; {later}.",
+            remedy="Acquire again and re-read before writing.",
+            key=self.lock,
+            holder=self._granted.agent if self._granted is not None else None,
+            position=str(self._granted.position) if self._granted is not None else None,
+            token=token,
+            highest_token=highest,
+        )
+
+    def _report(self, token: int, highest: int) -> None:
+        """Tells the log, best effort."""
+        hub = context.find()
+        if hub is None:
+            return
+        try:
+            hub.connection.submit("locks", self.lock, ReportStaleWrite(hub.agent, self.name, token, highest))
+        except AccordError as error:
+            logger.warning("a stale write was refused but not reported", resource=self.name, why=str(error))

@@ -1,0 +1,440 @@
+"""Requests for locks and the leases on them, for the async and the sync client alike.
+
+A `Hold` is one request, from the command that asks to the end of the grant. Its life runs on accord's own thread, so
+renewals go on whatever the program does; what is told to the program goes through futures and callbacks.
+
+    asking --LockQueued--> queued
+    asking, queued --LockGranted--> held    --LockDenied, no answer--> over
+    held --release()--> over                --LeaseExpired, not renewed in time, taken away--> lost
+
+What a holder may believe. Let the command that started the lease have been sent at monotonic time s, and have the log
+time t. The lease ends when the partition's clock reaches the deadline d. That clock shows the times that the brokers
+give to records, so it cannot show d before d - t of the brokers' time has passed since the command was appended,
+which was not before s. Hence the holder may believe until
+
+    s + (d - t) * (1 - DRIFT) - margin
+
+with a margin larger than the largest step of the brokers' clocks, and DRIFT for clocks that run at different speeds.
+The command's own log time is not in the decision; what is there instead is never earlier, so the belief only gets
+shorter. For a grant at once or a renewal it is `now_ms`, the partition's clock at the decision: the largest time seen,
+the command's included. For a grant after queueing, t is that of the AcquireLock itself, which is not after
+`LockQueued.since_ms`; the wait is then part of d - t, and DRIFT is taken off it, too. If what is left of a belief does
+not reach the next renewal, the lease is renewed before the program is told that it has the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Final, Literal
+
+import uuid_utils
+from accord.agents.connection import Answer, Connection, future, settle
+from accord.agents.lock_refusals import denial, not_owner, ordinal
+from accord.schemas.messages.locks import (
+    AcquireLock,
+    LeaseExpired,
+    LeaseRenewed,
+    LockDenied,
+    LockGranted,
+    LockQueued,
+    LockReleased,
+    ReleaseLock,
+    ReleaseRefused,
+    RenewalRefused,
+    RenewLease,
+    RequestWithdrawn,
+    WithdrawRequest,
+)
+from accord.schemas.position import Position
+
+from accord import logs
+from accord.errors import (
+    AccordError,
+    LeaseLost,
+    LockTimeout,
+    NotConnected,
+    NotOwner,
+)
+
+logger = logs.get("accord.locks")
+
+DRIFT: Final = 0.001
+"""How much faster than this machine's clock the brokers' may run: ten times what a quartz clock does."""
+MARGIN_MS: Final = 20
+"""Added to `locks.clock_step_ms`: the belief ends before the lease does."""
+RENEWALS_A_LEASE: Final = 3
+
+OnQueued = Callable[[LockQueued], None]
+
+_chain: ContextVar[tuple[Hold, ...]] = ContextVar("accord_locks_held", default=())
+"""What this call chain holds. Tasks started in it inherit it: who waits for them would wait for itself."""
+
+
+def believed_until_s(sent_s: float, span_ms: int, clock_step_ms: int) -> float:
+    """Until when a holder may believe that the lease runs; see the module's text.
+
+    Args:
+        sent_s: monotonic time at which the command that started the lease was sent, in s.
+        span_ms: from that command's log time to the deadline, by the partition's clock, in ms.
+        clock_step_ms: largest step of the brokers' clocks, in ms.
+
+    Returns:
+        A monotonic time, in s.
+    """
+    return sent_s + (span_ms * (1 - DRIFT) - clock_step_ms - MARGIN_MS) / 1_000
+
+
+class Hold:
+    """One request for a lock and the lease on it. Made by `Leases.ask`.
+
+    `granted` is settled when the lock is held, or with why not; `ended` when it was released, or lost.
+    """
+
+    def __init__(
+        self, leases: Leases, key: str, owner: str, lease_ms: int, wait_ms: int | None, on_queued: OnQueued | None
+    ) -> None:
+        self.key = key
+        self.owner = owner
+        self.lease_ms = lease_ms
+        self.wait_ms = wait_ms
+        self.id = str(uuid_utils.uuid7())
+        self.token = 0
+        self.position: Position | None = None
+        self.granted: Future[Hold] = future()
+        self.ended: Future[None] = future()
+        self.error: AccordError | None = None
+        self._leases = leases
+        self._connection = leases.connection
+        self.agent = leases.connection.agent
+        self._state: Literal["asking", "queued", "held", "releasing", "over"] = "asking"
+        self._lock = threading.RLock()
+        self._sent_s = 0.0
+        self._since_ms: int | None = None
+        self._place = 0
+        self._until_s = 0.0
+        self._on_queued = on_queued
+        self._on_loss: Callable[[], None] | None = None
+        self._undo: list[Callable[[], None]] = []
+        self._cancel_timer: dict[str, Callable[[], None]] = {}
+
+    # -- asking
+
+    def ask(self) -> None:
+        """Sends the request.
+
+        Raises:
+            What `Connection.submit` raises.
+        """
+        connection, agent = self._connection, self.agent
+        command = AcquireLock(agent, self.owner, self.lease_ms, self.wait_ms)
+        grace_ms = connection.settings.client.worker_warning_ms
+        try:
+            self._undo.append(connection.watch("locks", self.key, self._heard))
+            self._undo.append(connection.on_failure(self._failed))
+            self._sent_s = time.monotonic()
+            submission = connection.submit(
+                "locks",
+                self.key,
+                command,
+                message_id=self.id,
+                withdrawal=lambda request: WithdrawRequest(agent, request),
+                answer_ms=None if self.wait_ms is None else self.wait_ms + grace_ms,
+            )
+        except BaseException:
+            self._finish()
+            raise
+        submission.decided.add_done_callback(self._decided)
+
+    def _decided(self, decided: Future[Answer]) -> None:
+        """The answer itself came through the watch; what matters here is that there is none."""
+        error = decided.exception()
+        if error is not None:
+            self._deny(error)
+
+    def _heard(self, answer: Answer) -> None:
+        """A decision about this lock; on accord's thread."""
+        for event in answer.events:
+            match event:
+                case LockQueued(request) if request == self.id:
+                    self._queued(event)
+                case LockGranted(request) if request == self.id:
+                    self._grant(event, answer)
+                case LockDenied(request) if request == self.id:
+                    self._deny(denial(self.key, event, self.wait_ms, answer.position))
+                case RequestWithdrawn(request) if request == self.id:
+                    self._deny(LockTimeout(f"{self.key}: the request was withdrawn.", key=self.key))
+                case LeaseExpired(_, token) if token == self.token:
+                    self._lose("it ran out before it was renewed", answer.position)
+                case LockReleased(agent, token) if token == self.token and self._state == "held":
+                    self._lose(f"it was released by {agent}", answer.position)
+
+    def _queued(self, event: LockQueued) -> None:
+        self._state, self._since_ms, self._place = "queued", event.since_ms, event.place
+        settings = self._connection.settings
+        self._later("warning", settings.locks.wait_warning_ms, lambda: self._warn(settings.locks.wait_warning_ms))
+        if self.wait_ms is not None:
+            self._later("wait", self.wait_ms + settings.client.worker_warning_ms, self._waited)
+        if self._on_queued is not None:
+            self._on_queued(event)
+
+    def _warn(self, waited_ms: int) -> None:
+        logger.warning("still waiting for a lock", lock=self.key, waited_ms=waited_ms, place_at_first=self._place)
+        self._later("warning", waited_ms, lambda: self._warn(2 * waited_ms))
+
+    def _waited(self) -> None:
+        """The log should have ended this wait long ago: no worker handles its deadlines."""
+        self.withdraw(
+            LockTimeout(
+                f"{self.key} not granted within {self.wait_ms} ms, and the end of the wait was not decided "
+                f"either; you were {ordinal(self._place)} in the queue.",
+                remedy="Is a worker running? See: accord doctor. Request withdrawn.",
+                key=self.key,
+            )
+        )
+
+    def _grant(self, event: LockGranted, answer: Answer) -> None:
+        with self._lock:
+            if self._state not in ("asking", "queued"):
+                return
+            self.token, self.position = event.token, answer.position
+            since_ms = answer.decision.now_ms if self._since_ms is None else self._since_ms
+            self._until_s = self._believe(self._sent_s, event.deadline_ms - since_ms)
+            self._state = "held"
+            self._cancel_timers()
+            if self._until_s - time.monotonic() > self.lease_ms / RENEWALS_A_LEASE / 1_000:
+                self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
+                self._watch_belief()
+            else:
+                self._renew()
+                return
+        settle(self.granted, self)
+
+    def _deny(self, error: BaseException) -> None:
+        with self._lock:
+            if self._state not in ("asking", "queued"):
+                return
+            self._finish()
+        settle(self.granted, error)
+
+    def withdraw(self, error: AccordError | None = None) -> None:
+        """Takes the request back, whatever became of it: for who stopped waiting. From any thread; does not block."""
+        with self._lock:
+            if self._state in ("releasing", "over"):
+                return
+            self._finish()
+        with suppress(AccordError):  # the connection is gone: the lease, or the wait, ends by itself
+            command = WithdrawRequest(self.agent, self.id)
+            self._connection.submit("locks", self.key, command)
+        error = error or NotConnected(f"{self.key}: the request was withdrawn.", key=self.key)
+        settle(self.granted, error)
+        settle(self.ended, error)
+
+    # -- holding
+
+    @property
+    def valid(self) -> bool:
+        """Whether the holder may believe that it holds the lock."""
+        return self._state == "held" and self.error is None and time.monotonic() < self._until_s
+
+    @property
+    def held(self) -> bool:
+        """Whether it was granted, and neither released nor lost since."""
+        return self._state == "held"
+
+    def check(self) -> None:
+        """Raises LeaseLost unless the lease may be believed in."""
+        if not self.valid:
+            if self._state == "held":
+                self._lose("it could not be renewed in time", self.position)
+            raise self.error or NotOwner(f"{self.key}: token {self.token} was released.", key=self.key)
+
+    def on_loss(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called, on accord's thread, if the lease is lost; at once, if it is already."""
+        with self._lock:
+            self._on_loss = callback
+            lost = isinstance(self.error, LeaseLost)
+        if lost:
+            callback()
+
+    def _believe(self, sent_s: float, span_ms: int) -> float:
+        return believed_until_s(sent_s, span_ms, self._connection.settings.locks.clock_step_ms)
+
+    def _watch_belief(self) -> None:
+        """Looks again when the belief ends, unless it was renewed by then."""
+        left_ms = (self._until_s - time.monotonic()) * 1_000
+        if left_ms <= 0:
+            self._lose("it could not be renewed in time", self.position)
+        else:
+            self._later("belief", left_ms, self._watch_belief)
+
+    def _renew(self) -> None:
+        if self._state != "held":
+            return
+        self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
+        sent_s = time.monotonic()
+        command = RenewLease(self.agent, self.token, self.lease_ms)
+        try:
+            submission = self._connection.submit("locks", self.key, command, answer_ms=self.lease_ms)
+        except AccordError as error:
+            logger.warning("a lease was not renewed", lock=self.key, token=self.token, why=str(error))
+            return
+        submission.decided.add_done_callback(lambda decided: self._renewed(sent_s, decided))
+
+    def _renewed(self, sent_s: float, decided: Future[Answer]) -> None:
+        if decided.exception() is not None:
+            if not self.granted.done():
+                self._lose("it could not be renewed in time", self.position)
+            return  # the next renewal, or the end of the belief, settles it
+        answer = decided.result()
+        for event in answer.events:
+            match event:
+                case LeaseRenewed(_, token, _, deadline_ms) if token == self.token:
+                    with self._lock:
+                        until_s = self._believe(sent_s, deadline_ms - answer.decision.now_ms)
+                        self._until_s = max(self._until_s, until_s)
+                        if self._state == "held":
+                            self._watch_belief()
+                    settle(self.granted, self)
+                case RenewalRefused(_, token) if token == self.token:
+                    self._lose("its renewal was refused", answer.position)
+
+    def _lose(self, why: str, position: Position | None) -> None:
+        """The lease is over for this holder: it stops renewing and sends its release."""
+        with self._lock:
+            if self._state != "held":
+                return
+            self.error = self.loss(why, position)
+            self._finish()
+            callback = self._on_loss
+        logger.warning("a lease was lost", lock=self.key, token=self.token, why=why)
+        with suppress(AccordError):
+            self._connection.submit("locks", self.key, ReleaseLock(self.agent, self.token))
+        settle(self.granted, self.error)
+        settle(self.ended, self.error)
+        if callback is not None:
+            callback()
+
+    def loss(self, why: str = "", position: Position | None = None) -> LeaseLost:
+        """The error of the lease's end: the one recorded, else a new one with this reason."""
+        if isinstance(self.error, LeaseLost):
+            return self.error
+        return LeaseLost(
+            f"{self.key}: the lease of token {self.token} ({self.lease_ms} ms) ended: {why}.",
+            remedy="Another agent may hold the lock now. Acquire again and re-read before writing.",
+            agent=self.agent,
+            key=self.key,
+            position=None if position is None else str(position),
+            token=self.token,
+        )
+
+    def _failed(self, error: AccordError) -> None:
+        """The connection failed or closed."""
+        self._deny(error)
+        self._lose(str(error).rstrip("."), None)
+
+    def close(self) -> None:
+        """The hub closes: what is asked is withdrawn, what is held is released and counts as lost."""
+        if self._state in ("asking", "queued"):
+            self.withdraw(NotConnected(f"{self.key}: the hub was closed before the lock was granted.", key=self.key))
+        self._lose("the hub was closed", None)
+
+    # -- releasing
+
+    def release(self) -> Future[None]:
+        """Frees the lock; from any thread, does not block. A second release is the first one.
+
+        Returns:
+            A future that raises LeaseLost when the lease had ended, NotOwner when the log says that it is another's,
+            or what `Submission.decided` raises.
+        """
+        with self._lock:
+            if self._state != "held":
+                return self.ended
+            self._finish("releasing")
+        try:
+            submission = self._connection.submit("locks", self.key, ReleaseLock(self.agent, self.token))
+        except AccordError as error:
+            self._release_over(error)
+        else:
+            submission.decided.add_done_callback(self._released)
+        return self.ended
+
+    def _released(self, decided: Future[Answer]) -> None:
+        error = decided.exception()
+        if error is None:
+            for event in decided.result().events:
+                if isinstance(event, ReleaseRefused):
+                    error = not_owner(self.key, event, decided.result().position)
+        self._release_over(error)
+
+    def _release_over(self, error: BaseException | None) -> None:
+        self._state = "over"
+        settle(self.ended, error)
+
+    def _finish(self, state: Literal["releasing", "over"] = "over") -> None:
+        """No more timers and watches."""
+        self._state = state
+        self._cancel_timers()
+        for undo in self._undo:
+            undo()
+        self._undo.clear()
+        self._leases.live.discard(self)
+
+    # -- timers, by name: setting one again replaces it
+
+    def _later(self, name: str, delay_ms: float, callback: Callable[[], None]) -> None:
+        with self._lock:
+            if self._state in ("releasing", "over"):
+                return
+            cancel = self._cancel_timer.pop(name, None)
+            if cancel is not None:
+                cancel()
+            self._cancel_timer[name] = self._connection.call_later(delay_ms, callback)
+
+    def _cancel_timers(self) -> None:
+        for cancel in self._cancel_timer.values():
+            cancel()
+        self._cancel_timer.clear()
+
+
+class Leases:
+    """The requests and leases of one hub. `live` are those that are asked, waited for or held."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.live: set[Hold] = set()
+
+    def ask(self, key: str, lease_ms: int, wait_ms: int | None, on_queued: OnQueued | None = None) -> Hold:
+        """Asks for a lock in the name of this call chain.
+
+        Args:
+            on_queued: called, on accord's thread, if the request has to queue.
+
+        Raises:
+            What `Connection.submit` raises.
+        """
+        owner = next((hold.owner for hold in _chain.get() if hold.key == key and hold.held), None)
+        hold = Hold(self, key, owner or str(uuid_utils.uuid4()), lease_ms, wait_ms, on_queued)
+        self.live.add(hold)
+        hold.ask()
+        return hold
+
+    def close(self) -> None:
+        """Releases what is held and withdraws what is asked; does not wait for the decisions."""
+        for hold in list(self.live):
+            hold.close()
+
+
+def enter_chain(hold: Hold) -> None:
+    """Notes that this call chain holds a lock."""
+    _chain.set((*[other for other in _chain.get() if other.held], hold))
+
+
+def leave_chain(hold: Hold) -> None:
+    """Notes that it does not any more; without effect in another call chain."""
+    _chain.set(tuple([other for other in _chain.get() if other is not hold and other.held]))

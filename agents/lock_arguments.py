@@ -1,0 +1,66 @@
+"""What may be asked of a lock: names and durations, checked before anything is written to the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accord.agents.leases import MARGIN_MS, RENEWALS_A_LEASE
+from accord.schemas.topics import KEY_BYTES_MAX
+from accord.streams.locks import LEASE_MS_MAX, LEASE_MS_MIN, WAIT_MS_MAX
+
+from accord.errors import BadInput
+
+
+def check_name(name: Any) -> str:
+    """A lock's name. Raises BadInput unless it is text of 1 to 255 bytes of UTF-8."""
+    if not isinstance(name, str):
+        raise BadInput(f"a lock's name is text, not {name!r}.")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= KEY_BYTES_MAX:
+        raise BadInput(f"lock name {name[:40]!r} has {size} bytes of UTF-8; 1 to {KEY_BYTES_MAX} are needed.")
+    return name
+
+
+def check_lease_ms(lease_ms: Any, clock_step_ms: int) -> int:
+    """A lease. Raises BadInput unless it is a whole number of ms that a holder can believe in and renew."""
+    _whole("lease_ms", lease_ms)
+    if lease_ms < LEASE_MS_MIN:
+        raise BadInput(
+            f"lease_ms={lease_ms} is {lease_ms} milliseconds; the least is {LEASE_MS_MIN}.",
+            remedy=_seconds(lease_ms) if lease_ms > 0 else "",
+        )
+    if lease_ms > LEASE_MS_MAX:
+        raise BadInput(f"lease_ms={lease_ms} is {lease_ms / 3_600_000:.1f} hours; the most is {LEASE_MS_MAX} (a day).")
+    if lease_ms * (1 - 1 / RENEWALS_A_LEASE) <= clock_step_ms + MARGIN_MS:
+        raise BadInput(
+            f"lease_ms={lease_ms} is too short for brokers' clocks that step by {clock_step_ms} ms "
+            "(locks.clock_step_ms): it could not be renewed in time."
+        )
+    return int(lease_ms)
+
+
+def check_wait_ms(wait_ms: Any) -> int | None:
+    """A wait. Raises BadInput unless it is None or a whole number of ms from 0 on."""
+    if wait_ms is None:
+        return None
+    _whole("wait_ms", wait_ms)
+    if not 0 <= wait_ms <= WAIT_MS_MAX:
+        raise BadInput(
+            f"wait_ms={wait_ms}: a wait is 0 to {WAIT_MS_MAX} ms.", remedy="0 tries once, None waits without limit."
+        )
+    return int(wait_ms)
+
+
+def _whole(name: str, value: Any) -> None:
+    if isinstance(value, float):
+        hint = _seconds(value) if 0 < value < LEASE_MS_MIN else ""
+        raise BadInput(f"{name}={value!r} is a float; durations are whole milliseconds.", remedy=hint)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadInput(f"{name}={value!r} is no whole number of milliseconds.")
+
+
+def _seconds(value: float) -> str:
+    return f"For {value:g} second{'s' * (value != 1)}: {int(value * 1_000):_}."

@@ -1,0 +1,52 @@
+"""The log's refusals about locks, as the errors that a program meets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accord.schemas.messages.locks import LockDenied, ReleaseRefused
+from accord.schemas.position import Position
+
+from accord.errors import AccordError, LockTimeout, NotOwner, Overloaded, WouldSelfDeadlock
+
+
+def denial(key: str, denied: LockDenied, wait_ms: int | None, position: Position) -> AccordError:
+    named: dict[str, Any] = {
+        "key": key, "agent": denied.agent, "holder": denied.holder, "position": str(position),
+        "token": denied.token, "held_ms": denied.held_ms, "place": denied.place, "waiting": denied.waiting,
+    }  # fmt: skip
+    held = f"Held by {denied.holder} (token {denied.token}) for {denied.held_ms / 1_000:.1f} s"
+    if denied.reason == "would_self_deadlock":
+        return WouldSelfDeadlock(
+            f"{key}: this call chain holds it already (token {denied.token}); waiting for it would never end.",
+            remedy="Pass the grant down instead of acquiring again.",
+            **named,
+        )
+    if denied.reason == "queue_full":
+        return Overloaded(f"{key}: {denied.waiting} requests wait for it, no more are taken. {held}.", **named)
+    if denied.reason == "held":
+        return LockTimeout(f"{key} is not free. {held}.", remedy=f"See: accord locks show {key}.", **named)
+    place = f"; you were {ordinal(denied.place)} of {denied.waiting}" if denied.place else ""
+    held = held if denied.holder else "It was just freed"
+    return LockTimeout(
+        f"{key} not granted within {wait_ms} ms. {held}{place}.", remedy=f"See: accord locks show {key}.", **named
+    )
+
+
+def not_owner(key: str, refused: ReleaseRefused, position: Position) -> NotOwner:
+    now = (
+        f"{refused.holder} holds it with token {refused.current_token}" if refused.holder is not None else "it is free"
+    )
+    return NotOwner(
+        f"{key}: token {refused.token} was not released: {now}.",
+        key=key,
+        agent=refused.agent,
+        holder=refused.holder,
+        position=str(position),
+        token=refused.token,
+    )
+
+
+def ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

@@ -1,0 +1,225 @@
+"""Locks for async programs.
+
+    async with hub.lock("room_12", lease_ms=30_000, wait_ms=5_000) as grant:
+        ...                         # alone, until the lease is lost
+    grant = await hub.lock("room_12").acquire(wait_ms=0)
+    await grant.release()
+
+Rules that act here:
+- The owner is the call chain: another task queues, the same chain gets WouldSelfDeadlock.
+- A lease that is lost cancels the body of `async with`, as `asyncio.timeout` does, and surfaces there as LeaseLost;
+  with `on_loss="flag"` it only sets `grant.lost`, and the body must look. Either way the body may go on for a while
+  before it notices: guard what it writes by `grant.token`.
+- Who is cancelled while waiting withdraws its request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import EllipsisType, TracebackType
+from typing import TYPE_CHECKING, Final, Literal
+
+from accord.agents.leases import Hold, OnQueued, enter_chain, leave_chain
+from accord.agents.lock_arguments import check_lease_ms, check_name, check_wait_ms
+from accord.schemas.position import Position
+
+from accord import logs
+from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
+
+if TYPE_CHECKING:
+    from accord.agents.client import Hub
+
+logger = logs.get("accord.locks")
+
+OnLoss = Literal["cancel", "flag"]
+
+
+class Asked:
+    """A lock as it was named and asked for; what the async and the sync `Lock` share.
+
+    Raises:
+        BadInput: the name or a duration cannot be one.
+    """
+
+    def __init__(self, hub: Hub, name: str, lease_ms: int | None, wait_ms: int | None) -> None:
+        self.name: Final = check_name(name)
+        self.on_queued: OnQueued | None = None
+        """Called on accord's thread when a request for the lock has to queue; must not block."""
+        self._hub = hub
+        self._lease_ms = lease_ms
+        self._wait_ms = check_wait_ms(wait_ms)
+        if lease_ms is not None:
+            check_lease_ms(lease_ms, 0)
+
+    def _ask(self, wait_ms: int | EllipsisType | None) -> Hold:
+        hub = self._hub
+        hub.ensure_open(f"lock {self.name}")
+        locks = hub.settings.locks
+        lease_ms = locks.lease_ms if self._lease_ms is None else self._lease_ms
+        wait = self._wait_ms if isinstance(wait_ms, EllipsisType) else check_wait_ms(wait_ms)
+        return hub.leases.ask(self.name, check_lease_ms(lease_ms, locks.clock_step_ms), wait, self.on_queued)
+
+
+class Held:
+    """A grant, as the async and the sync client share it.
+
+    `token` is the fencing token: hand it to what is guarded, and have it refuse smaller ones than it has seen.
+    `position` is where the grant stands in the log.
+    """
+
+    def __init__(self, hold: Hold) -> None:
+        assert hold.position is not None
+        self._hold = hold
+        self.token: Final[int] = hold.token
+        self.key: Final[str] = hold.key
+        self.position: Final[Position] = hold.position
+
+    @property
+    def agent(self) -> str:
+        return self._hold.agent
+
+    @property
+    def valid(self) -> bool:
+        """Whether the holder may believe that the lock is its own at this moment."""
+        return self._hold.valid
+
+    def check(self) -> None:
+        """Raises LeaseLost when the lease was lost, NotOwner when the lock was released."""
+        self._hold.check()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key} token={self.token} at {self.position} valid={self.valid}>"
+
+
+class Grant(Held):
+    """A held lock. `lost` is set when the lease is lost."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__(hold)
+        self.lost: Final = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._body: _Body | None = None
+
+        def on_loss() -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._on_loss)
+
+        hold.on_loss(on_loss)
+
+    def _on_loss(self) -> None:
+        self.lost.set()
+        if self._body is not None:
+            self._body.cancel()
+
+    async def release(self) -> None:
+        """Frees the lock, and returns when the log says so.
+
+        Raises:
+            LeaseLost: the lease had ended before.
+            NotOwner: the log says that the token is not the current one.
+            NoWorker, KafkaUnreachable: not confirmed; the lease ends by itself.
+        """
+        leave_chain(self._hold)
+        await asyncio.wrap_future(self._hold.release())
+
+
+class Lock(Asked):
+    """A lock by name; made by `Accord.lock`, usable again and again, from several tasks."""
+
+    def __init__(
+        self, hub: Hub, name: str, lease_ms: int | None = None, wait_ms: int | None = None, on_loss: OnLoss = "cancel"
+    ) -> None:
+        super().__init__(hub, name, lease_ms, wait_ms)
+        if on_loss not in ("cancel", "flag"):
+            raise BadInput(f"on_loss={on_loss!r}: 'cancel' or 'flag' is needed.")
+        self._on_loss = on_loss
+        self._bodies: dict[asyncio.Task[object], _Body] = {}
+
+    async def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> Grant:
+        """Waits for the lock.
+
+        Args:
+            wait_ms: how long, in ms; 0 tries once, None is without limit; left out: as the lock was made.
+
+        Raises:
+            LockTimeout: not granted in time; names the holder and the place in the queue.
+            WouldSelfDeadlock: this call chain holds it.
+            Overloaded: too many requests wait, or too many commands are under way.
+            NoWorker, KafkaUnreachable: nobody decides, or no broker answers; the request is withdrawn.
+            LeaseLost: it was granted so late that the lease had ended.
+            NotConnected: the hub is not open, or was closed meanwhile.
+        """
+        hold = self._ask(wait_ms)
+        try:
+            await asyncio.wrap_future(hold.granted)
+        except asyncio.CancelledError:
+            hold.withdraw()
+            raise
+        enter_chain(hold)
+        return Grant(hold)
+
+    async def __aenter__(self) -> Grant:
+        grant = await self.acquire()
+        task = asyncio.current_task()
+        assert task is not None
+        grant._body = self._bodies[task] = _Body(grant, task, self._on_loss)
+        return grant
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task = asyncio.current_task()
+        body = self._bodies.pop(task, None) if task is not None else None
+        if body is None:
+            raise BadInput(f"lock {self.name}: async with must be left by the task that entered it.", key=self.name)
+        await body.leave(error)
+
+
+class _Body:
+    """The body of an `async with`, which a lost lease cancels (as asyncio.timeout does it)."""
+
+    def __init__(self, grant: Grant, task: asyncio.Task[object], on_loss: OnLoss) -> None:
+        self._grant = grant
+        self._raises = on_loss == "cancel"
+        self._task = task
+        self._cancelling_before = task.cancelling()
+        self._cancelled = False
+        self._over = False
+
+    def cancel(self) -> None:
+        if self._raises and not self._over and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel(f"the lease of {self._grant.key} was lost")
+
+    async def leave(self, error: BaseException | None) -> None:
+        """Releases the lock; turns our own cancellation into LeaseLost, and lets that of others pass."""
+        self._over = True
+        hold = self._grant._hold
+        leave_chain(hold)
+        if self._cancelled:
+            await self._leave_cancelled(hold, error)
+            return
+        try:
+            await asyncio.wrap_future(hold.release())
+        except (LeaseLost, NotOwner) as lost:
+            if error is not None:
+                error.add_note(str(lost))
+            elif self._raises:
+                raise hold.loss("its release was refused") from lost
+        except Unavailable as unavailable:
+            logger.warning("a release was not confirmed; the lease ends by itself", lock=hold.key, why=str(unavailable))
+
+    async def _leave_cancelled(self, hold: Hold, error: BaseException | None) -> None:
+        lost = hold.loss()
+        if error is None:
+            # The body ended before the cancellation reached it: it is still on its way, and meant for nobody else.
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        if self._task.uncancel() > self._cancelling_before:  # somebody else wants the task to end, too
+            if error is None:
+                raise asyncio.CancelledError from lost
+        elif error is None or isinstance(error, asyncio.CancelledError):
+            raise lost from error
+        else:
+            error.add_note(str(lost))

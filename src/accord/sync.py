@@ -1,0 +1,170 @@
+"""accord for programs without an event loop: the same names as `accord`, with plain `with`.
+
+    with accord.sync.Accord() as hub:
+        with hub.lock("room_12", wait_ms=5_000) as grant:
+            ...
+
+Works on any thread, also on one whose event loop runs (that loop stands still meanwhile, the leases do not). A lost
+lease cannot stop plain code: it is seen in `grant.lost`, at `grant.check()` and at the end of `with`.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from types import EllipsisType, TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from accord.agents.client import Hub
+from accord.agents.fencing import FencedResource
+from accord.agents.leases import Hold, enter_chain, leave_chain
+from accord.agents.locks import Asked, Held
+from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
+from accord.settings import Settings
+
+if TYPE_CHECKING:
+    from accord.local import Embedded
+
+__all__ = ["Accord", "FencedResource", "Grant", "Lock", "local"]
+
+logger = logs.get("accord.locks")
+
+
+class Grant(Held):
+    """A held lock. `lost` is set when the lease is lost."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__(hold)
+        self.lost: Final = threading.Event()
+        hold.on_loss(self.lost.set)
+
+    def release(self) -> None:
+        """Frees the lock, and returns when the log says so. Raises what `accord.agents.locks.Grant.release` raises."""
+        leave_chain(self._hold)
+        self._hold.release().result()
+
+    def _leave(self, error: BaseException | None) -> None:
+        """The end of `with`."""
+        hold = self._hold
+        leave_chain(hold)
+        try:
+            hold.release().result()
+        except (LeaseLost, NotOwner) as lost:
+            if error is None:
+                raise hold.loss("its release was refused") from lost
+            error.add_note(str(lost))
+        except Unavailable as unavailable:
+            logger.warning("a release was not confirmed; the lease ends by itself", lock=hold.key, why=str(unavailable))
+
+
+class Lock(Asked):
+    """A lock by name; made by `Accord.lock`, usable again and again, from several threads."""
+
+    def __init__(self, hub: Hub, name: str, lease_ms: int | None = None, wait_ms: int | None = None) -> None:
+        super().__init__(hub, name, lease_ms, wait_ms)
+        self._entered = threading.local()
+
+    def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> Grant:
+        """Waits for the lock; arguments and errors are those of `accord.agents.locks.Lock.acquire`."""
+        hold = self._ask(wait_ms)
+        try:
+            hold.granted.result()
+        except KeyboardInterrupt:
+            hold.withdraw()
+            raise
+        enter_chain(hold)
+        return Grant(hold)
+
+    def __enter__(self) -> Grant:
+        grant = self.acquire()
+        self._entered.grant = grant
+        return grant
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        grant: Grant | None = self._entered.__dict__.pop("grant", None)
+        if grant is None:
+            raise BadInput(f"lock {self.name}: with must be left by the thread that entered it.", key=self.name)
+        grant._leave(error)
+
+
+class Accord(Hub):
+    """A hub for programs without an event loop; arguments and errors are those of `accord.Accord`."""
+
+    def __enter__(self) -> Self:
+        try:
+            self._connect().result()
+            for opener in self._enter():
+                _finish(opener())
+        except BaseException:
+            self._shut()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shut()
+
+    def _shut(self) -> None:
+        problem: BaseException | None = None
+        hooks = self._take_close_hooks()
+        for hook in hooks:
+            try:
+                _finish(hook())
+            except BaseException as error:
+                problem = problem or error
+        self._leave().result()
+        if problem is not None:
+            raise problem
+
+    def lock(self, name: str, *, lease_ms: int | None = None, wait_ms: int | None = None) -> Lock:
+        """A lock: one holder at a time, by lease, first come first served; as `accord.Accord.lock`."""
+        return Lock(self, name, lease_ms, wait_ms)
+
+    def drain(self) -> None:
+        """Returns when all that was emitted is recorded and the handlers of this hub have caught up."""
+        self.ensure_open("drain()")
+        for hook in self._drain_hooks:
+            _finish(hook())
+
+
+class LocalHub(Accord):
+    """A hub with its own broker and worker. Made by `accord.sync.local()`."""
+
+    def __init__(self, embedded: Embedded, agent: str | None) -> None:
+        super().__init__(agent=agent, settings=embedded.settings)
+        self._embedded = embedded
+
+    def advance(self, ms: int) -> None:
+        """Moves the log's clock on by `ms`; returns when every deadline that is due by it was handled."""
+        self._embedded.advance(ms)
+
+    def __enter__(self) -> Self:
+        self._embedded.start()
+        try:
+            self.use(self._embedded.settings, self._embedded.timestamp_ms)
+            return super().__enter__()
+        except BaseException:
+            self._embedded.stop()
+            raise
+
+    def _shut(self) -> None:
+        try:
+            super()._shut()
+        finally:
+            self._embedded.stop()
+
+
+def local(*, keep: str | Path | None = None, agent: str | None = None, settings: Settings | None = None) -> LocalHub:
+    """A hub that needs nothing: broker, worker and client in this process; as `accord.local`."""
+    from accord.local import Embedded  # noqa: PLC0415  (brings the worker, which clients do without)
+
+    return LocalHub(Embedded(keep=keep, settings=settings), agent)
+
+
+def _finish(waiting: Future[None] | None) -> None:
+    if waiting is not None:
+        waiting.result()
