@@ -61,7 +61,7 @@ _HOMES: Final = {
     "coordinate": "accord.agents.coordinate",
     "emit": "accord.agents.signals",
     "local": "accord.local",
-    "sync": "accord",
+    "sync": "accord.sync",
     "when": "accord.agents.handlers",
 }
 
@@ -110,7 +110,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'accord' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES.get(name, "accord.errors")), name)
+    home = import_module(_HOMES.get(name, "accord.errors"))
+    value = home if name == "sync" else getattr(home, name)
     globals()[name] = value
     return value
 
