@@ -16,6 +16,7 @@ from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from accord import logs
 from accord.agents.client import Hub
 from accord.agents.fencing import FencedResource
 from accord.agents.leases import Hold, enter_chain, leave_chain
