@@ -29,7 +29,7 @@ CHAIN: Final = "accord-chain"
 RULES: Final = "accord-rules"
 CONFIRMED: Final = "accord-confirmed"
 
-TEXT_BYTES_MAX: Final = 512
+TEXT_BYTES_MAX: Final = 255
 """Bound on each of ce_id, ce_source, accord-task and traceparent of a command."""
 
 Headers = list[tuple[str, bytes]]
@@ -52,7 +52,8 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> Iterable[tuple[str, bytes]]: ...
+    def headers(self) -> Iterable[tuple[str, bytes]]:
+        """Kafka allows a header without a value; what others wrote may hold None."""
 
 
 class LogRecord(NamedTuple):

@@ -44,9 +44,11 @@ LEASE_MS_MIN: Final = 1_000
 """Shorter leases end before a renewal can cross the log under load."""
 LEASE_MS_MAX: Final = 24 * 3_600_000
 WAIT_MS_MAX: Final = 30 * 24 * 3_600_000
+TEXT_BYTES_MAX: Final = 255
+"""Of each name in a command, and (`schemas.headers`) of its message id."""
 WAITERS_MAX: Final = 1_000
-"""Longest queue of one lock; beyond it a request is denied with `queue_full`."""
-TEXT_CHARS_MAX: Final = 255
+"""Longest queue of one lock; beyond it a request is denied with `queue_full`. If all time out at once, the decision has
+at most 1,000 x (3 x 255 + 45) bytes: it must fit `DECISION_BYTES_MAX`, or the lock could never be decided again."""
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -237,8 +239,8 @@ def _problem(command: Command) -> str | None:
         if wait_ms is not None and not 0 <= wait_ms <= WAIT_MS_MAX:
             return f"wait_ms={wait_ms}: a wait is 0 to {WAIT_MS_MAX} ms, or null for no limit"
     for name in _TEXTS.get(type(command), ()):
-        if len(getattr(command, name)) > TEXT_CHARS_MAX:
-            return f"{name} has more than {TEXT_CHARS_MAX} characters"
+        if len(getattr(command, name).encode()) > TEXT_BYTES_MAX:
+            return f"{name} has more than {TEXT_BYTES_MAX} bytes"
     return None
 
 

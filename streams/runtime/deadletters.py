@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accord.schemas.headers import SOURCE, Record
+from accord.schemas.headers import SOURCE, TEXT_BYTES_MAX, Record
 from accord.schemas.messages import Event
 from accord.schemas.messages.deadletters import DeadLetter
 from accord.schemas.messages.log import CommandRejected
@@ -23,14 +23,14 @@ def dead_letter(
     """
     key = decision.key
     if isinstance(event, CommandRejected):
-        source = dict(command.headers).get(SOURCE, b"") if command else b""
+        source = (dict(command.headers).get(SOURCE) if command else None) or b""
         failure = Failure(
             queue=commands_topic(domain.name, identity.prefix),
             reason=event.reason,
             description=event.description,
             origin=str(Position(domain.name, identity.partition, decision.cause, commands=True)),
             value=(command.value if command else None) or b"",
-            agent=source.decode(errors="replace"),
+            agent=source[:TEXT_BYTES_MAX].decode(errors="replace"),
             attempts=1,
         )
         key = (command.key if command else None) or key
