@@ -19,7 +19,7 @@ from accord.streams.chain import Chain, Decision
 from accord.streams.domains import DOMAINS
 from accord.streams.partition import Decided, Partition
 
-from accord.errors import BadInput, ChainBroken, LogGap, NotFound
+from accord.errors import BadInput, ChainBroken, LogGap, NotFound, UnknownRules
 
 Point = Position | datetime | None
 """A position (the state of its partition, that record included), a time by the log's clock, or the end of the log."""
@@ -95,7 +95,17 @@ def rebuild(source: Source, domain: str, number: int, point: Point = None) -> Pa
     last: Decision | None = None
     for decision in _until(accepted(source, domain, number), point):
         # Only the last vector clock counts: decoding each would be a sixth of the work.
-        apply(Decided(decision, decode(decision.value), _NO_CLOCK))
+        try:
+            apply(Decided(decision, decode(decision.value), _NO_CLOCK))
+        except UnknownRules:
+            raise
+        except Exception as error:  # fits the chain, but is no decision of any worker
+            at = str(Position(domain, number, decision.offset))
+            raise ChainBroken(
+                f"{at}: the decision cannot be taken in: {error!r}.",
+                remedy="See what it should be: accord replay verify.",
+                position=at,
+            ) from error
         last = decision
         if len(changed) >= _CLEAR_EVERY:
             changed.clear()

@@ -29,7 +29,7 @@ from accord.streams.chain import GENESIS_CAUSE, Chain, Decision, parse
 from accord.streams.domains import DOMAINS
 from accord.streams.partition import DECODE_REASONS, Decided, Partition
 
-from accord.errors import ChainBroken, SchemaError
+from accord.errors import AccordError, ChainBroken, SchemaError
 
 STRAYS_MAX: Final = 10_000
 """Skipped decisions of a partition that are remembered; of more, the oldest count as unknown."""
@@ -136,7 +136,7 @@ class _PartitionCheck:
             self._run()
 
     def _run(self) -> None:
-        source, partition, chain = self.source, self.partition, self.chain
+        source, chain = self.source, self.chain
         queue = _Commands(source, self.domain, self.number)
         for record in source.events(self.domain, self.number):
             try:
@@ -145,13 +145,12 @@ class _PartitionCheck:
                 self._diverged(record.offset, record.key, "an unbroken chain", str(error))
                 raise _Stop from error
             if decision is None:
-                self._strays.add(partition.root, record, chain.head.seq)
+                self._strays.add(chain, record)
                 continue
             self.decisions += 1
             decided = self._check(decision, queue)
             self.events += len(decided.events)
-            partition.apply(decided)
-            partition.changed.clear()
+            self._apply(decided)
         self._check_end()
         self.undecided = queue.rest()
 
@@ -168,12 +167,24 @@ class _PartitionCheck:
         command = queue.take(cause)
         if command is None:
             self._not_looked_at(decision, queue)
-            return partition.read(decision)
+            return self._decoded(decision)
         self.commands += 1
         again = partition.decide(command)
         if again.decision.digest == decision.digest and again.decision.value == decision.value:
             return Decided(decision, again.events, again.clock)
         return self._differs(decision, again)
+
+    def _apply(self, decided: Decided) -> None:
+        """Takes a decision in. Only a divergent one can fail to fit the state; nothing after it can be judged."""
+        try:
+            self.partition.apply(decided)
+        except AccordError:
+            raise
+        except Exception as error:
+            decision = decided.decision
+            self._diverged(decision.offset, decision.key, "events that fit the state", f"{_text(decided)}: {error!r}")
+            raise _Stop from error
+        self.partition.changed.clear()
 
     def _compared(self, decision: Decision, make: Callable[[Decided], Decided | None]) -> Decided:
         recorded = self._decoded(decision)
@@ -316,12 +327,13 @@ class _Strays:
         self._seen: dict[bytes, None] = {}
         self._loose: dict[int, Decision] = {}
 
-    def add(self, root: bytes, record: LogRecord, head_seq: int) -> None:
+    def add(self, chain: Chain, record: LogRecord) -> None:
         try:
-            decision = parse(root, record)
-        except (ValueError, KeyError):
+            decision = parse(chain.root, record)
+        except ValueError:
             return
-        if decision.seq > head_seq + 1 and decision.prev not in self._seen:
+        head = chain.head
+        if decision.seq > head.seq and decision.prev != head.digest and decision.prev not in self._seen:
             self._loose.setdefault(decision.seq, decision)
         self._seen[decision.digest] = None
         for bounded in (self._seen, self._loose):
@@ -336,6 +348,10 @@ class _Strays:
 
 _LOST: Final = b".CommandsLost"
 _NOT_THAT: Final = "a decision that follows from the one before"
+
+
+def _text(decided: Decided) -> str:
+    return "; ".join(repr(event) for event in decided.events)
 
 
 def _show(decided: Decided) -> dict[str, Any]:

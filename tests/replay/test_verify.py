@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 from accord.replay.state import state_at
 from accord.replay.verify import verify
+from accord.schemas.clock import VectorClock
 from accord.schemas.codec import events_codec
 from accord.schemas.headers import CHAIN, LogRecord
 from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock
@@ -18,6 +19,7 @@ from accord.errors import LogGap, UnknownRules
 from tests.histories.play import Play
 
 LOCKS = ("locks", 0)
+EVIL = VectorClock({"evil": 9}, 9).encode()
 
 
 def race(play: Play) -> Play:
@@ -183,7 +185,7 @@ def test_a_log_of_another_cluster_is_found(play: Play) -> None:
 def test_a_fork_is_skipped(play: Play) -> None:
     """A stale writer lands a decision of its own, and one that continues it: neither was ever true."""
     log = play.log_events[LOCKS]
-    fork = replaced(log[4], accord_clock=b"9|evil=9")
+    fork = replaced(log[4], accord_clock=EVIL)
     log.insert(5, fork)
     log[5:] = [record._replace(offset=record.offset + (place > 0)) for place, record in enumerate(log[5:])]
     log[5] = log[5]._replace(offset=5)
@@ -202,7 +204,7 @@ def test_a_repeat_is_skipped(play: Play) -> None:
 def test_a_fork_that_came_first_is_found(play: Play) -> None:
     """Readers accept the first that fits: deciding again shows that it is wrong."""
     log = play.log_events[LOCKS]
-    log[5] = replaced(log[5], accord_clock=b"9|evil=9")
+    log[5] = replaced(log[5], accord_clock=EVIL)
     assert [d.position for d in verify(play).divergences] == ["locks/0@5"]
 
 
@@ -235,7 +237,7 @@ def test_commands_cut_by_retention(play: Play) -> None:
 
 def test_a_decision_changed_before_the_retention_is_found_by_the_chain(play: Play) -> None:
     del play.log_commands[LOCKS][:5]
-    play.log_events[LOCKS][2] = replaced(play.log_events[LOCKS][2], accord_clock=b"9|evil=9")
+    play.log_events[LOCKS][2] = replaced(play.log_events[LOCKS][2], accord_clock=EVIL)
     report = verify(play)
     assert not report.ok and report.divergences[0].position == "locks/0@4"
 
@@ -313,6 +315,6 @@ def test_the_chain_header_is_covered(play: Play) -> None:
 
 
 def test_two_verifications_are_equal(play: Play) -> None:
-    play.log_events[LOCKS][1] = replaced(play.log_events[LOCKS][1], accord_clock=b"7|x=1")
+    play.log_events[LOCKS][1] = replaced(play.log_events[LOCKS][1], accord_clock=EVIL)
     one, two = verify(play, every=True), verify(play, every=True)
     assert one.divergences == two.divergences and one.commands == two.commands

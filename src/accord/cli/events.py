@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from accord.cli.options import Bootstrap, Domains, Json, Partial, Prefix, Source, load, names
-from accord.cli.output import json_line, plural, say
+from accord.cli.output import json_line, plural, say, text_of
 
 if TYPE_CHECKING:
     from accord.replay.timeline import Filter, TimelineEvent
@@ -134,7 +134,7 @@ def show(event: TimelineEvent, *, as_json: bool) -> None:
     line.append(f"{event.agent or '-':<16}  ", style=colour)
     line.append(f"{event.event:<17} ", style=f"bold {colour}")
     line.append(f"{event.key or '-'}  ")
-    line.append(_fields(event.data), style="dim")
+    line.append(text_of(event.data), style="dim")
     console().print(line)
 
 
@@ -150,16 +150,6 @@ def _colour(agent: str | None) -> str:
 
 def _clock(time: str | None) -> str:
     return time[11:-1] if time else " " * 12
-
-
-def _fields(data: dict[str, object]) -> str:
-    import msgspec  # noqa: PLC0415
-
-    shown = []
-    for name, value in data.items():
-        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        shown.append(f"{name}={text}")
-    return " ".join(shown)
 
 
 def _filter(

@@ -41,6 +41,28 @@ def print_error(error: AccordError, *, as_json: bool) -> None:
     sys.stderr.write(text + "\n")
 
 
+def text_of(value: Any) -> str:
+    """Data as short text: `holder(agent=ada token=3) waiters=0`; points of time as times."""
+    if isinstance(value, dict):
+        return " ".join(_field(name, field) for name, field in value.items())
+    if isinstance(value, (list, tuple)):
+        return "; ".join(text_of(item) for item in value)
+    return "-" if value is None or value == "" else str(value)
+
+
+def _field(name: str, value: Any) -> str:
+    if name.endswith("_ms") and isinstance(value, int) and value > _YEAR_2000_MS:
+        from accord.replay.timeline import iso  # noqa: PLC0415
+
+        return f"{name.removesuffix('_ms')}={iso(value)[11:-1]}"
+    if isinstance(value, (dict, list, tuple)):
+        return f"{name}({text_of(value)})"
+    return f"{name}={text_of(value)}"
+
+
+_YEAR_2000_MS = 946_684_800_000
+
+
 def plural(count: int, noun: str) -> str:
     """`1 command`, `2 commands`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

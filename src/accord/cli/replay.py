@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from accord.cli.options import Domains, Json, Partial, Source, names
-from accord.cli.output import json_line, plural, say
+from accord.cli.output import json_line, plural, say, text_of
 
 if TYPE_CHECKING:
     from accord.replay.state import World
@@ -114,8 +114,12 @@ def _print_divergence(divergence: Divergence) -> None:
     say(f"  cause {', '.join(divergence.causes)}" if divergence.causes else "")
     expected, got = divergence.expected, divergence.got
     if isinstance(expected, dict) and isinstance(got, dict):
-        for name in [name for name in expected if expected[name] != got.get(name) and name != "digest"]:
-            _print_pair(name, expected[name], got.get(name))
+        differing = {name for name in expected if expected[name] != got[name]} - {"digest"}
+        if "events" in differing:
+            differing -= {"type", "value"}  # they say the same, less readably
+        for name in expected:
+            if name in differing:
+                _print_pair(name, expected[name], got[name])
     else:
         _print_pair("", _brief(expected), _brief(got))
 
@@ -132,11 +136,14 @@ def _print_pair(name: str, expected: Any, got: Any) -> None:
 
 
 def _text(value: Any) -> str:
+    """Events, or a header, as text."""
     if isinstance(value, list):
-        return "; ".join(_text(item) for item in value) or "no event"
-    if isinstance(value, dict):
-        fields = dict(value)
-        return f"{fields.pop('event', '')} " + " ".join(f"{name}={field}" for name, field in fields.items())
+        return (
+            "; ".join(
+                f"{event['event']} {text_of({k: v for k, v in event.items() if k != 'event'})}" for event in value
+            )
+            or "no event"
+        )
     return str(value)
 
 
@@ -149,25 +156,11 @@ def _print_world(world: World) -> None:
 
     for partition in world.partitions:
         clock = iso(partition["now_ms"]) if partition["now_ms"] else "-"
-        say(
-            f"[bold]{partition['partition']}[/]  {plural(partition['seq'], 'decision')}, "
-            f"up to {partition['position']}, clock {clock}, rules {partition['rules']}"
-        )
+        upto = "" if partition["position"].endswith("@-1") else f", up to {partition['position']}, clock {clock}"
+        say(f"[bold]{partition['partition']}[/]  {plural(partition['seq'], 'decision')}{upto}")
         if partition["aggregates"]:
             table = Table(box=None, padding=(0, 2), show_header=False)
             for key, aggregate in partition["aggregates"].items():
-                table.add_row(f"[cyan]{escape(key)}[/]", escape(_nested(aggregate)))
+                table.add_row(f"[cyan]{escape(key)}[/]", escape(text_of(aggregate)))
             console().print(table, soft_wrap=False)
     say(f"\nat {world.at}: {plural(world.decisions, 'decision')}, sha256 {world.hash}")
-
-
-def _nested(value: Any) -> str:
-    """State as short text: `holder(agent=ada token=3) waiters(2)`."""
-    if isinstance(value, dict):
-        return " ".join(
-            f"{name}({_nested(field)})" if isinstance(field, (dict, list)) else f"{name}={field}"
-            for name, field in value.items()
-        )
-    if isinstance(value, list):
-        return "; ".join(_nested(item) for item in value)
-    return str(value)

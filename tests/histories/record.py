@@ -1,0 +1,155 @@
+"""Records the histories that lie beside this file: `python -m tests.histories.record NAME...` in the checkout.
+
+A history that a release could verify is never recorded again: later releases must still verify it. Record a new one
+under a new name when the rules, the headers or the schemas change.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from accord.replay.source import open_source
+from accord.replay.state import state_at
+from accord.schemas.codec import commands_codec
+from accord.schemas.messages.locks import (
+    AcquireLock,
+    LockGranted,
+    ReleaseLock,
+    RenewLease,
+    ReportStaleWrite,
+    WithdrawRequest,
+)
+from accord.schemas.messages.log import Tick
+from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
+
+from tests.histories.play import Play
+
+HERE = Path(__file__).parent
+AGENTS = ("ada", "bob", "eve", "kim")
+
+
+def hotel() -> Play:
+    """Agents race for rooms for a while: leases lost, renewed and released, waits given up, stale writes, signals."""
+    play = Play(cluster="history-hotel", locks=3, signals=2)
+    chance = Random(7)
+    held: dict[str, tuple[str, int]] = {}
+    for number in range(300):
+        agent, room = chance.choice(AGENTS), f"room_{chance.randrange(6)}"
+        after_ms = chance.choice((0, 1, 5, 40, 900))
+        holder, token = held.get(room, ("", 0))
+        kind = chance.randrange(10)
+        if kind < 4:
+            wait_ms = chance.choice((None, 0, 1_500))
+            asked = AcquireLock(agent, f"{agent}/{number}", 2_000, wait_ms)
+            decided = play.send(room, asked, after_ms=after_ms, task=f"trip-{number}")
+        elif kind < 6:
+            decided = play.send(room, ReleaseLock(holder or agent, token), after_ms=after_ms)
+        elif kind == 6:
+            decided = play.send(room, RenewLease(holder or agent, token, 3_000), after_ms=after_ms)
+        elif kind == 7:
+            decided = play.send(room, Tick(), after_ms=after_ms)
+        elif kind == 8:
+            decided = play.send(room, WithdrawRequest(agent, f"c{max(1, number - 3)}"), after_ms=after_ms)
+        else:
+            decided = play.send(room, ReportStaleWrite(agent, f"rooms/{room}", token, token + 1), after_ms=after_ms)
+        for event in decided.events:
+            if isinstance(event, LockGranted):
+                held[room] = (event.agent, event.token)
+                play.send(
+                    f"{event.agent}_started", EmitSignal(event.agent, f'{{"room": "{room}"}}', ("hotel",)),
+                    domain="signals",
+                )  # fmt: skip
+    return play
+
+
+def rejections() -> Play:
+    """Everything that can be wrong with a command, repeats among it."""
+    play = Play(cluster="history-rejections", locks=2, signals=1)
+    acquire = AcquireLock("ada", "ada/1", 5_000, None)
+    play.send("room_1", acquire, message_id="once")
+    play.send("room_1", acquire, message_id="once")
+    play.send("room_1", AcquireLock("ada", "ada/2", 30, None))
+    play.send("room_1", AcquireLock("ada", "ada/2", 5_000, -1))
+    play.send("room_1", AcquireLock("a" * 300, "ada/2", 5_000, None))
+    play.send("r" * 300, acquire)
+    for number in range(8):
+        play.send(f"room_{number}", acquire, partition=0)
+    for where in (("locks", 0), ("locks", 1), ("signals", 0)):
+        play.append(where, None, b"x", [])
+        play.append(where, b"", b"x", [])
+        play.append(where, b"\xff\xfe", b"x", [])
+        play.append(where, b"room_1", None, [])
+        play.append(where, b"room_1", b"garbage", [("ce_id", b"two words")])
+        play.append(where, b"room_1", b"\xc3\x01unknown!", [("accord-clock", b"")])
+        play.append(where, b"room_1", b"\x00\x00\x00\x00\x09x", [("accord-clock", b"not a clock")])
+        play.append(where, b"room_1", b"x" * 20_000, [("traceparent", b"t" * 600)])
+    play.send("note", EmitSignal("ada", "no json", ()), domain="signals")
+    play.send("note", EmitSignal("ada", "{}", tuple(f"event_{n}" for n in range(33))), domain="signals")
+    play.send(
+        "note", ReportHandlerFailure("ada", "note", "signals/0:1", "signals/0@1", "{}", "KeyError", "'x'", 3),
+        domain="signals",
+    )  # fmt: skip
+    return play
+
+
+def clocks() -> Play:
+    """A broker whose clock steps back, a window of ids that moves on, a lease that ends by the next command."""
+    play = Play(cluster="history-clocks", locks=1)
+    for number, after_ms in enumerate((10, -4_000, 10, 700_000, -1, 0, 3_600_000, -3_600_000, 5)):
+        play.send("room_1", AcquireLock("ada", f"ada/{number}", 5_000, 60_000), after_ms=after_ms, message_id="same")
+        play.send("room_2", AcquireLock("bob", f"bob/{number}", 5_000, 0), after_ms=after_ms)
+    return play
+
+
+def wrong_grant() -> Play:
+    """Wrong on purpose: a decision grants a lock that another holds, and the chain was made to fit."""
+    play = Play(cluster="history-wrong-grant", locks=1)
+    play.send("room_1", AcquireLock("ada", "ada/1", 60_000, None))
+    where = ("locks", 0)
+    state = play.states[where]
+    asked = commands_codec("locks").encode(AcquireLock("bob", "bob/1", 60_000, None))
+    honest = play.append(where, b"room_1", asked, [("ce_id", b"bobs")], decide=False)
+    granted = [LockGranted("bobs", "bob", "bob/1", 3, 60_000, play.now_ms + 60_000)]
+    forged = state._decision(honest.decision.cause, "bobs", play.now_ms, 1, honest.clock, b"", b"", b"room_1", granted)
+    play.record(where, forged)
+    play.send("room_1", ReleaseLock("bob", 3))
+    return play
+
+
+WRONG = ("wrong_grant",)
+STATES = HERE / "states.json"
+"""The hash of the state that each sound history ends with."""
+
+HISTORIES: dict[str, Callable[[], Play]] = {
+    "hotel": hotel,
+    "rejections": rejections,
+    "clocks": clocks,
+    "wrong_grant": wrong_grant,
+}
+
+
+def main(names: list[str]) -> None:
+    for name in names:
+        path = HERE / f"{name}.accord"
+        shutil.rmtree(path, ignore_errors=True)
+        HISTORIES[name]().save(path)
+        if name not in WRONG:
+            note_state(path)
+        print(f"{path.name}: {sum(file.stat().st_size for file in path.iterdir()):,} bytes")
+
+
+def note_state(path: Path) -> None:
+    """Writes down the state that a history ends with."""
+    states: dict[str, str] = json.loads(STATES.read_text()) if STATES.exists() else {}
+    with open_source(path) as log:
+        states[path.name] = state_at(log).hash
+    STATES.write_text(json.dumps(dict(sorted(states.items())), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or sorted(HISTORIES))
