@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from accord.errors import BadInput
 
-_FORM = re.compile(r"([a-z][a-z_]*)(\.commands|\.events)?/(\d{1,9})@(\d{1,18})")
+_FORM = re.compile(r"([a-z][a-z_]*)(\.commands|\.events)?/([0-9]{1,9})@([0-9]{1,18})")
 
 
 class Position(NamedTuple):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -46,6 +46,9 @@ WINDOW_MS: Final = 10 * 60_000
 """A command id is known for this long by the partition's clock. Part of the rules of version 1: never change it."""
 WINDOW_COUNT_MAX: Final = 65_536
 """At most so many ids are known; with more commands than this within `WINDOW_MS`, the oldest go. Never change it."""
+
+RULES_MAX: Final = 1_000_000
+"""A switch beyond it is a slip of the keyboard, and would stop the partition for ever."""
 
 DECODE_REASONS: Final = frozenset({Reason.UNDECODABLE, Reason.UNKNOWN_SCHEMA})
 """Rejections that depend on the schemas a worker knew: verification takes them as recorded."""
@@ -90,10 +93,14 @@ class Window:
         return self._ids.get(command_id)
 
     def add(self, decision: Decision) -> None:
-        """Remembers the id of a decided command, then forgets what the window no longer covers."""
+        """Remembers the id of a decided command, then forgets what the window no longer covers.
+
+        A repeat is no new command. A window read back from the log may start after the command that it repeats, so
+        the decision's type tells, not the ids.
+        """
         command_id, now_ms = decision.command_id, decision.now_ms
         order, ids = self._order, self._ids
-        if command_id not in ids:
+        if command_id not in ids and not decision.type.endswith(b".CommandRepeated"):
             ids[command_id] = decision.cause
             order.append((now_ms, command_id, Confirmed(decision.offset, decision.seq, decision.digest)))
         horizon = now_ms - WINDOW_MS
@@ -198,9 +205,9 @@ class Partition:
     def _envelope(self, offset: int, fields: dict[str, bytes]) -> tuple[str, VectorClock | None, bytes, bytes]:
         """Message id (made up from the offset when missing), clock, correlation id and trace of a command."""
         message_id = fields.get(h.ID)
-        task = fields.get(h.TASK, b"")
-        trace = fields.get(h.TRACE, b"")
-        if message_id is None or not message_id:
+        task = fields.get(h.TASK) or b""  # Kafka has headers without a value
+        trace = fields.get(h.TRACE) or b""
+        if not message_id:
             command_id = f"{self.identity.name}:{offset}"
         else:
             command_id = message_id.decode()
@@ -213,24 +220,31 @@ class Partition:
 
     def _judge(self, key: bytes, value: bytes | None, at: At) -> Sequence[Event]:
         """The events of a command that is neither a repeat nor misses its envelope."""
-        if not 0 < len(key) <= KEY_BYTES_MAX:
-            return [CommandRejected(Reason.BAD_KEY, f"a key has 1 to {KEY_BYTES_MAX} bytes, this one {len(key)}")]
-        try:
-            aggregate_id = key.decode()
-        except UnicodeDecodeError:
-            return [CommandRejected(Reason.BAD_KEY, "the key is not UTF-8")]
-        home = partition_of(key, self.partition_count)
-        if home != self.identity.partition:
-            wrong = f"the key belongs in partition {home}: produce with the partitioner murmur2_random"
-            return [CommandRejected(Reason.MISROUTED, wrong)]
+        problem = self._misplaced(key)
+        if problem is not None:
+            return [problem]
         try:
             command: Command = self.commands.decode(value)
         except SchemaError as error:
             return [CommandRejected(error.details["reason"], str(error))]
         if type(command) is SwitchRules:
-            return [RulesSwitched(command.version, command.reason)]
-        events: Sequence[Event] = self.decider.decide(self.aggregates.get(aggregate_id), command, at)
+            return [_switched(command)]
+        events: Sequence[Event] = self.decider.decide(self.aggregates.get(key.decode()), command, at)
         return events
+
+    def _misplaced(self, key: bytes) -> CommandRejected | None:
+        """Why a command with this key cannot be for an aggregate of this partition."""
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            return CommandRejected(Reason.BAD_KEY, f"a key has 1 to {KEY_BYTES_MAX} bytes, this one {len(key)}")
+        try:
+            key.decode()
+        except UnicodeDecodeError:
+            return CommandRejected(Reason.BAD_KEY, "the key is not UTF-8")
+        home = partition_of(key, self.partition_count)
+        if home != self.identity.partition:
+            wrong = f"the key belongs in partition {home}: produce with the partitioner murmur2_random"
+            return CommandRejected(Reason.MISROUTED, wrong)
+        return None
 
     @property
     def decider(self) -> Any:
@@ -362,8 +376,8 @@ class Deadlines:
         return heap[0][0] if heap else None
 
     def due(self, now_ms: int) -> Iterator[str]:
-        """The aggregates whose deadline is not after `now_ms`, earliest first. Taking a key takes it off the heap;
-        `set` again, or `rearm`, puts it back."""
+        """The aggregates whose deadline is not after `now_ms`, earliest first. Each is given once; `rearm`, or `set`
+        with another deadline, puts it back."""
         while (first := self.next()) is not None and first <= now_ms:
             yield heapq.heappop(self._heap)[1]
 
@@ -374,10 +388,17 @@ class Deadlines:
             heapq.heappush(self._heap, (deadline_ms, key))
 
 
+def _switched(command: SwitchRules) -> Event:
+    if 0 < command.version <= RULES_MAX:
+        return RulesSwitched(command.version, command.reason)
+    problem = f"version={command.version}: a version of the rules is 1 to {RULES_MAX}"
+    return CommandRejected(Reason.INVALID, problem)
+
+
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
-@cache
+@lru_cache(maxsize=1_024)
 def _kind(domain: str, events: tuple[type[Event], ...]) -> bytes:
     """`ce_type` of a decision: what it holds can be told without decoding it."""
     names = "+".join(event.__name__ for event in events) or "Nothing"

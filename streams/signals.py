@@ -6,6 +6,7 @@ refused, so that events which trigger each other in a circle stop.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,6 +23,9 @@ from accord.schemas.messages.signals import (
 from accord.streams.decider import At, Domain, Failure
 
 TRAIL_MAX: Final = 32
+NESTING_MAX: Final = 64
+"""Deepest nesting of an event's data. The parser's own limit is what is left of the process's stack: the same data
+would be decided differently here and there."""
 
 
 class SignalDecider:
@@ -35,7 +39,8 @@ class SignalDecider:
                 if len(trail) > TRAIL_MAX:
                     return [SignalRefused(agent, "circular_trigger", trail)]
                 if not _is_json_object(data):
-                    return [CommandRejected(Reason.INVALID, "data is not a JSON object")]
+                    problem = f"data is not a JSON object, or nested deeper than {NESTING_MAX}"
+                    return [CommandRejected(Reason.INVALID, problem)]
                 return [SignalEmitted(agent, data, trail)]
             case ReportHandlerFailure():
                 return [HandlerFailed(**msgspec.structs.asdict(command))]
@@ -56,11 +61,29 @@ class SignalDecider:
 
 
 def _is_json_object(text: str) -> bool:
+    if _nesting(text) > NESTING_MAX:
+        return False
     try:
         msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError:
         return False
     return True
+
+
+_STRING: Final = re.compile(r'"(?:[^"\\]+|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A string, or the rest of the text when it does not end: so that no text takes more than one pass."""
+_BRACKET: Final = re.compile(r"[\[\]{}]")
+
+
+def _nesting(text: str) -> int:
+    """How deep brackets nest outside strings; at least that up to where the text stops being JSON."""
+    if text.count("[") + text.count("{") <= NESTING_MAX:
+        return 0
+    deepest = depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _failure(event: HandlerFailed) -> Failure:

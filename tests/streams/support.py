@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 from accord.schemas import headers as h
 from accord.schemas.headers import Confirmed, Headers, LogRecord, command_headers
 from accord.schemas.messages import Command
@@ -70,7 +71,7 @@ def record_of(
 
 def apply(made: Partition, decided: Decided) -> Decided:
     """Applies a decision as if it had landed at the end of a log without gaps."""
-    placed = decided._replace(decision=decided.decision._replace(offset=decided.decision.seq - 1))
+    placed = decided._replace(decision=msgspec.structs.replace(decided.decision, offset=decided.decision.seq - 1))
     made.apply(placed)
     return placed
 
@@ -98,7 +99,7 @@ def key_of_partition(number: int, partition_count: int) -> bytes:
 
 def everything(made: Partition) -> dict[str, Any]:
     """All that later decisions depend on, as plain data: the canonical dump and what it leaves out."""
-    window = [(now_ms, command_id) for now_ms, command_id, _ in made.window._order]
+    window = [entry[:2] for entry in made.window._order]
     return made.canonical() | {
         "window": window,
         "known": {command_id: made.window.get(command_id) for _, command_id in window},
