@@ -3,21 +3,21 @@
 The public names; each is loaded when it is first used, so that importing accord costs little.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from accord import sync as sync
     from accord.agents.client import Accord as Accord
     from accord.agents.coordinate import coordinate as coordinate
+    from accord.agents.coordinate import grant as grant
     from accord.agents.fencing import FencedResource as FencedResource
     from accord.agents.handlers import when as when
     from accord.agents.locks import Grant as Grant
     from accord.agents.signals import Event as Event
     from accord.agents.signals import Receipt as Receipt
     from accord.agents.signals import emit as emit
+    from accord.embedded import local as local
     from accord.errors import AccordError as AccordError
     from accord.errors import ArtifactDamaged as ArtifactDamaged
     from accord.errors import BadInput as BadInput
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
     from accord.errors import WouldSelfDeadlock as WouldSelfDeadlock
-    from accord.local import local as local
     from accord.schemas.position import Position as Position
     from accord.settings import Settings as Settings
 
@@ -60,7 +59,8 @@ _HOMES: Final = {
     "Settings": "accord.settings",
     "coordinate": "accord.agents.coordinate",
     "emit": "accord.agents.signals",
-    "local": "accord.local",
+    "grant": "accord.agents.coordinate",
+    "local": "accord.embedded",
     "sync": "accord.sync",
     "when": "accord.agents.handlers",
 }
@@ -101,6 +101,7 @@ __all__ = [
     "WouldSelfDeadlock",
     "coordinate",
     "emit",
+    "grant",
     "local",
     "sync",
     "when",
@@ -114,13 +115,3 @@ def __getattr__(name: str) -> Any:
     value = home if name == "sync" else getattr(home, name)
     globals()[name] = value
     return value
-
-
-class _Package(ModuleType):
-    """Importing a module sets it as its package's attribute: `accord.local` stays the function of that name."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value.local if name == "local" and isinstance(value, ModuleType) else value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -31,7 +31,10 @@ def bootstrap(settings: KafkaSettings) -> str:
 
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:
-    """librdkafka's settings that every client shares: addresses, security; its own log is off, since what fails is told where it matters."""
+    """librdkafka's settings that every client shares: addresses and security.
+
+    Its own log is off: what fails is told where it matters.
+    """
     config: dict[str, Any] = {
         "bootstrap.servers": bootstrap(settings),
         "security.protocol": settings.security_protocol,

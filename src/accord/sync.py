@@ -25,7 +25,7 @@ from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
 from accord.settings import Settings
 
 if TYPE_CHECKING:
-    from accord.local import Embedded
+    from accord.embedded import Embedded
 
 __all__ = ["Accord", "FencedResource", "Grant", "Lock", "local"]
 
@@ -161,7 +161,7 @@ class LocalHub(Accord):
 
 def local(*, keep: str | Path | None = None, agent: str | None = None, settings: Settings | None = None) -> LocalHub:
     """A hub that needs nothing: broker, worker and client in this process; as `accord.local`."""
-    from accord.local import Embedded  # noqa: PLC0415  (brings the worker, which clients do without)
+    from accord.embedded import Embedded  # noqa: PLC0415  (brings the worker, which clients do without)
 
     return LocalHub(Embedded(keep=keep, settings=settings), agent)
 

@@ -24,7 +24,7 @@ def dev(
 
     The log is memory and ends with this program. Programs started in this directory find it by themselves.
     """
-    from accord.local import dev as run  # noqa: PLC0415
+    from accord.embedded import dev as run  # noqa: PLC0415
 
     raise typer.Exit(run(load(), keep=keep))
 

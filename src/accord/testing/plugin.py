@@ -3,9 +3,16 @@
 Every pytest of an environment loads it, so it imports nothing of accord until a fixture is used.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from accord.embedded import LocalHub
+    from accord.sync import LocalHub as SyncLocalHub
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +26,23 @@ def accord_kafka() -> Iterator[str]:
 
     with kafka_for_tests() as bootstrap_servers:
         yield bootstrap_servers
+
+
+@pytest.fixture
+def accord_hub() -> LocalHub:
+    """A hub with its own broker and worker, in memory: enter it with `async with`, in the event loop of the test.
+
+    `await hub.advance(ms)` moves the log's clock, so a test of leases and waits never sleeps.
+    """
+    from accord.embedded import local  # noqa: PLC0415
+
+    return local(agent="test")
+
+
+@pytest.fixture
+def accord_sync() -> Iterator[SyncLocalHub]:
+    """The same for plain functions: an open hub; `hub.advance(ms)` moves the log's clock."""
+    from accord.sync import local  # noqa: PLC0415
+
+    with local(agent="test") as hub:
+        yield hub

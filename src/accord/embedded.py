@@ -33,7 +33,7 @@ from accord.schemas.topics import commands_topic, events_topic, topic_table
 from accord.settings import Settings
 from accord.streams.runtime.worker import EmbeddedWorker
 
-logger = logs.get("accord.local")
+logger = logs.get("accord.embedded")
 
 PARTITIONS: Final = 4
 CHECKPOINT_DECISIONS: Final = 2_000
