@@ -20,8 +20,9 @@ import functools
 import inspect
 import string
 import time
-from collections.abc import Callable, Mapping
-from contextvars import copy_context
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from accord.agents import context, signals
@@ -48,6 +49,22 @@ NAME_CHARS: Final = NAME_CHARS_MAX - len("_complete")
 ERROR_CHARS_MAX: Final = 2_000
 
 LockName = str | Callable[..., str]
+
+_granted: Final[ContextVar[Held | None]] = ContextVar("accord_granted", default=None)
+
+
+def grant() -> Held:
+    """The grant under which a coordinated body runs: its `token` is what guarded resources ask for.
+
+    Of bodies within one another, the innermost that has a lock counts.
+
+    Raises:
+        BadInput: nothing that runs here is coordinated with a lock.
+    """
+    held = _granted.get()
+    if held is None:
+        raise BadInput("grant() was called outside a body that is coordinated with a lock.", remedy="Give lock_name.")
+    return held
 
 
 def coordinate(
@@ -120,7 +137,8 @@ def _coordinate(
         def coordinated(*args: P.args, **kwargs: P.kwargs) -> R:
             call = begin(args, kwargs)
             with signals.task():
-                return _run(call, lambda: function(*args, **kwargs))
+                result: R = _run(call, lambda: function(*args, **kwargs))
+            return result
 
         return coordinated
 
@@ -132,8 +150,8 @@ async def _run_async(call: _Call, body: Callable[[], Any]) -> Any:
         if call.key is None:
             return await _body_async(call, body)
         async with call.lock(Lock) as grant:
-            call.granted(grant)
-            return await _body_async(call, body)
+            with call.granted(grant):
+                return await _body_async(call, body)
     except BaseException as error:
         if call.completed is not None and isinstance(error, LeaseLost):
             await call.completed
@@ -172,8 +190,7 @@ def _run(call: _Call, body: Callable[[], Any]) -> Any:
     try:
         if call.key is None:
             return _body(call, body)
-        with call.lock(SyncLock) as grant:
-            call.granted(grant)
+        with call.lock(SyncLock) as grant, call.granted(grant):
             return _body(call, body)
     except BaseException as error:
         if call.completed is not None and isinstance(error, LeaseLost):
@@ -230,7 +247,8 @@ class _Call:
     def lock(self, kind: Callable[..., L]) -> L:
         """The lock, asynchronous or not; `_waiting` is emitted if the request for it has to queue."""
         lock = kind(self._hub, self.key, self._lease_ms, self._wait_ms)
-        lock.on_queued = functools.partial(copy_context().run, self._waiting)
+        inherited = copy_context()
+        lock.on_queued = lambda queued: inherited.run(self._waiting, queued)
         return lock
 
     def _waiting(self, queued: LockQueued) -> None:
@@ -241,9 +259,16 @@ class _Call:
         except AccordError as error:
             logger.warning("contention is not recorded", name=self._name, lock=self.key, why=str(error))
 
-    def granted(self, grant: Held) -> None:
+    @contextmanager
+    def granted(self, grant: Held) -> Iterator[None]:
+        """While the lock is held; `grant()` gives it."""
         self._grant = grant
         self._lock_wait_ms = _ms_since(self._began_s)
+        before = _granted.set(grant)
+        try:
+            yield
+        finally:
+            _granted.reset(before)
 
     def start(self) -> Receipt:
         """Emits `_started`."""
