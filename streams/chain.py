@@ -11,9 +11,12 @@ type and task headers, the key and the value. `accord-confirmed` is outside it: 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
+from struct import Struct
 from typing import Final, NamedTuple
 
+import msgspec
 from accord.schemas import headers as h
 from accord.schemas.headers import Confirmed, Headers, Record
 
@@ -32,11 +35,12 @@ class Head(NamedTuple):
     offset: int
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """One accepted (or just made) decision: all the events that one command brought, as one record.
 
-    `value` is the encoded array of events, `clock`, `cause` and `task` are the encoded headers; `digest` is the hash
-    that the next decision names as `prev`. `offset` is -1 until the record is in the log.
+    `value` is the encoded array of events; `clock`, `type` and `task` are headers as they are written, and so are the
+    three of `written`: cause, chain and rules. `digest` is the hash that the next decision names as `prev`. `offset` is
+    where the record lies or is to land. `pointer` is the header `accord-confirmed` of a decision that was read.
     """
 
     seq: int
@@ -51,29 +55,46 @@ class Decision(NamedTuple):
     task: bytes
     key: bytes
     value: bytes
-    trace: bytes = b""
-    offset: int = -1
-    confirmed: Confirmed | None = None
+    trace: bytes
+    written: tuple[bytes, bytes, bytes]
+    offset: int
+    pointer: bytes | None = None
+
+    @property
+    def confirmed(self) -> Confirmed | None:
+        """The last decision that the writer had seen confirmed.
+
+        Outside the hash, so a damaged pointer is as good as none: it must not decide what is accepted.
+        """
+        try:
+            return Confirmed.decode(self.pointer) if self.pointer is not None else None
+        except ValueError:
+            return None
 
     def headers(self, message_id: str, source: bytes, confirmed: Confirmed | None) -> Headers:
         """The record's headers, ready to produce."""
+        cause, chain, rules = self.written
         result: Headers = [
             h.SPEC_VERSION,
             (h.ID, message_id.encode()),
             (h.SOURCE, source),
             (h.TYPE, self.type),
             (h.CLOCK, self.clock),
-            (h.CAUSE, b"%d %s" % (self.cause, self.command_id.encode())),
-            (h.CHAIN, b"%d %d %s" % (self.seq, self.now_ms, self.prev.hex().encode())),
-            (h.RULES, b"%d" % self.rules),
+            (h.CAUSE, cause),
+            (h.CHAIN, chain),
+            (h.RULES, rules),
         ]
         if self.task:
             result.append((h.TASK, self.task))
         if self.trace:
             result.append((h.TRACE, self.trace))
         if confirmed is not None:
-            result.append((h.CONFIRMED, confirmed.encode()))
+            result.append((h.CONFIRMED, _encoded(confirmed)))
         return result
+
+
+_encoded: Final = lru_cache(maxsize=64)(Confirmed.encode)
+"""Many decisions on their way name the same one."""
 
 
 def genesis(cluster: str, topic: str, partition: int) -> bytes:
@@ -92,12 +113,15 @@ def digest_of(
     key: bytes,
     value: bytes,
 ) -> bytes:
-    """The hash of a decision, from its headers as they are written; every part stands behind its length."""
-    sizes = b"%d %d %d %d %d %d %d %d\n" % (
-        len(chain), len(cause), len(rules), len(clock), len(kind), len(task), len(key), len(value),
+    """The hash of a decision, from its headers as they are written; the lengths of all parts come first."""
+    sizes = _SIZES(
+        len(chain), len(cause), len(rules), len(clock), len(kind), len(task), len(key), len(value)
     )  # fmt: skip
     parts = b"".join((sizes, chain, cause, rules, clock, kind, task, key, value))
     return blake2b(parts, digest_size=DIGEST_BYTES, key=root).digest()
+
+
+_SIZES: Final = Struct(">8I").pack
 
 
 def parse(root: bytes, record: Record) -> Decision:
@@ -120,30 +144,23 @@ def _parsed(root: bytes, record: Record, fields: dict[str, bytes]) -> Decision:
     seq, now_ms, prev = chain.split(b" ")
     cause_offset, _, command_id = cause.partition(b" ")
     return Decision(
-        seq=int(seq),
-        prev=bytes.fromhex(prev.decode()),
-        digest=digest_of(root, chain, cause, rules, clock, kind, task, key, value),
-        now_ms=int(now_ms),
-        cause=int(cause_offset),
-        command_id=command_id.decode(),
-        rules=int(rules),
-        clock=clock,
-        type=kind,
-        task=task,
-        key=key,
-        value=value,
-        trace=fields.get(h.TRACE, b""),
-        offset=record.offset,
-        confirmed=_pointer(fields.get(h.CONFIRMED)),
+        int(seq),
+        bytes.fromhex(prev.decode()),
+        digest_of(root, chain, cause, rules, clock, kind, task, key, value),
+        int(now_ms),
+        int(cause_offset),
+        command_id.decode(),
+        int(rules),
+        clock,
+        kind,
+        task,
+        key,
+        value,
+        fields.get(h.TRACE, b""),
+        (cause, chain, rules),
+        record.offset,
+        fields.get(h.CONFIRMED),
     )
-
-
-def _pointer(data: bytes | None) -> Confirmed | None:
-    """Outside the hash, so a damaged pointer is as good as none: it must not decide what is accepted."""
-    try:
-        return Confirmed.decode(data) if data is not None else None
-    except ValueError:
-        return None
 
 
 class Chain:

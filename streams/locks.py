@@ -244,7 +244,7 @@ def _problem(command: Command) -> str | None:
     return None
 
 
-_TEXTS: Final = {
+_TEXTS: Final[dict[type[Command], tuple[str, ...]]] = {
     kind: tuple([name for name in ("agent", "owner", "request", "resource") if name in kind.__struct_fields__])
     for kind in COMMANDS
 }

@@ -68,11 +68,11 @@ class Owner:
 
     def open(self, partition_count: int, timestamps: str) -> Append:
         """The genesis, for a log without decisions."""
-        return self._append(self.partition.open(partition_count, timestamps))
+        return self._append(self.partition.open(partition_count, timestamps, landing=self.expected))
 
     def lost(self, last_offset: int) -> Append:
         """Goes on without the commands up to `last_offset`, on an operator's word."""
-        return self._append(self.partition.lost(self.next_command, last_offset))
+        return self._append(self.partition.lost(self.next_command, last_offset, landing=self.expected))
 
     def take(self, record: Record, *, hole: bool = False) -> Append | None:
         """Decides a command; None if it was decided before.
@@ -91,10 +91,9 @@ class Owner:
             identity = self.partition.identity
             at = Position(identity.domain, identity.partition, position + 1, commands=True)
             raise LogGap(f"The command {at} is missing: the next one is at offset {record.offset}.", position=str(at))
-        return self._append(self.partition.decide(record))
+        return self._append(self.partition.decide(record, landing=self.expected))
 
     def _append(self, decided: Decided) -> Append:
-        decided = decided._replace(decision=decided.decision._replace(offset=self.expected))
         self.partition.apply(decided)
         self.pending.append(decided.decision)
         self.expected += 1

@@ -25,7 +25,7 @@ from accord.schemas import headers as h
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import Codec, commands_codec, events_codec
 from accord.schemas.headers import Confirmed, Record
-from accord.schemas.messages import Command, Event
+from accord.schemas.messages import Command, Event, log
 from accord.schemas.messages.log import (
     CommandRejected,
     CommandRepeated,
@@ -73,11 +73,11 @@ class Identity(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """A decision just made, with what its record encodes."""
+    """A decision with what its record encodes. `clock` is None in one that was read: it is decoded when needed."""
 
     decision: Decision
     events: Sequence[Event]
-    clock: VectorClock
+    clock: VectorClock | None
 
 
 class Window:
@@ -87,7 +87,7 @@ class Window:
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
-        self._order: deque[tuple[int, str, Confirmed]] = deque()
+        self._order: deque[tuple[int, str, int, int, bytes]] = deque()
 
     def get(self, command_id: str) -> int | None:
         return self._ids.get(command_id)
@@ -102,14 +102,14 @@ class Window:
         order, ids = self._order, self._ids
         if command_id not in ids and not decision.type.endswith(b".CommandRepeated"):
             ids[command_id] = decision.cause
-            order.append((now_ms, command_id, Confirmed(decision.offset, decision.seq, decision.digest)))
+            order.append((now_ms, command_id, decision.offset, decision.seq, decision.digest))
         horizon = now_ms - WINDOW_MS
         while order and (order[0][0] < horizon or len(order) > WINDOW_COUNT_MAX):
             del ids[order.popleft()[1]]
 
     def oldest(self) -> Confirmed | None:
         """The decision that brought the oldest known id: from there on, headers alone bring the window back."""
-        return self._order[0][2] if self._order else None
+        return Confirmed(*self._order[0][2:]) if self._order else None
 
     def __len__(self) -> int:
         return len(self._order)
@@ -126,10 +126,11 @@ class Partition:
     def __init__(self, identity: Identity, domain: Domain) -> None:
         self.identity = identity
         self.domain = domain
+        self.name = identity.name
         self.root = identity.root
         self.head = Head(0, self.root, GENESIS_CAUSE - 1, -1)
         self.now_ms = 0
-        self.clock = VectorClock()
+        self._clock: VectorClock | bytes = VectorClock()
         self.rules = 0
         self.partition_count = 0
         self.timestamps = ""
@@ -141,27 +142,42 @@ class Partition:
         self.events: Codec = events_codec(domain.name)
 
     @property
+    def clock(self) -> VectorClock:
+        """The vector clock of the last decision; decoded only when somebody asks."""
+        if isinstance(self._clock, bytes):
+            self._clock = VectorClock.decode(self._clock)
+        return self._clock
+
+    @clock.setter
+    def clock(self, clock: VectorClock) -> None:
+        self._clock = clock
+
+    @property
     def position(self) -> int:
         """Offset of the last command that was decided; -1 before the first."""
         return self.head.cause
 
     # -- deciding
 
-    def open(self, partition_count: int, timestamps: str) -> Decided:
+    def open(self, partition_count: int, timestamps: str, *, landing: int = -1) -> Decided:
         """The genesis: the first decision of every partition. The same in whatever process writes it."""
         opened = PartitionOpened(partition_count, self.domain.newest, timestamps)
-        command_id = f"{self.identity.name}@genesis"
-        return self._decision(GENESIS_CAUSE, command_id, 0, self.domain.newest, VectorClock(), b"", b"", b"", [opened])
+        command_id = f"{self.name}@genesis"
+        rules = self.domain.newest
+        return self._decision(GENESIS_CAUSE, command_id, 0, rules, VectorClock(), b"", b"", b"", [opened], landing)
 
-    def lost(self, first_offset: int, last_offset: int) -> Decided:
+    def lost(self, first_offset: int, last_offset: int, *, landing: int = -1) -> Decided:
         """The decision that goes on without commands that are gone, on an operator's word."""
-        command_id = f"{self.identity.name}@lost-{last_offset}"
-        clock = self.clock.advanced(self.identity.name)
+        command_id = f"{self.name}@lost-{last_offset}"
+        clock = self.clock.advanced(self.name)
         events = [CommandsLost(first_offset, last_offset)]
-        return self._decision(last_offset, command_id, self.now_ms, self.rules, clock, b"", b"", b"", events)
+        return self._decision(last_offset, command_id, self.now_ms, self.rules, clock, b"", b"", b"", events, landing)
 
-    def decide(self, record: Record) -> Decided:
+    def decide(self, record: Record, *, landing: int = -1) -> Decided:
         """The decision on the next command.
+
+        Args:
+            landing: the offset at which its record is to land; -1 when it is not going to be written.
 
         Raises:
             UnknownRules: the version in force is not among the domain's.
@@ -176,7 +192,7 @@ class Partition:
         try:
             command_id, clock, task, trace = self._envelope(record.offset, fields)
         except ValueError as error:
-            command_id, clock, task, trace = f"{self.identity.name}:{record.offset}", None, b"", b""
+            command_id, clock, task, trace = f"{self.name}:{record.offset}", None, b"", b""
             events: Sequence[Event] = [CommandRejected(Reason.BAD_HEADER, str(error))]
         else:
             known = self.window.get(command_id)
@@ -188,17 +204,19 @@ class Partition:
                 ]
             else:
                 events = self._judge(key, record.value, At(now_ms, self.head.seq + 1, command_id))
-        merged = self.clock.advanced(self.identity.name, clock)
+        merged = self.clock.advanced(self.name, clock)
         if len(key) > KEY_BYTES_MAX:
             key = b""
-        decided = self._decision(record.offset, command_id, now_ms, self.rules, merged, task, trace, key, events)
+        decided = self._decision(
+            record.offset, command_id, now_ms, self.rules, merged, task, trace, key, events, landing
+        )
         size = len(decided.decision.value)
         if size > DECISION_BYTES_MAX:
             too_large = CommandRejected(
                 Reason.TOO_LARGE, f"its decision has {size} bytes; at most {DECISION_BYTES_MAX} are allowed"
             )
             decided = self._decision(
-                record.offset, command_id, now_ms, self.rules, merged, task, trace, key, [too_large]
+                record.offset, command_id, now_ms, self.rules, merged, task, trace, key, [too_large], landing
             )
         return decided
 
@@ -208,7 +226,7 @@ class Partition:
         task = fields.get(h.TASK) or b""  # Kafka has headers without a value
         trace = fields.get(h.TRACE) or b""
         if not message_id:
-            command_id = f"{self.identity.name}:{offset}"
+            command_id = f"{self.name}:{offset}"
         else:
             command_id = message_id.decode()
             if " " in command_id or len(message_id) > h.TEXT_BYTES_MAX:
@@ -264,31 +282,42 @@ class Partition:
 
     def _decision(
         self, cause: int, command_id: str, now_ms: int, rules: int, clock: VectorClock, task: bytes, trace: bytes,
-        key: bytes, events: Sequence[Event],
+        key: bytes, events: Sequence[Event], landing: int = -1,
     ) -> Decided:  # fmt: skip
         seq, prev = self.head.seq + 1, self.head.digest
         value = self.events.encode(events)
         kind = _kind(self.domain.name, tuple([type(event) for event in events]))
         encoded = clock.encode()
-        digest = digest_of(
-            self.root,
-            b"%d %d %s" % (seq, now_ms, prev.hex().encode()),
+        written = (
             b"%d %s" % (cause, command_id.encode()),
+            b"%d %d %s" % (seq, now_ms, prev.hex().encode()),
             b"%d" % rules,
+        )
+        digest = digest_of(self.root, written[1], written[0], written[2], encoded, kind, task, key, value)
+        decision = Decision(
+            seq,
+            prev,
+            digest,
+            now_ms,
+            cause,
+            command_id,
+            rules,
             encoded,
             kind,
             task,
             key,
             value,
+            trace,
+            written,
+            landing,
         )
-        decision = Decision(seq, prev, digest, now_ms, cause, command_id, rules, encoded, kind, task, key, value, trace)
         return Decided(decision, events, clock)
 
     # -- folding
 
     def read(self, decision: Decision) -> Decided:
         """A decision from the log, decoded."""
-        return Decided(decision, self.events.decode(decision.value), VectorClock.decode(decision.clock))
+        return Decided(decision, self.events.decode(decision.value), None)
 
     def apply(self, decided: Decided, *, fold: bool = True) -> None:
         """Takes an accepted decision in.
@@ -299,20 +328,22 @@ class Partition:
         decision = decided.decision
         self.head = Head(decision.seq, decision.digest, decision.cause, decision.offset)
         self.now_ms = decision.now_ms
-        self.clock = decided.clock
+        self._clock = decided.clock or decision.clock
         self.window.add(decision)
         aggregate_id = decision.key.decode(errors="replace")
         for event in decided.events:
-            match event:
-                case PartitionOpened(partition_count, rules, timestamps):
-                    self.partition_count, self.rules, self.timestamps = partition_count, rules, timestamps
-                case RulesSwitched(version):
-                    self.rules = version
-                case CommandRejected() | CommandRepeated() | CommandsLost():
-                    pass
-                case _ if fold:
-                    state = self.decider.evolve(self.aggregates.get(aggregate_id), event)
-                    self._put(aggregate_id, state)
+            if type(event) in _OF_EVERY_DOMAIN:
+                self._apply_to_partition(event)
+            elif fold:
+                self._put(aggregate_id, self.decider.evolve(self.aggregates.get(aggregate_id), event))
+
+    def _apply_to_partition(self, event: Event) -> None:
+        """What an event that every domain has does to the partition itself."""
+        match event:
+            case PartitionOpened(partition_count, rules, timestamps):
+                self.partition_count, self.rules, self.timestamps = partition_count, rules, timestamps
+            case RulesSwitched(version):
+                self.rules = version
 
     def _put(self, aggregate_id: str, state: Any) -> None:
         self.changed.add(aggregate_id)
@@ -386,6 +417,9 @@ class Deadlines:
         deadline_ms = self._due.get(key)
         if deadline_ms is not None:
             heapq.heappush(self._heap, (deadline_ms, key))
+
+
+_OF_EVERY_DOMAIN: Final = frozenset(log.EVENTS)
 
 
 def _switched(command: SwitchRules) -> Event:

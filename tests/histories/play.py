@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 from accord.replay.archive import ArchiveWriter
 from accord.replay.source import Source
 from accord.schemas.clock import VectorClock
@@ -80,7 +81,7 @@ class Play(Source):
         """Appends a decision to the events, and takes it in."""
         log, confirmed, state = self.log_events[where], self._confirmed[where], self.states[where]
         offset = log[-1].offset + 1 if log else 0
-        decision = decided.decision._replace(offset=offset)
+        decision = msgspec.structs.replace(decided.decision, offset=offset)
         pointer = confirmed[-CONFIRMED_LAG] if len(confirmed) >= CONFIRMED_LAG else None
         name = state.identity.name
         headers = decision.headers(f"{name}:{decision.cause}", f"accord/{name}".encode(), pointer)

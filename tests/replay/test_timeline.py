@@ -92,7 +92,7 @@ def test_a_value_that_cannot_be_decoded_is_named(play: Play) -> None:
     """A decision of a later release, accepted by the chain, whose schema this one does not know."""
     state = play.states["signals", 0]
     decided = state.lost(1, 3)
-    unknown = decided.decision._replace(value=b"\xc3\x01unknown!")
+    unknown = msgspec.structs.replace(decided.decision, value=b"\xc3\x01unknown!")
     log = play.log_events["signals", 0]
     log.append(log[-1]._replace(offset=2, value=unknown.value, headers=unknown.headers("x", b"x", None)))
     with pytest.raises(SchemaError, match="signals/0@2: no signals"):

@@ -42,7 +42,7 @@ def command(
     key: bytes | None = b"room",
     at_ms: int = START_MS,
     command_id: str | None = None,
-    clock: bytes = b"0|",
+    clock: bytes = b"[0,{}]",
     task: str | None = None,
     value: bytes | None = None,
     headers: Iterable[tuple[str, Any]] | None = None,

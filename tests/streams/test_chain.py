@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from accord.schemas import headers as h
 from accord.schemas.headers import Confirmed, LogRecord
@@ -75,7 +76,9 @@ def test_a_record_parses_to_the_decision_that_was_made() -> None:
         made = decided.decision
         assert parse(ROOT, record_of(made)) == made
         confirmed = Confirmed(1, 2, b"\x01" * 16)
-        assert parse(ROOT, record_of(made, confirmed=confirmed)) == made._replace(confirmed=confirmed)
+        again = parse(ROOT, record_of(made, confirmed=confirmed))
+        assert again == msgspec.structs.replace(made, pointer=confirmed.encode())
+        assert again.confirmed == confirmed
 
 
 def test_a_reader_goes_on_from_a_head() -> None:
