@@ -19,7 +19,7 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import monotonic
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -100,6 +100,21 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = transport.fetch_wait_ms
         return consumer
 
+    async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Mapping[TP, list[Any]]:
+        """Before fetching, leave to aiokafka no changelog partition that Faust has paused.
+
+        Faust only passes over the records of a paused partition; aiokafka goes on fetching it. A worker's own
+        changelog writes would come back to it, stay in memory, and hold up the commands' next fetch for 0.1 s.
+        """
+        batching = cast(BatchConsumer, self.consumer)
+        if batching.pauses_changed:
+            batching.pauses_changed = False
+            active, paused = batching._get_active_partitions(), consumer.paused()
+            changelogs = {tp for tp in consumer.assignment() if batching._is_changelog_tp(ensure_TP(tp))}
+            consumer.pause(*(changelogs - active - paused))
+            consumer.resume(*(changelogs & active & paused))
+        return await super()._fetch_records(consumer, *args, **kwargs)
+
     async def seek_to_committed_or(self, known: Mapping[TP, int]) -> Mapping[TP, int]:
         """Seek to `known` where given, elsewhere to the group's committed offset; returns the offsets."""
         return cast(Mapping[TP, int], await self.call_thread(self._seek_to_committed_or, known))
@@ -129,6 +144,9 @@ class BatchConsumer(driver.Consumer):
     epoch: defaultdict[TP, int]
     """Count of seeks, by batch partition."""
 
+    pauses_changed = True
+    """Whether Faust paused or resumed partitions since the last fetch."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.next_offset = {}
         self.epoch = defaultdict(int)
@@ -136,6 +154,14 @@ class BatchConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def pause_partitions(self, tps: Iterable[TP]) -> None:
+        super().pause_partitions(tps)
+        self.pauses_changed = True
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        super().resume_partitions(tps)
+        self.pauses_changed = True
 
     async def _getmany(
         self,

@@ -323,6 +323,9 @@ def test_rows_survive_the_loss_of_the_local_copy(broker: Broker, tmp_path: Path)
         assert await table.write_rows(1, {b"row0007": None, b"row0008": b"new", b"absent": None}) == 3002
         await table.write_rows(2, {b"row0007": b"of another partition"})
         assert table.get_row(1, b"row0007") is None
+        changelog = {tp for tp in worker.app.consumer.assignment() if tp.topic != broker.topic}
+        kafka_consumer = worker.app.consumer._thread._ensure_consumer()
+        assert kafka_consumer.paused() == changelog  # its own rows do not come back to it
         await worker.app.stop()
 
     async def check(worker: Worker) -> None:
