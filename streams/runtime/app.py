@@ -87,6 +87,7 @@ class StreamOptions:
         block_cache_bytes: RocksDB's block cache, shared by all partitions of the worker.
         create_changelogs: create missing changelog topics, with the partition count of the commands topic.
         changelog_replication: replication factor of changelogs created here; -1 is the broker's default.
+        admin: settings of librdkafka for making changelogs, beside the address: security.
         faust: further settings of `faust.App`, by name; they win.
     """
 
@@ -104,6 +105,7 @@ class StreamOptions:
     block_cache_bytes: int = 32 << 20
     create_changelogs: bool = True
     changelog_replication: int = -1
+    admin: Mapping[str, Any] = field(default_factory=dict)
     faust: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -432,7 +434,7 @@ def create_changelogs(app: StreamApp) -> None:
     Raises:
         KafkaException: the brokers refused, or a commands topic does not exist.
     """
-    admin = AdminClient({"bootstrap.servers": app.options.bootstrap_servers, "log_level": 2})
+    admin = AdminClient({"log_level": 0, **app.options.admin, "bootstrap.servers": app.options.bootstrap_servers})
     topics = admin.list_topics(timeout=10).topics
     missing = []
     for domain in app.domains.values():

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import faust
 from accord.schemas.topics import commands_topic, events_topic
 from accord.streams.domains import DOMAINS
 from accord.streams.runtime.app import StreamApp, StreamOptions
@@ -23,8 +25,8 @@ from accord.streams.runtime.processor import Processor
 
 from accord import logs
 from accord.errors import AccordError, TopicMismatch
-from accord.kafka import bootstrap, consumer, metadata
-from accord.settings import Settings
+from accord.kafka import bootstrap, client_config, consumer, metadata
+from accord.settings import KafkaSettings, Settings
 
 logger = logs.get("accord.worker")
 T = TypeVar("T")
@@ -78,6 +80,8 @@ class Worker:
                 heartbeat_ms=max(100, worker.session_timeout_ms * 3 // 10),
                 create_changelogs=self._timestamps == "log_append",
                 changelog_replication=settings.topics.replication,
+                admin=client_config(settings.kafka),
+                faust=credentials(settings.kafka),
             )
         )
         clock_ms = self._timestamp_ms or (lambda: time.time_ns() // 1_000_000)
@@ -156,6 +160,28 @@ def look(settings: Settings) -> tuple[str, dict[str, int]]:
         return str(cluster.cluster_id), found
     finally:
         client.close()
+
+
+def credentials(settings: KafkaSettings) -> dict[str, Any]:
+    """The security settings as Faust's aiokafka wants them: what `client_config` is to librdkafka."""
+    protocol = settings.security_protocol
+    if protocol == "PLAINTEXT":
+        return {}
+    context = None
+    if protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=settings.ssl_ca_location or None)
+        if settings.ssl_certificate_location:
+            context.load_cert_chain(settings.ssl_certificate_location, settings.ssl_key_location or None)
+    if protocol.startswith("SASL"):
+        return {
+            "broker_credentials": faust.SASLCredentials(
+                username=settings.sasl_username,
+                password=settings.sasl_password,
+                mechanism=settings.sasl_mechanism or "PLAIN",
+                ssl_context=context,
+            )
+        }
+    return {"broker_credentials": faust.SSLCredentials(context)}
 
 
 def run(settings: Settings) -> int:

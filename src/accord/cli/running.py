@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from accord import logs
 from accord.cli.options import Bootstrap, Prefix, load, names
+from accord.schemas.position import Position
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,6 +39,14 @@ def worker(
         str | None,
         typer.Option(help="The worker's lasting identity: unique among running workers, the same after a restart."),
     ] = None,
+    accept_loss: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="POSITION",
+            help="Go on without commands that were removed before they were decided, up to this one "
+            "(locks.commands/3@977). The worker names the position when it halts a partition for them.",
+        ),
+    ] = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -44,6 +54,7 @@ def worker(
 
     Start as many as you like, each with its own --name and data directory; they share the partitions.
     """
+    from accord.admin import Admin, refuse  # noqa: PLC0415
     from accord.streams.runtime.worker import run  # noqa: PLC0415
 
     chosen: dict[str, Any] = {}
@@ -51,4 +62,9 @@ def worker(
         chosen["domains"] = names(domains)
     if name is not None:
         chosen["name"] = name
-    raise typer.Exit(run(load(bootstrap, prefix, worker=chosen)))
+    if accept_loss:
+        chosen["accept_loss"] = tuple(str(Position.parse(position)) for position in accept_loss)
+    settings = load(bootstrap, prefix, worker=chosen)
+    refuse(Admin(settings).check())
+    logs.show()
+    raise typer.Exit(run(settings))
