@@ -1,0 +1,132 @@
+"""Transcripts: commands, `----`, and the events that they bring, in `transcripts/*.txt`.
+
+A block's commands go to one partition in order; a file is one log. A command is written as its name, then its fields:
+
+    acquire lock=room-7 agent=ada lease_ms=5000 at=1000
+
+`at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing), `lock`
+or `event` the key. `owner` is the agent's name and `wait_ms` null unless given. `show lock=room-7` prints the state.
+An event is written with all its fields; `(nothing)` is a decision without events.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from accord.schemas.messages import Command, Event
+from accord.schemas.messages.locks import AcquireLock, ReleaseLock, RenewLease, ReportStaleWrite, WithdrawRequest
+from accord.schemas.messages.log import SwitchRules, Tick
+from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
+
+from tests.streams.support import apply, command, partition
+
+FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
+COMMANDS: dict[str, type[Command]] = {
+    "acquire": AcquireLock,
+    "release": ReleaseLock,
+    "renew": RenewLease,
+    "withdraw": WithdrawRequest,
+    "report_stale_write": ReportStaleWrite,
+    "emit": EmitSignal,
+    "report_handler_failure": ReportHandlerFailure,
+    "switch_rules": SwitchRules,
+    "tick": Tick,
+}
+BAR = "----"
+
+
+class Transcript:
+    """One file's log so far."""
+
+    def __init__(self, domain: str) -> None:
+        self.partition = partition(domain)
+        self.at_ms = 0
+
+    def run(self, line: str) -> list[str]:
+        """What a line brings, as it is printed."""
+        name, *words = shlex.split(line)
+        fields: dict[str, Any] = dict(word.split("=", 1) for word in words)
+        key = fields.pop("lock", None) or fields.pop("event", "")
+        if name == "show":
+            return [shown(self.partition.canonical()["aggregates"].get(key))]
+        self.at_ms = int(fields.pop("at", self.at_ms))
+        offset = self.partition.position + 1
+        record = command(
+            self.partition,
+            offset,
+            message(COMMANDS[name], fields),
+            key=key.encode(),
+            at_ms=self.at_ms,
+            command_id=fields.pop("id", f"r{offset + 1}"),
+        )
+        assert not fields, f"{line!r}: {fields} mean nothing to {name}"
+        events = apply(self.partition, self.partition.decide(record)).events
+        return [printed(event) for event in events] or ["(nothing)"]
+
+
+def message(kind: type[Command], fields: dict[str, Any]) -> Command:
+    """Takes a command's fields out of `fields`."""
+    values: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        default = {"owner": values.get("agent"), "wait_ms": "null", "trail": ""}.get(name)
+        text = fields.pop(name, default)
+        assert text is not None, f"{kind.__name__} needs {name}"
+        if hint is str:
+            values[name] = text
+        elif hint == tuple[str, ...]:
+            values[name] = tuple(part for part in text.split(",") if part)
+        else:
+            values[name] = None if text == "null" else int(text)
+    return kind(**values)
+
+
+def printed(event: Event) -> str:
+    fields = " ".join(f"{name}={shown(getattr(event, name))}" for name in event.__struct_fields__)
+    return f"{type(event).__name__} {fields}".rstrip()
+
+
+def shown(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case dict():
+            return "{" + " ".join(f"{name}={shown(inner)}" for name, inner in value.items()) + "}"
+        case list() | tuple():
+            return "[" + " ".join(shown(inner) for inner in value) + "]"
+        case str() if not value or set(value) & set(" =\"'\\"):
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case _:
+            return str(value)
+
+
+def played(text: str, domain: str) -> str:
+    """The text with the events that its commands bring today."""
+    transcript = Transcript(domain)
+    out: list[str] = []
+    for block in text.split("\n\n"):
+        lines = block.strip("\n").split("\n")
+        if BAR not in lines:
+            out.append("\n".join(lines))
+            continue
+        head = lines[: lines.index(BAR)]
+        brought = [line for asked in head if not asked.startswith("#") for line in transcript.run(asked)]
+        out.append("\n".join([*head, BAR, *brought]))
+    return "\n\n".join(out) + "\n"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_transcript(file: Path, request: pytest.FixtureRequest) -> None:
+    text = file.read_text()
+    now = played(text, "signals" if file.stem.startswith("signals") else "locks")
+    if request.config.getoption("--rewrite", default=False):
+        file.write_text(now)
+    else:
+        assert now == text, "the rules bring something else; if that is meant: pytest tests/streams --rewrite"
+
+
+def test_every_command_is_told_of() -> None:
+    told = {line.split()[0] for file in FILES for line in file.read_text().split("\n") if line.strip()}
+    assert set(COMMANDS) <= told
