@@ -472,6 +472,7 @@ class Connection:
         for watcher in self._watchers.get((domain, decision.key), ()):
             _call(lambda watcher=watcher: watcher(answer))  # type: ignore[misc]
         if underway is not None:
+            underway.offset = decision.cause  # the answer may be here before the report of its delivery
             self._resolve(underway, answer)
 
     def _resolve(self, underway: Underway, answer: Answer) -> None:

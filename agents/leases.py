@@ -18,8 +18,9 @@ with a margin larger than the largest step of the brokers' clocks, and DRIFT for
 The command's own log time is not in the decision; what is there instead is never earlier, so the belief only gets
 shorter. For a grant at once or a renewal it is `now_ms`, the partition's clock at the decision: the largest time seen,
 the command's included. For a grant after queueing, t is that of the AcquireLock itself, which is not after
-`LockQueued.since_ms`; the wait is then part of d - t, and DRIFT is taken off it, too. If what is left of a belief does
-not reach the next renewal, the lease is renewed before the program is told that it has the lock.
+`LockQueued.since_ms`; the wait is then part of d - t, and DRIFT is taken off it, too. No belief is longer than a whole
+lease from when the grant was read. If what is left of it does not reach the next renewal, the lease is renewed before
+the program is told that it has the lock.
 """
 
 from __future__ import annotations
@@ -203,7 +204,10 @@ class Hold:
                 return
             self.token, self.position = event.token, answer.position
             since_ms = answer.decision.now_ms if self._since_ms is None else self._since_ms
-            self._until_s = self._believe(self._sent_s, event.deadline_ms - since_ms)
+            self._until_s = min(
+                self._believe(self._sent_s, event.deadline_ms - since_ms),
+                self._believe(time.monotonic(), event.lease_ms),
+            )
             self._state = "held"
             self._cancel_timers()
             if self._until_s - time.monotonic() > self.lease_ms / RENEWALS_A_LEASE / 1_000:
@@ -295,8 +299,7 @@ class Hold:
             match event:
                 case LeaseRenewed(_, token, _, deadline_ms) if token == self.token:
                     with self._lock:
-                        until_s = self._believe(sent_s, deadline_ms - answer.decision.now_ms)
-                        self._until_s = max(self._until_s, until_s)
+                        self._until_s = self._believe(sent_s, deadline_ms - answer.decision.now_ms)
                         if self._state == "held":
                             self._watch_belief()
                     settle(self.granted, self)

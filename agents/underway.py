@@ -102,7 +102,7 @@ class Underway:
         else:
             then = f"It may be decided later; sending it again as {self.id} is safe."
         return NoWorker(
-            f"{self}: no worker has read it for {now_s - self.since_s:.2g} s.",
+            f"{self}: no worker has read it for {round(now_s - self.since_s, 1):g} s.",
             remedy=f"Start one: accord worker. {then}",
             key=self.key,
             position=str(self.position),
@@ -118,7 +118,7 @@ class Underway:
         else:
             then = f"Sending it again as {self.id} is safe."
         return KafkaUnreachable(
-            f"{self} was not delivered within {time.monotonic() - self.since_s:.2g} s: {why}.",
+            f"{self} was not delivered within {round(time.monotonic() - self.since_s, 1):g} s: {why}.",
             remedy=f"Is the broker up? {then}",
             key=self.key,
             command_id=self.id,

@@ -1,0 +1,74 @@
+"""An embedded broker and worker for the tests of a module, and hubs on it."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+from accord.agents.client import Accord
+from accord.agents.connection import Connection
+from accord.schemas.topics import topic_table
+
+from accord.embedded import Embedded
+from accord.mock import PARTITIONS_DEFAULT, MockCluster
+from accord.settings import Settings
+from tests.agents.support import settings_for
+
+PREFIXES = 24
+"""More than tests of a module want fresh topics."""
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[Embedded]:
+    with Embedded(settings=Settings.load()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def settings(embedded: Embedded) -> Settings:
+    """The settings that find the embedded broker."""
+    return embedded.settings
+
+
+@pytest.fixture
+def make_hub(embedded: Embedded) -> Callable[..., Accord]:
+    """Makes a hub on the embedded broker: `make_hub("ada")`."""
+
+    def make(agent: str, kind: type[Accord] = Accord) -> Accord:
+        hub = kind(agent=agent)
+        hub.use(embedded.settings, embedded.timestamp_ms)
+        return hub
+
+    return make
+
+
+@pytest.fixture
+def connect(embedded: Embedded) -> Iterator[Callable[..., Connection]]:
+    """Opens a connection to the embedded broker; all are closed in the end."""
+    made: list[Connection] = []
+
+    def open_one(agent: str = "ada", settings: Settings | None = None) -> Connection:
+        connection = Connection(settings or embedded.settings, agent=agent, timestamp_ms=embedded.timestamp_ms)
+        made.append(connection)
+        connection.open()
+        return connection
+
+    yield open_one
+    for connection in made:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def bare_cluster() -> Iterator[MockCluster]:
+    """A broker without a worker, with topics under the prefixes t0, t1, ..."""
+    with MockCluster() as cluster:
+        for number in range(PREFIXES):  # all at once: the mock cluster's thread takes up to 1 s to notice the first
+            for topic in topic_table(f"t{number}", PARTITIONS_DEFAULT):
+                cluster.create_topic(topic.name, topic.partitions)
+        yield cluster
+
+
+@pytest.fixture
+def lonely(bare_cluster: MockCluster) -> Settings:
+    """Settings for a broker with fresh topics and no worker; they do not wait long for one."""
+    return settings_for(bare_cluster, f"t{next(_numbers) % PREFIXES}")

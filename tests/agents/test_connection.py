@@ -1,0 +1,434 @@
+"""The connection: answers by decision only, every wait bounded, every failure told."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from accord.agents import answers
+from accord.agents.connection import Answer, Connection
+from accord.schemas import headers as h
+from accord.schemas.clock import VectorClock
+from accord.schemas.codec import commands_codec, events_codec
+from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock, RenewLease, WithdrawRequest
+from accord.schemas.messages.signals import EmitSignal, SignalEmitted
+from accord.schemas.position import Position
+from accord.schemas.topics import commands_topic, events_topic, partition_of
+from confluent_kafka import Consumer, TopicPartition
+
+from accord.errors import (
+    BadInput,
+    KafkaUnreachable,
+    LogGap,
+    NotConnected,
+    NoWorker,
+    OutcomeUnknown,
+    Overloaded,
+    Rejected,
+    TopicMismatch,
+)
+from accord.kafka import consumer, producer, read
+from accord.mock import MockCluster
+from accord.settings import Settings
+from tests.agents.support import until, with_
+
+Connect = Callable[..., Connection]
+
+ACQUIRE = AcquireLock("ada", "owner", 10_000, 0)
+
+
+def signal(text: str = "{}") -> EmitSignal:
+    return EmitSignal("ada", text, ())
+
+
+def test_answer_is_the_accepted_decision(connect: Connect) -> None:
+    answer = connect().submit("locks", "answer", ACQUIRE, task="t-1", trace="00-ab-cd-01").decided.result()
+    (granted,) = answer.events
+    assert isinstance(granted, LockGranted)
+    assert granted.token == answer.decision.seq
+    assert answer.position == Position("locks", partition_of(b"answer", 4), answer.decision.offset)
+    assert answer.decision.task == b"t-1"
+    assert answer.decision.trace == b"00-ab-cd-01"
+
+
+def test_commands_to_one_aggregate_keep_their_order(connect: Connect) -> None:
+    """Also the first ones, which wait until the partition is followed."""
+    connection = connect()
+    submitted = [connection.submit("signals", "ordered", signal(f'{{"n":{n}}}')) for n in range(50)]
+    causes = [submission.decided.result().decision.cause for submission in submitted]
+    assert causes == sorted(causes)
+
+
+def test_clock_advances_at_each_send_and_merges_what_was_told(connect: Connect) -> None:
+    first, second = connect("ada"), connect("bob")
+    early = VectorClock.decode(first.submit("signals", "clock", signal()).decided.result().decision.clock)
+    seen = VectorClock.decode(second.submit("signals", "clock", signal()).decided.result().decision.clock)
+    later = VectorClock.decode(first.submit("signals", "clock", signal()).decided.result().decision.clock)
+    assert early.compare(seen) == early.compare(later) == seen.compare(later) == "before"
+    mine = [name for name in later.entries if name.startswith("ada#")]
+    assert len(mine) == 1
+    assert later.entries[mine[0]] > early.entries[mine[0]]
+
+
+def test_watch_gets_every_decision_of_its_key_in_order(connect: Connect) -> None:
+    watching, sending = connect("ada"), connect("bob")
+    seen: list[Answer] = []
+    unwatch = watching.watch("signals", "watched", seen.append)
+    watching.submit("signals", "watched", signal('{"n":0}')).decided.result()  # from here on the watch is on
+    for n in range(1, 20):
+        sending.submit("signals", "watched", signal(f'{{"n":{n}}}'))
+        sending.submit("signals", "other", signal())
+    until(lambda: len(seen) == 20)
+    assert [answer.events for answer in seen] == [(SignalEmitted("ada", f'{{"n":{n}}}', ()),) for n in range(20)]
+    unwatch()
+    unwatch()
+    watching.submit("signals", "watched", signal()).decided.result()
+    assert len(seen) == 20
+    assert watching.load == {"underway": 0, "partitions": 0, "watches": 0}
+
+
+def test_watcher_that_raises_harms_nobody(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    connection = connect()
+    seen: list[Answer] = []
+    connection.watch("signals", "raises", lambda _: 1 / 0)
+    connection.watch("signals", "raises", seen.append)
+    connection.submit("signals", "raises", signal()).decided.result()
+    connection.submit("signals", "raises", signal()).decided.result()
+    assert len(seen) == 2
+    assert "a callback failed" in caplog.text
+
+
+def test_rejected_command_is_an_error_that_says_why(connect: Connect) -> None:
+    decided = connect().submit("locks", "rejected", AcquireLock("ada", "o", 5, None)).decided
+    with pytest.raises(
+        Rejected, match=r"AcquireLock rejected \(locks.commands/\d@\d+\) was rejected: invalid: lease_ms=5"
+    ):
+        decided.result()
+    assert isinstance(error := decided.exception(), Rejected)
+    assert error.details["reason"] == "invalid"
+    assert error.position is not None
+
+
+def test_repeat_is_answered_by_the_first_decision(connect: Connect) -> None:
+    first = connect("ada").submit("locks", "repeat", ACQUIRE, message_id="same-id").decided.result()
+    again = connect("ada").submit("locks", "repeat", ACQUIRE, message_id="same-id").decided.result()
+    assert again == first
+
+
+def test_repeat_far_back_is_found_from_a_confirmed_decision(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = connect("ada")
+    for _ in range(30):
+        connection.submit("signals", "far", signal()).decided.result()
+    first = connection.submit("signals", "far", signal(), message_id="far-id").decided.result()
+    for _ in range(5):
+        connection.submit("signals", "far", signal()).decided.result()
+    monkeypatch.setattr(answers, "RECALL_RECORDS", 20)
+    assert connect("ada").submit("signals", "far", signal(), message_id="far-id").decided.result() == first
+
+
+def test_repeat_of_a_forgotten_command_is_outcome_unknown(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = connect("ada")
+    first = connection.submit("signals", "lost", signal(), message_id="lost-id").decided.result()
+    for _ in range(30):
+        connection.submit("signals", "lost", signal()).decided.result()
+    monkeypatch.setattr(answers, "RECALL_RECORDS", 3)
+    decided = connect("ada").submit("signals", "lost", signal(), message_id="lost-id").decided
+    with pytest.raises(OutcomeUnknown, match=f"signals.commands/{first.position.partition}@{first.decision.cause}"):
+        decided.result()
+    assert isinstance(error := decided.exception(), OutcomeUnknown)
+    assert error.details["command_id"] == "lost-id"
+
+
+def test_same_id_under_way_is_one_command(lonely: Settings) -> None:
+    connection = _open(lonely)
+    one = connection.submit("locks", "k", ACQUIRE, message_id="one")
+    assert connection.submit("locks", "k", ACQUIRE, message_id="one").decided is one.decided
+    assert connection.load["underway"] == 1
+    connection.close()
+
+
+def test_many_threads_share_a_connection(connect: Connect) -> None:
+    connection = connect()
+
+    def send(n: int) -> list[int]:
+        return [connection.submit("signals", f"t{n}", signal()).decided.result().decision.cause for _ in range(25)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for causes in pool.map(send, range(8)):
+            assert causes == sorted(causes)
+    assert connection.load["underway"] == 0
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "ü" * 128, "\ud800"])
+def test_bad_keys_are_refused_before_anything_is_sent(connect: Connect, key: str) -> None:
+    connection = connect()
+    with pytest.raises(BadInput):
+        connection.submit("locks", key, ACQUIRE)
+    with pytest.raises(BadInput):
+        connection.watch("locks", key, lambda _: None)
+    assert connection.load["underway"] == 0
+
+
+@pytest.mark.parametrize(
+    "extra", [{"message_id": "a b"}, {"message_id": ""}, {"task": "t" * 513}, {"trace": "t" * 513}]
+)
+def test_bad_headers_are_refused(connect: Connect, extra: dict[str, str]) -> None:
+    with pytest.raises(BadInput):
+        connect().submit("locks", "k", ACQUIRE, **extra)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("agent", ["", "a" * 256])
+def test_bad_agent_names_are_refused(agent: str) -> None:
+    with pytest.raises(BadInput, match="1 to 255 bytes"):
+        Connection(Settings.load(), agent=agent)
+
+
+# -- brokers and workers that are not there
+
+
+def test_no_broker_at_start() -> None:
+    with socket.socket() as taken:  # bound but not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        connection = Connection(
+            Settings.load(kafka={"bootstrap_servers": address, "connect_timeout_ms": 300}), agent="ada"
+        )
+        with pytest.raises(KafkaUnreachable) as raised:
+            connection.open()
+    assert str(raised.value).startswith(f"no broker at {address} (ACCORD_KAFKA__BOOTSTRAP_SERVERS) in 0.3 s.")
+    assert "accord.local()" in str(raised.value)
+    with pytest.raises(NotConnected):
+        connection.submit("locks", "k", ACQUIRE)
+    connection.close()
+
+
+def test_wrong_partition_count(lonely: Settings) -> None:
+    with pytest.raises(TopicMismatch) as raised:
+        _open(with_(lonely, "topics", partitions=6))
+    assert str(raised.value) == (
+        f"{lonely.topics.prefix}.locks.commands.v1 has 4 partitions, settings say 6 (auto-created?). "
+        "If empty, delete it, then: accord topics init."
+    )
+
+
+def test_missing_topics(lonely: Settings) -> None:
+    with pytest.raises(TopicMismatch, match=r"nowhere.locks.commands.v1 does not exist. .*accord topics init"):
+        _open(with_(lonely, "topics", prefix="nowhere"))
+
+
+def test_no_worker(lonely: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    connection = _open(lonely)
+    submission = connection.submit("locks", "room_12", ACQUIRE, withdrawal=lambda i: WithdrawRequest("ada", i))
+    with pytest.raises(NoWorker) as raised:
+        submission.decided.result(5)
+    assert str(raised.value) == (
+        f"AcquireLock room_12 (locks.commands/{partition_of(b'room_12', 4)}@0): no worker has read it for 0.6 s. "
+        "Start one: accord worker. Request withdrawn."
+    )
+    assert "delivered, but not decided yet" in caplog.text
+    connection.close()
+    sent = _commands(lonely, "room_12")
+    assert [type(command) for command in sent] == [AcquireLock, WithdrawRequest]
+    assert sent[1] == WithdrawRequest("ada", submission.id)
+
+
+def test_no_worker_for_what_cannot_be_withdrawn(lonely: Settings) -> None:
+    connection = _open(lonely)
+    submission = connection.submit("signals", "k", signal())
+    with pytest.raises(NoWorker, match=f"It may be decided later; sending it again as {submission.id} is safe."):
+        submission.decided.result(5)
+    connection.close()
+
+
+def test_answer_ms_ends_the_wait_earlier(lonely: Settings) -> None:
+    connection = _open(lonely)
+    started = time.monotonic()
+    with pytest.raises(NoWorker):
+        connection.submit("locks", "k", ACQUIRE, answer_ms=100).decided.result(5)
+    assert time.monotonic() - started < 0.5
+    connection.close()
+
+
+def test_too_many_under_way(lonely: Settings) -> None:
+    connection = _open(with_(lonely, "client", unsent_max=3))
+    for n in range(3):
+        connection.submit("locks", f"k{n}", ACQUIRE)
+    with pytest.raises(Overloaded, match="3 commands are under way already"):
+        connection.submit("locks", "k3", ACQUIRE)
+    connection.close()
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_broker_down_in_the_middle(bare_cluster: MockCluster, lonely: Settings, followed: bool) -> None:
+    """What is asked meanwhile is told in time; when the broker is back, so are answers."""
+    connection = _open(lonely)
+    if followed:
+        with pytest.raises(NoWorker):
+            connection.submit("locks", "k", ACQUIRE).decided.result(5)
+    bare_cluster.set_down(True)
+    submission = connection.submit("locks", "k", ACQUIRE)
+    with pytest.raises(KafkaUnreachable, match="was not delivered within") as raised:
+        submission.decided.result(5)
+    assert raised.value.details["command_id"] == submission.id
+    assert "Is the broker up?" in str(raised.value)
+    bare_cluster.set_down(False)
+    deadline = time.monotonic() + 15
+    while True:
+        with pytest.raises((NoWorker, KafkaUnreachable)) as again:
+            connection.submit("locks", "k", ACQUIRE).decided.result(5)
+        if isinstance(again.value, NoWorker):
+            break  # it was delivered
+        assert time.monotonic() < deadline
+    connection.close()
+
+
+# -- logs that cannot be followed
+
+
+def test_broken_log_fails_the_connection_and_everybody_on_it(lonely: Settings) -> None:
+    connection = _open(lonely)
+    waiting = connection.submit("locks", "k", ACQUIRE)
+    other = connection.submit("signals", "k", signal())
+    failures: list[Exception] = []
+    connection.on_failure(failures.append)
+    until(lambda: _end(lonely, commands_topic("locks", lonely.topics.prefix), b"k") == 1)
+    _write_decision(lonely, seq=7, command_id="y")
+    _write_decision(lonely, seq=5, command_id="x", confirmed=f"0 4 {'00' * 16}")  # seq 1 to 4 are not there
+    for submission in (waiting, other):
+        with pytest.raises(LogGap, match="Decision 1 is missing or was changed"):
+            submission.decided.result(5)
+    with pytest.raises(LogGap):
+        connection.submit("locks", "k", ACQUIRE)
+    with pytest.raises(LogGap):
+        connection.watch("locks", "k", lambda _: None)
+    until(lambda: [type(failure) for failure in failures] == [LogGap])
+    connection.close()
+
+
+def test_what_does_not_continue_the_chain_is_no_answer(lonely: Settings) -> None:
+    """A decision on my command that the chain does not accept: a fork, a zombie's, a forgery."""
+    connection = _open(lonely)
+    waiting = connection.submit("locks", "k", ACQUIRE, message_id="mine")
+    until(lambda: _end(lonely, commands_topic("locks", lonely.topics.prefix), b"k") == 1)
+    _write_decision(lonely, seq=7, command_id="mine")
+    until(lambda: _end(lonely, events_topic("locks", lonely.topics.prefix), b"k") == 1)
+    with pytest.raises(NoWorker):
+        waiting.decided.result(5)
+    connection.close()
+
+
+# -- opening and closing
+
+
+def test_not_open_yet() -> None:
+    with pytest.raises(NotConnected, match="The connection is not open"):
+        Connection(Settings.load(), agent="ada").submit("locks", "k", ACQUIRE)
+
+
+def test_close_tells_who_waits_and_is_idempotent(lonely: Settings) -> None:
+    connection = _open(lonely)
+    waiting = connection.submit("locks", "k", ACQUIRE)
+    failures: list[Exception] = []
+    connection.on_failure(failures.append)
+    connection.close()
+    connection.close()
+    with pytest.raises(NotConnected, match="closed before the command was decided"):
+        waiting.decided.result(0)
+    assert [type(failure) for failure in failures] == [NotConnected]
+    with pytest.raises(NotConnected, match="The connection is closed"):
+        connection.submit("locks", "k", ACQUIRE)
+
+
+def test_close_delivers_what_was_sent(connect: Connect) -> None:
+    connection, other = connect("ada"), connect("bob")
+    token = connection.submit("locks", "closing", ACQUIRE).decided.result().decision.seq
+    connection.submit("locks", "closing", ReleaseLock("ada", token))
+    connection.close()
+    assert isinstance(other.submit("locks", "closing", ACQUIRE).decided.result().events[0], LockGranted)
+
+
+def test_closed_before_opened() -> None:
+    connection = Connection(Settings.load(), agent="ada")
+    connection.close()
+    with pytest.raises(NotConnected):
+        connection.open()
+
+
+def test_nothing_leaks(connect: Connect) -> None:
+    connect("warm-up").submit("locks", "k", RenewLease("ada", 1, 1_000)).decided.result()
+    connection = connect("warm-up, too")
+    connection.submit("locks", "k", RenewLease("ada", 1, 1_000)).decided.result()
+    connection.close()
+    threads, files = threading.active_count(), _open_files()
+    for n in range(50):
+        connection = connect(f"agent-{n}")
+        if n % 10 == 0:
+            connection.submit("locks", "k", RenewLease("ada", 1, 1_000)).decided.result()
+        connection.close()
+    assert threading.active_count() == threads
+    until(lambda: _open_files() <= files)  # librdkafka ends its sockets in the background
+
+
+def test_idle_partitions_are_let_go_and_followed_again(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accord.agents.connection.IDLE_S", 0.05)
+    connection = connect()
+    connection.submit("signals", "idle", signal()).decided.result()
+    until(lambda: not connection._followed)
+    connection.submit("signals", "idle", signal()).decided.result()
+
+
+# -- helpers
+
+
+def _open(settings: Settings) -> Connection:
+    connection = Connection(settings, agent="ada")
+    connection.open()
+    return connection
+
+
+def _open_files() -> int:
+    open_now = Path("/proc/self/fd")
+    return len(list(open_now.iterdir())) if open_now.exists() else 0
+
+
+def _end(settings: Settings, topic: str, key: bytes) -> int:
+    client: Consumer = consumer(settings.kafka)
+    try:
+        client.list_topics(timeout=5)
+        return int(client.get_watermark_offsets(TopicPartition(topic, partition_of(key, 4)), timeout=5)[1])
+    finally:
+        client.close()
+
+
+def _commands(settings: Settings, key: str) -> list[object]:
+    topic, partition = commands_topic("locks", settings.topics.prefix), partition_of(key.encode(), 4)
+    client = consumer(settings.kafka)
+    try:
+        client.list_topics(timeout=5)
+        end = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)[1]
+        return [commands_codec("locks").decode(record.value) for record in read(client, topic, partition, 0, end)]
+    finally:
+        client.close()
+
+
+def _write_decision(settings: Settings, *, seq: int, command_id: str, confirmed: str = "") -> None:
+    """Appends a decision out of nowhere to the locks events that hold the key `k`."""
+    topic, partition = events_topic("locks", settings.topics.prefix), partition_of(b"k", 4)
+    headers = {
+        h.ID: "m",
+        h.SOURCE: "forger",
+        h.TYPE: "accord.locks.v1.Nothing",
+        h.CLOCK: "0|",
+        h.CAUSE: f"{seq} {command_id}",
+        h.CHAIN: f"{seq} 1 {'00' * 16}",
+        h.RULES: "1",
+    }
+    if confirmed:
+        headers[h.CONFIRMED] = confirmed
+    sender = producer(settings.kafka)
+    encoded = [(name, text.encode()) for name, text in headers.items()]
+    sender.produce(topic, events_codec("locks").encode([]), b"k", partition, headers=encoded)
+    assert sender.flush(5) == 0
