@@ -33,3 +33,4 @@ def show(level: int = logging.INFO) -> None:
     root.addHandler(handler)
     root.setLevel(level)
     root.propagate = False
+    logging.getLogger("accord.streams.runtime").setLevel(logging.WARNING)  # Faust's life cycle, class by class
