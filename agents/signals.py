@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 DOMAIN: Final = "signals"
 NAME_CHARS_MAX: Final = 200
-DATA_BYTES_MAX: Final = 900_000
-"""Largest data of an event, as JSON: command, decision and dead letter hold a copy each, below the broker's limit."""
+DATA_BYTES_MAX: Final = 850_000
+"""Largest data of an event, as JSON: a decision (`DECISION_BYTES_MAX`) must hold it beside a trail, or beside the error
+of a handler that failed on it."""
 LOST_MAX: Final = 100
 """Losses that are kept one by one until somebody hears of them; beyond it they are counted."""
 

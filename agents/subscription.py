@@ -5,7 +5,8 @@ One consumer group a handler name over the signals events. Rules that act here:
 - A new group starts where the log ended when the subscription was opened, and that is committed at once.
 - The committed offset is where to deliver from. It moves past an event only after that event is done, so an event is
   delivered at least once; a lost commit, a crash or a rebalance in the middle delivers it again.
-- At most `QUEUE_MAX` events (and one batch) wait here; beyond that the broker keeps them, while polling goes on.
+- At most `QUEUE_MAX` events (and one batch) wait here; beyond that the broker keeps them. Polling goes on, so that a
+  handler may take as long as it likes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ from accord.settings import Settings
 logger = logs.get("accord.handlers")
 
 QUEUE_MAX: Final = 500
+QUEUE_WAIT_S: Final = 1.0
+"""How long reading waits for a full queue to be half empty, before it is paused: to take it up again takes 0.5 s."""
+PREFETCH_KBYTES: Final = 4_096
+"""What librdkafka reads ahead, for each handler."""
 BATCH_RECORDS: Final = 200
 POLL_S: Final = 0.05
 COMMIT_S: Final = 5.0
@@ -52,13 +57,13 @@ class Place:
 
     __slots__ = ("chain", "committed", "deliver_from", "partition", "read_to", "revoked", "taken_over_to", "waiting")
 
-    def __init__(self, partition: int, chain: Chain, deliver_from: int, end: int) -> None:
+    def __init__(self, partition: int, chain: Chain, committed: int, deliver_from: int, end: int) -> None:
         self.partition = partition
         self.chain = chain
+        self.committed = committed
         self.deliver_from = deliver_from
-        self.taken_over_to = end
         self.read_to = deliver_from
-        self.committed = deliver_from
+        self.taken_over_to = end
         self.waiting: deque[int] = deque()
         self.revoked = False
 
@@ -95,6 +100,7 @@ class Subscription:
         self._queue: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._places: dict[int, Place] = {}
+        self._done_to: dict[int, int] = {}
         self._running: Place | None = None
         self._assigned = False
         self._paused = False
@@ -195,7 +201,11 @@ class Subscription:
         kafka = self._settings.kafka
         session_ms = self._settings.worker.session_timeout_ms
         client = consumer(
-            kafka, group=self._group, session_timeout_ms=session_ms, heartbeat_interval_ms=session_ms // HEARTBEATS
+            kafka,
+            group=self._group,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // HEARTBEATS,
+            queued_max_messages_kbytes=PREFETCH_KBYTES,
         )
         try:
             cluster = cluster_id(client, kafka)
@@ -273,13 +283,20 @@ class Subscription:
 
     def _throttle(self, client: Consumer) -> None:
         """Has the broker keep what does not fit in here."""
-        waiting = sum(len(place.waiting) for place in self._places.values())
-        if self._paused and waiting <= QUEUE_MAX // 2:
+        if self._paused and self._waiting() <= QUEUE_MAX // 2:
             client.resume(client.assignment())
             self._paused = False
-        elif not self._paused and waiting >= QUEUE_MAX:
-            client.pause(client.assignment())
-            self._paused = True
+        elif not self._paused and self._waiting() >= QUEUE_MAX:
+            with self._changed:
+                half_empty = self._changed.wait_for(
+                    lambda: self._stopping.is_set() or self._waiting() <= QUEUE_MAX // 2, QUEUE_WAIT_S
+                )
+            if not half_empty:
+                client.pause(client.assignment())
+                self._paused = True
+
+    def _waiting(self) -> int:
+        return sum(len(place.waiting) for place in self._places.values())
 
     def _commit(self, client: Consumer) -> None:
         with self._changed:
@@ -290,7 +307,9 @@ class Subscription:
         try:
             client.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            logger.warning("progress not committed, events may be repeated", handler=self._name, why=str(error))
+            self._handled = True  # to be tried again
+            log = logger.debug if error.args[0].code() in _MEMBERS else logger.warning
+            log("progress not committed, events may be repeated", handler=self._name, why=error.args[0].str())
             return
         for place, offset in moved.items():
             place.committed = offset
@@ -306,9 +325,10 @@ class Subscription:
             for at in found:
                 root = genesis(cluster, self._topic, at.partition)
                 end = bounds(side, self._topic, at.partition)[1]
-                deliver_from = at.offset if at.offset >= 0 else end
+                committed = at.offset if at.offset >= 0 else end
+                deliver_from = max(committed, self._done_to.get(at.partition, 0))  # a commit may have failed
                 chain, start = anchor(side, self._topic, at.partition, root, deliver_from)
-                places[at.partition] = Place(at.partition, chain, deliver_from, end)
+                places[at.partition] = Place(at.partition, chain, committed, deliver_from, end)
                 at.offset = start
         finally:
             side.close()
@@ -333,6 +353,7 @@ class Subscription:
                 place = self._places.pop(partition, None)
                 if place is not None:
                     place.revoked = True
+                    self._done_to[partition] = place.done_to
             self._assigned = False
             self._changed.notify_all()
 
