@@ -9,12 +9,11 @@ from accord.agents.connection import Connection
 from accord.schemas.topics import topic_table
 
 from accord.embedded import Embedded
+from accord.kafka import producer
 from accord.mock import PARTITIONS_DEFAULT, MockCluster
 from accord.settings import Settings
 from tests.agents.support import settings_for
 
-PREFIXES = 24
-"""More than tests of a module want fresh topics."""
 _numbers = itertools.count()
 
 
@@ -60,15 +59,16 @@ def connect(embedded: Embedded) -> Iterator[Callable[..., Connection]]:
 
 @pytest.fixture(scope="module")
 def bare_cluster() -> Iterator[MockCluster]:
-    """A broker without a worker, with topics under the prefixes t0, t1, ..."""
+    """A broker without a worker."""
     with MockCluster() as cluster:
-        for number in range(PREFIXES):  # all at once: the mock cluster's thread takes up to 1 s to notice the first
-            for topic in topic_table(f"t{number}", PARTITIONS_DEFAULT):
-                cluster.create_topic(topic.name, topic.partitions)
         yield cluster
 
 
 @pytest.fixture
 def lonely(bare_cluster: MockCluster) -> Settings:
     """Settings for a broker with fresh topics and no worker; they do not wait long for one."""
-    return settings_for(bare_cluster, f"t{next(_numbers) % PREFIXES}")
+    settings = settings_for(bare_cluster, f"t{next(_numbers)}")
+    asker = producer(settings.kafka)
+    for topic in topic_table(settings.topics.prefix, PARTITIONS_DEFAULT):
+        asker.list_topics(topic.name, timeout=5)  # the mock cluster makes what a producer asks for
+    return settings
