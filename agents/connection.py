@@ -501,6 +501,12 @@ class Connection:
         if self._forget(underway):
             settle(underway.decided, outcome)
 
+    def received(self, clock: bytes) -> None:
+        """Merges the clock of a decision that this agent learned of in another way than through this connection."""
+        with self._lock:
+            if self._sender is not None:
+                self._sender.received(clock)
+
     # -- timers
 
     def call_later(self, delay_ms: float, callback: Callable[[], None]) -> Callable[[], None]:

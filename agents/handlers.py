@@ -266,6 +266,7 @@ class Runner:
         while True:
             attempt += 1
             event = self._event(delivery, attempt)
+            self._hub.connection.received(delivery.decision.clock)
             try:
                 contextvars.copy_context().run(self._call, event, delivery.event.trail)
                 return True

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from accord.agents import context, handlers, signals, subscription
 from accord.agents.client import Accord
+from accord.schemas.clock import VectorClock
 from accord.schemas.codec import deadletters_codec, events_codec
 from accord.schemas.messages.signals import SignalEmitted
 from accord.schemas.topics import deadletters_topic, events_topic
@@ -412,6 +413,22 @@ def test_what_handlers_emit_carries_task_and_trail_and_drain_waits_for_it(settin
         hub.drain()
         assert seen == [("a", "task-1"), ("b", "task-1"), ("c", "task-1")]
         assert recorded(settings, "c")[0].trail == ("a", "b")
+
+
+def test_what_a_handler_emits_happened_after_its_event(settings: Settings) -> None:
+    clocks: list[VectorClock] = []
+    with accord.sync.Accord(settings=settings, agent="ada") as ada, accord.sync.Accord(settings=settings) as bob:
+
+        @bob.when("cause", name="cause")
+        def react(event_data: Any, event: Event) -> None:
+            clocks.append(event.clock)
+            emit("effect", {})
+
+        bob.when("effect", name="effect")(lambda event_data, event: clocks.append(event.clock))
+        ada.emit("cause", {}).wait()
+        bob.drain()
+    cause, effect = clocks
+    assert cause.compare(effect) == "before"
 
 
 def recorded(settings: Settings, name: str) -> list[SignalEmitted]:
