@@ -17,20 +17,28 @@ from typing import Any, Final, Protocol
 
 import fastavro
 import msgspec
+from accord.schemas.headers import Record
 from accord.schemas.messages import Command, Event, Message, deadletters, log
+from accord.schemas.position import Position
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
 from accord.errors import SchemaError
 
 SINGLE_OBJECT: Final = b"\xc3\x01"
 CONFLUENT: Final = b"\x00"
+_CONFLUENT_BYTES: Final = 5
 
 
 class SchemaRegistry(Protocol):
     """Where Confluent framing finds the schema of an id."""
 
     def schema(self, schema_id: int) -> Any:
-        """The parsed JSON of the schema; raises LookupError when the registry does not know the id."""
+        """The parsed JSON of the schema.
+
+        Raises:
+            LookupError: the registry does not know the id, or its schema is not Avro.
+            Unavailable: the registry does not answer; the value may be fine.
+        """
 
 
 class Codec:
@@ -61,10 +69,10 @@ class Codec:
             record: branch["namespace"] + "." + branch["name"] for record, branch in zip(records, branches, strict=True)
         }
         self._types = {name: record for record, name in self._names.items()}
-        self.frame = SINGLE_OBJECT + _fingerprint(self.schema)
+        self.frame = SINGLE_OBJECT + fingerprint_of(self.schema)
         self._writers: dict[bytes, Any] = {self.frame: None}
         for schema in _released(subject):
-            self._writers.setdefault(SINGLE_OBJECT + _fingerprint(schema), _parsed(schema))
+            self._writers.setdefault(SINGLE_OBJECT + fingerprint_of(schema), _parsed(schema))
         self.registry: SchemaRegistry | None = None
 
     def type_name(self, message: Message) -> str:
@@ -105,6 +113,7 @@ class Codec:
 
         Raises:
             SchemaError: with `reason` `unknown_schema` or `undecodable` among its details.
+            Unavailable: the schema registry is needed and does not answer.
         """
         if not data:
             raise _error("undecodable", "the value is empty")
@@ -112,8 +121,8 @@ class Codec:
             frame, size = data[:10], 10
             if frame not in self._writers:
                 raise _error("unknown_schema", f"no {self.subject} schema has fingerprint {frame[2:].hex()}")
-        elif data[:1] == CONFLUENT:
-            frame, size = data[:5], 5
+        elif data[:1] == CONFLUENT and len(data) >= _CONFLUENT_BYTES:
+            frame, size = data[:_CONFLUENT_BYTES], _CONFLUENT_BYTES
             if frame not in self._writers:
                 self._writers[frame] = self._from_registry(frame)
         else:
@@ -172,7 +181,10 @@ class Codec:
             schema = self.registry.schema(schema_id)
         except LookupError as error:
             raise _error("unknown_schema", f"the schema registry has no schema {schema_id}") from error
-        return None if _fingerprint(schema) == self.frame[2:] else _parsed(schema)
+        try:
+            return None if fingerprint_of(schema) == self.frame[2:] else _parsed(schema)
+        except Exception as error:  # fastavro raises whatever a broken schema leads it to
+            raise _error("unknown_schema", f"schema id {schema_id} is no Avro schema: {error}") from error
 
 
 @cache
@@ -190,6 +202,35 @@ def events_codec(domain: str) -> Codec:
 @cache
 def deadletters_codec() -> Codec:
     return Codec("deadletters", (deadletters.DeadLetter,), many=False)
+
+
+def confluent_frame(schema_id: int) -> bytes:
+    """What stands before a value in Confluent's framing."""
+    return CONFLUENT + schema_id.to_bytes(_CONFLUENT_BYTES - 1, "big")
+
+
+def decode_record(codec: Codec, topic: str, partition: int, record: Record) -> Any:
+    """What a record holds, for readers that must say where the bad bytes lie.
+
+    Raises:
+        SchemaError: its text names topic, partition, offset and reason, and so do its details; `position` is set where
+            the topic belongs to a domain.
+        Unavailable: the schema registry is needed and does not answer.
+    """
+    try:
+        return codec.decode(record.value)
+    except SchemaError as error:
+        domain, _, kind = codec.subject.partition(".")
+        position = Position(domain, partition, record.offset, commands=kind == "commands")
+        reason = error.details["reason"]
+        raise SchemaError(
+            f"{topic}, partition {partition}, offset {record.offset}: {reason}: {error}",
+            position=str(position) if kind else None,
+            topic=topic,
+            partition=partition,
+            offset=record.offset,
+            reason=reason,
+        ) from error
 
 
 class _Domain(Protocol):
@@ -213,18 +254,13 @@ def _load(record: type[Message]) -> dict[str, Any]:
     return schema
 
 
-@cache
-def _released_file(subject: str) -> tuple[Any, ...]:
+def _released(subject: str) -> list[Any]:
+    """Every schema that a release wrote under this subject, oldest first; `script/release_schemas.py` records them."""
     file = resources.files("accord.schemas").joinpath("released", f"{subject}.json")
-    return tuple(json.loads(file.read_text())) if file.is_file() else ()
+    return [entry["schema"] for entry in json.loads(file.read_text())] if file.is_file() else []
 
 
-def _released(subject: str) -> tuple[Any, ...]:
-    """Every schema that a release wrote under this subject, oldest first."""
-    return _released_file(subject)
-
-
-def _fingerprint(schema: Any) -> bytes:
+def fingerprint_of(schema: Any) -> bytes:
     """CRC-64-AVRO of the parsing canonical form, in the byte order of Avro's single objects."""
     return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
 
