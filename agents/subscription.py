@@ -51,6 +51,10 @@ _MEMBERS = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION}
 )  # answers to a commit from outside a group that has members
 
+_NO_COORDINATOR = frozenset(
+    {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+)  # answers of a broker that has just started, or just taken the group over; they pass
+
 
 class Place:
     """One assigned partition. Everything before `done_to` is done with."""
@@ -181,12 +185,13 @@ class Subscription:
     # -- the reading thread
 
     def _main(self) -> None:
+        open_by_s = time.monotonic() + self._settings.kafka.connect_timeout_ms / 1_000
         try:
             while not self._stopping.is_set():
                 try:
                     self._serve()
                 except (KafkaException, AccordError) as error:
-                    if isinstance(error, Corrupt) or not self.opened.done():
+                    if isinstance(error, Corrupt) or not (self.opened.done() or _passes(error, open_by_s)):
                         raise
                     logger.warning(
                         "a handler's events cannot be read, trying again", handler=self._name, why=str(error)
@@ -366,3 +371,8 @@ def log_ends(settings: Settings) -> dict[int, int]:
         return {partition: bounds(client, topic, partition)[1] for partition in range(settings.topics.partitions)}
     finally:
         client.close()
+
+
+def _passes(error: Exception, until_s: float) -> bool:
+    """Whether what went wrong is only that the group has no coordinator yet."""
+    return isinstance(error, KafkaException) and error.args[0].code() in _NO_COORDINATOR and time.monotonic() < until_s
