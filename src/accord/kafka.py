@@ -240,7 +240,7 @@ def anchor(client: Consumer, topic: str, partition: int, root: bytes, at: int | 
 
 
 def _dotted(config: dict[str, Any]) -> dict[str, Any]:
-    return {name.replace("_", "."): value for name, value in config.items()}
+    return {name if name.endswith("_cb") else name.replace("_", "."): value for name, value in config.items()}
 
 
 END: Final = OFFSET_END

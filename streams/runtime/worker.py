@@ -68,12 +68,14 @@ class Worker:
         settings, worker = self.settings, self.settings.worker
         loop = asyncio.get_running_loop()
         cluster, counts = await loop.run_in_executor(None, look, settings)
+        data_dir = worker.data_dir / worker.name
+        await loop.run_in_executor(None, lambda: data_dir.mkdir(parents=True, exist_ok=True))
         self._output = Output(settings, self._timestamp_ms)
         self._app = app = StreamApp(
             StreamOptions(
                 group=f"{settings.topics.prefix}.{worker.group}",
                 bootstrap_servers=bootstrap(settings.kafka),
-                data_dir=worker.data_dir / worker.name,
+                data_dir=data_dir,
                 instance=worker.name if self._static else None,
                 fetch_wait_ms=settings.kafka.fetch_wait_ms,
                 session_timeout_ms=worker.session_timeout_ms,
