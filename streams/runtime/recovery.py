@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from accord.schemas.headers import Confirmed
+from accord.schemas.headers import CHAIN, Confirmed, Record
 from accord.schemas.position import Position
-from accord.streams.chain import Chain, Decision
+from accord.streams.chain import Chain, Decision, parse
 from accord.streams.checkpoint import Checkpoint, Loaded, restore
 from accord.streams.decider import Domain
 from accord.streams.partition import Identity, Partition
@@ -108,6 +108,9 @@ def read_back(
 ) -> Confirmed:
     """Reads an owner's own decisions back, from one known point to its head.
 
+    Both ends are compared by their hash, what lies between by its numbers: each decision follows the one before, and
+    the head's hash covers them all. Hashing every one again would take a fifth of a worker's time.
+
     Returns:
         The head as the log has it.
 
@@ -115,16 +118,37 @@ def read_back(
         ChainBroken: the log holds something else.
     """
     root = identity.root
-    chain = Chain.anchored(root, start) if start else Chain(root)
-    begin = start.offset if start else 0
-    for _ in _accepted(consumer, topic, chain, identity.partition, begin, head.offset + 1):
-        pass
-    if (chain.head.seq, chain.head.digest) != (head.seq, head.digest):
+    seq = start.seq - 1 if start else 0
+    last: Record | None = None
+    for record in read(consumer, topic, identity.partition, start.offset if start else 0, head.offset + 1):
+        if _number(record) == seq + 1:
+            seq, last = seq + 1, record
+            if start is not None and seq == start.seq and not _lies_at(start, root, record):
+                break
+    if seq != head.seq or last is None or not _lies_at(head, root, last):
         raise ChainBroken(
-            f"{identity.name}: the log ends with decision {chain.head.seq} at offset {chain.head.offset}, where this "
-            f"worker wrote decision {head.seq}.",
+            f"{identity.name}: up to offset {head.offset} the log goes on to decision {seq}; this worker wrote "
+            f"decision {head.seq} with hash {head.digest.hex()} there.",
         )
-    return Confirmed(chain.head.offset, chain.head.seq, chain.head.digest)
+    return head
+
+
+def _lies_at(pointer: Confirmed, root: bytes, record: Record) -> bool:
+    """Whether a record is the decision that a pointer names."""
+    try:
+        decision = parse(root, record)
+    except ValueError:
+        return False
+    return (decision.offset, decision.seq, decision.digest) == pointer
+
+
+def _number(record: Record) -> int | None:
+    """The number of a decision, by its header alone; None if it has none."""
+    for name, value in record.headers:
+        if name == CHAIN and value:
+            number = value.partition(b" ")[0]
+            return int(number) if number.isdigit() else None
+    return None
 
 
 def _accepted(consumer: Consumer, topic: str, chain: Chain, partition: int, start: int, end: int) -> Iterator[Decision]:
