@@ -118,7 +118,15 @@ def digest_of(
         len(chain), len(cause), len(rules), len(clock), len(kind), len(task), len(key), len(value)
     )  # fmt: skip
     parts = b"".join((sizes, chain, cause, rules, clock, kind, task, key, value))
-    return blake2b(parts, digest_size=DIGEST_BYTES, key=root).digest()
+    hasher = _keyed(root).copy()
+    hasher.update(parts)
+    return hasher.digest()
+
+
+@lru_cache(maxsize=4_096)
+def _keyed(root: bytes) -> blake2b:
+    """A hasher that has taken its key in, to be copied: half the time of making one."""
+    return blake2b(digest_size=DIGEST_BYTES, key=root)
 
 
 _SIZES: Final = Struct(">8I").pack
