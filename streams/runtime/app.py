@@ -53,7 +53,6 @@ RECOVERY_QUEUE_RECORDS = 4096
 """Changelog records between the fetcher and the recovery; Faust would take the size of a stream's buffer."""
 STREAM_BUFFER_BATCHES = 4
 """Batches waiting for a domain. More would be held in memory only to be dropped at a rebalance."""
-COMMIT_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 10.0
 
 
@@ -383,10 +382,7 @@ class StreamApp:
             await domain.revoke(partitions)
         consumer = self.consumer
         if any(tp in consumer.next_offset for tp in revoked):
-            try:
-                await asyncio.wait_for(consumer.commit_next(), COMMIT_TIMEOUT_S)
-            except Exception:
-                logging.getLogger(__name__).info("offsets not committed at revocation", exc_info=True)
+            await consumer.commit_next()
         for tp in revoked:
             consumer.next_offset.pop(tp, None)
 

@@ -18,6 +18,8 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from time import monotonic
@@ -32,6 +34,9 @@ from faust.types import TP, ConsumerMessage
 from mode import Service
 
 WATCH_INTERVAL_S = 0.25
+THREAD_STOP_TIMEOUT_S = 1.5
+COMMIT_TIMEOUT_S = 1.0
+"""For commits on which others wait; a commit is a hint. aiokafka by itself tries without end."""
 GROUP_ERRORS_MAX, GROUP_ERRORS_WINDOW_S = 5, 60.0
 """So many errors of the group in so short a time are a failure; fewer are another attempt to join."""
 FATAL_GROUP_ERRORS = (
@@ -99,6 +104,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = transport.fetch_wait_ms
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Without a broker aiokafka's consumer may not stop, or let the cancellation of its own tasks out."""
+        with contextlib.suppress(asyncio.CancelledError, asyncio.TimeoutError):
+            await asyncio.wait_for(super().on_thread_stop(), THREAD_STOP_TIMEOUT_S)
 
     async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Mapping[TP, list[Any]]:
         """Before fetching, leave to aiokafka no changelog partition that Faust has paused.
@@ -227,11 +237,17 @@ class BatchConsumer(driver.Consumer):
             await super()._add_gap(tp, offset_from, offset_to)
 
     async def commit_next(self) -> None:
-        """Commit `next_offset` of every assigned batch partition now."""
+        """Commit `next_offset` of every assigned batch partition now, if the broker answers soon."""
         assigned = ensure_TPset(self.assignment())
         offsets = {tp: offset for tp, offset in self.next_offset.items() if tp in assigned}
         if offsets:
-            await self._thread.commit(offsets)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._thread.commit(offsets), COMMIT_TIMEOUT_S)
+
+    async def commit_and_end_transactions(self) -> None:
+        """faust/transport/consumer.py:Consumer.on_stop would wait here for as long as the broker is away."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(super().commit_and_end_transactions(), COMMIT_TIMEOUT_S)
 
 
 class BatchTransport(driver.Transport):

@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 from accord.streams.runtime.app import Domain, LogRewritten, StreamApp, StreamOptions
 from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from accord.mock import FETCH_WAIT_MS, SESSION_TIMEOUT_MS, MockCluster
+from accord.testing.broker import NativeKafka
 
 PARTITIONS = 4
+SYNC_GROUP, INVALID_REQUEST = 14, 42  # Kafka's numbers of a request and of an error
 HEADERS = [("plain", b"1"), ("bytes", b"\xff\x00"), ("plain", b"again")]
 
 
@@ -466,6 +469,67 @@ def test_an_error_in_on_assigned_fails_the_start(broker: Broker, tmp_path: Path)
         assert worker.domain.assigned == frozenset()
 
     asyncio.run(run())
+
+
+def test_a_bad_answer_of_the_group_is_another_attempt(tmp_path: Path) -> None:
+    with MockCluster() as mock:
+        broker = Broker(mock.bootstrap_servers, mock)
+        broker.create(broker.topic)
+        broker.produce(40)
+
+        async def run() -> None:
+            worker = Worker(broker, tmp_path)
+            mock.fail_next(SYNC_GROUP, INVALID_REQUEST, INVALID_REQUEST)
+            await asyncio.wait_for(worker.app.start(), 20)
+            await worker.has(40)
+            await worker.app.stop()
+
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize("errors", [[30], [42] * 9])  # no permission; invalid request, again and again
+def test_a_group_that_cannot_be_joined_fails_the_start(tmp_path: Path, errors: list[int]) -> None:
+    with MockCluster() as mock:
+        broker = Broker(mock.bootstrap_servers, mock)
+        broker.create(broker.topic)
+
+        async def run() -> None:
+            worker = Worker(broker, tmp_path)
+            mock.fail_next(SYNC_GROUP, *errors)
+            with pytest.raises(KafkaError):
+                await asyncio.wait_for(worker.app.start(), 30)
+
+        asyncio.run(run())
+
+
+def test_an_outage_of_the_broker_is_waited_out(tmp_path: Path) -> None:
+    with NativeKafka() as kafka:
+        broker = Broker(kafka.bootstrap_servers, None)
+        broker.create(broker.topic)
+        broker.produce(400)
+
+        async def run() -> None:
+            worker = Worker(broker, tmp_path)
+            logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+            await worker.app.start()
+            await worker.has(400)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, kafka.kill)
+            writing = asyncio.ensure_future(worker.domain.table.write_rows(1, {b"row": b"value"}))
+            await asyncio.sleep(1)
+            await loop.run_in_executor(None, kafka.restart)
+            await loop.run_in_executor(None, lambda: broker.produce(400, first=400))
+            await worker.has(800)
+            assert await writing == 0
+            await loop.run_in_executor(None, kafka.kill)
+            began = time.monotonic()
+            await worker.app.stop()
+            assert time.monotonic() - began < 5
+            assert worker.app.failure is None
+            for partition in range(PARTITIONS):
+                assert worker.offsets(partition) == list(range(200))
+
+        asyncio.run(run())
 
 
 def test_a_broker_that_is_not_there_fails_the_start(tmp_path: Path) -> None:
