@@ -183,8 +183,9 @@ class Accord(Hub):
     """
 
     async def __aenter__(self) -> Self:
+        opening = self._connect()
         try:
-            await asyncio.wrap_future(self._connect())
+            await asyncio.wrap_future(opening)
             self.loop = asyncio.get_running_loop()
             for opener in self._enter():
                 await _finished(opener)

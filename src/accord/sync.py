@@ -95,8 +95,9 @@ class Accord(Hub):
     """A hub for programs without an event loop; arguments and errors are those of `accord.Accord`."""
 
     def __enter__(self) -> Self:
+        opening = self._connect()
         try:
-            self._connect().result()
+            opening.result()
             for opener in self._enter():
                 _finish(opener())
         except BaseException:
