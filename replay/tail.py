@@ -17,7 +17,7 @@ from accord.streams.chain import Chain
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from accord.errors import LogGap
-from accord.kafka import anchor, as_record, bootstrap, bounds, consumer
+from accord.kafka import anchor, as_record, bounds, consumer
 from accord.settings import Settings
 
 POLL_S: Final = 0.2
@@ -47,11 +47,12 @@ def tail(settings: Settings, which: Filter) -> Iterator[TimelineEvent | Notice]:
     with KafkaSource(settings.kafka, settings.topics.prefix) as source:
         if isinstance(which.start, Position):
             source.check_position(which.start)
-        client = consumer(settings.kafka)
+        errors: list[KafkaError] = []
+        client = consumer(settings.kafka, error_cb=errors.append)
         try:
             followed = _follow(client, source, which)
             yield Notice(f"following {len(followed)} partitions at {source.name}")
-            yield from _events(client, followed, which, bootstrap(settings.kafka))
+            yield from _events(client, followed, which, errors)
         finally:
             client.close()
 
@@ -75,21 +76,24 @@ def _follow(client: Consumer, source: KafkaSource, which: Filter) -> dict[tuple[
 
 
 def _events(
-    client: Consumer, followed: dict[tuple[str, int], _Followed], which: Filter, address: str
+    client: Consumer, followed: dict[tuple[str, int], _Followed], which: Filter, errors: list[KafkaError]
 ) -> Iterator[TimelineEvent | Notice]:
+    """`errors` are what the client tells beside its messages; it fills up while the client is polled."""
     away = False
     while True:
-        for message in client.consume(BATCH_RECORDS, timeout=POLL_S):
+        messages = client.consume(BATCH_RECORDS, timeout=POLL_S)
+        if not away and any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in errors):
+            away = True
+            yield Notice("no broker answers; waiting")
+        errors.clear()
+        for message in messages:
             error = message.error()
             if error is not None:
                 _raise_if_cut(message, error)
-                if not away and error.code() in _AWAY:
-                    away = True
-                    yield Notice(f"{address} does not answer; waiting for it")
                 continue
             if away:
                 away = False
-                yield Notice(f"{address} is back")
+                yield Notice("reading on")
             yield from _accepted(message, followed, which)
 
 
@@ -101,9 +105,6 @@ def _accepted(message: Message, followed: dict[tuple[str, int], _Followed], whic
     if decision is None or decision.offset < shown_from or not which.reached(domain, partition, decision):
         return
     yield from (event for event in decoded(domain, partition, decision) if which.wants(event))
-
-
-_AWAY: Final = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})
 
 
 def _raise_if_cut(message: Message, error: KafkaError) -> None:

@@ -31,7 +31,6 @@ from accord.schemas.topics import DECISION_BYTES_MAX, Topic, commands_topic, par
 from accord.settings import Settings
 from accord.streams.domains import DOMAINS
 
-REQUEST_TIMEOUT_S: Final = 20.0
 RECORD_BYTES_MIN: Final = DECISION_BYTES_MAX + 100_000
 """A topic must take records of this size: the largest decision with its headers."""
 
@@ -63,6 +62,7 @@ class Admin:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client: Any = AdminClient(client_config(settings.kafka))
+        self._timeout_s = settings.kafka.connect_timeout_ms / 1_000
         topics = settings.topics
         self.table = topic_table(topics.prefix, topics.partitions)
 
@@ -104,7 +104,7 @@ class Admin:
             for s in statuses
             if s.state == "missing"
         ]
-        futures = self._client.create_topics(new, operation_timeout=REQUEST_TIMEOUT_S) if new else {}
+        futures = self._client.create_topics(new, operation_timeout=self._timeout_s) if new else {}
         for name, future in futures.items():
             try:
                 future.result()
@@ -117,19 +117,22 @@ class Admin:
 
     def workers(self) -> list[Member] | None:
         """The members of the workers' consumer group; None when the broker does not tell."""
-        group = f"{self._settings.topics.prefix}.{self._settings.worker.group}"
-        future = self._client.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
+        prefix = self._settings.topics.prefix
+        of = {commands_topic(domain, prefix): domain for domain in DOMAINS}
+        group = f"{prefix}.{self._settings.worker.group}"
         try:
-            found = future.result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            # Listed first: describing a group that never was makes a fresh broker's client wait for a coordinator.
+            listed = self._client.list_consumer_groups(request_timeout=self._timeout_s).result()
+            if group not in {known.group_id for known in listed.valid}:
                 return []
+            found = self._client.describe_consumer_groups([group], request_timeout=self._timeout_s)[group].result()
+        except KafkaException:  # a mock broker cannot; an ACL may forbid it
             return None
         return [
             Member(
                 member.group_instance_id or member.client_id,
                 member.host.lstrip("/"),
-                tuple(sorted(_short(tp.topic, tp.partition) for tp in member.assignment.topic_partitions)),
+                tuple(sorted(f"{of[tp.topic]}/{tp.partition}" for tp in _assigned(member) if tp.topic in of)),
             )
             for member in found.members
         ]
@@ -140,7 +143,7 @@ class Admin:
         if not resources:
             return {}
         configs: dict[str, Mapping[str, str]] = {}
-        for resource, future in self._client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S).items():
+        for resource, future in self._client.describe_configs(resources, request_timeout=self._timeout_s).items():
             try:
                 configs[resource.name] = {name: entry.value for name, entry in future.result().items()}
             except KafkaException:  # a mock broker has no DescribeConfigs; an ACL may forbid it
@@ -195,9 +198,8 @@ def _partitions(number: int) -> str:
     return f"{number} partition{'s' * (number != 1)}"
 
 
-def _short(topic: str, partition: int) -> str:
-    """`locks/3` for a partition of `accord.locks.commands.v1`."""
-    return f"{topic.split('.')[-3]}/{partition}"
+def _assigned(member: Any) -> list[Any]:
+    return member.assignment.topic_partitions if member.assignment else []
 
 
 class Sent(NamedTuple):

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
     from accord.errors import AccordError
 
 
+_PIPE_WIDTH = 1_000
+"""Columns when stdout is no terminal: what reads it wants whole lines."""
+
+
 @cache
 def console() -> Console:
     """Where text goes: stdout, in colour if that is a terminal."""
     from rich.console import Console  # noqa: PLC0415
 
-    return Console(highlight=False, soft_wrap=True)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(highlight=False, soft_wrap=True, width=width)
 
 
 def say(text: str, **style: Any) -> None:
