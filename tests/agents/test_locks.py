@@ -290,8 +290,8 @@ def test_lost_lease_cancels_the_body(make_hub: MakeHub, embedded: Embedded) -> N
                 LeaseLost, match=r"cancels: the lease of token \d+ \(5000 ms\) ended: it ran out"
             ) as lost:
                 async with hub.lock("cancels", lease_ms=5_000) as grant:
-                    await asyncio.to_thread(embedded.advance, 6_000)
                     try:
+                        await asyncio.to_thread(embedded.advance, 6_000)
                         await asyncio.sleep(10)
                     except asyncio.CancelledError:
                         cancelled = True
