@@ -21,8 +21,6 @@ COLOURS: Final = {
     "demo": "dim",
 }
 NAME_CHARS: Final = max(len(name) for name in COLOURS)
-FILE_CHARS: Final = 200
-"""Width of lines that go to a file or a pipe."""
 
 
 class Screen:
@@ -30,8 +28,6 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=quiet, highlight=False)
-        if not self._console.is_terminal:
-            self._console = Console(stderr=quiet, highlight=False, width=FILE_CHARS)
         self._started = time.monotonic()
         self._lock = threading.Lock()
 
@@ -44,7 +40,11 @@ class Screen:
             self._console.print(text, markup=False, soft_wrap=True)
 
     def row(self, *cells: str, indent: int = 0) -> None:
-        """Cells with rich's markup, side by side; the last one is wrapped under itself."""
+        """Cells with rich's markup, side by side; on a terminal the last one is wrapped under itself."""
+        if not self._console.is_terminal:
+            with self._lock:
+                self._console.print(" " * indent + "  ".join(cells), soft_wrap=True)
+            return
         table = Table.grid(padding=(0, 2, 0, 0))
         for _ in cells[:-1]:
             table.add_column(no_wrap=True)
