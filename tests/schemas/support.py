@@ -1,0 +1,60 @@
+"""Strategies made from the message classes and their schemas."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+from accord.schemas.codec import Codec, commands_codec, deadletters_codec, events_codec
+from accord.schemas.messages import Message, deadletters, locks, log, signals
+from accord.schemas.topics import DOMAINS
+from hypothesis import strategies as st
+
+MESSAGES: tuple[type[Message], ...] = (
+    *log.COMMANDS,
+    *log.EVENTS,
+    *locks.COMMANDS,
+    *locks.EVENTS,
+    *signals.COMMANDS,
+    *signals.EVENTS,
+    deadletters.DeadLetter,
+)
+CODECS: list[Codec] = [
+    *[made(domain) for domain in DOMAINS for made in (commands_codec, events_codec)],
+    deadletters_codec(),
+]
+_BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
+    "null": st.none(),
+    "int": st.integers(-(2**31), 2**31 - 1),
+    "long": st.integers(-(2**63), 2**63 - 1),
+    "string": st.text(),
+    "bytes": st.binary(),
+}
+
+
+def avsc(record: type[Message]) -> dict[str, Any]:
+    folder = record.__module__.rpartition(".")[2]
+    text = resources.files("accord.schemas").joinpath("avro", folder, f"{record.__name__}.avsc").read_text()
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def values(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of an Avro type, as a message holds them."""
+    if isinstance(kind, list):
+        return st.one_of([values(branch) for branch in kind])
+    if isinstance(kind, dict):
+        assert kind["type"] == "array", kind
+        return st.lists(values(kind["items"]), max_size=5).map(tuple)
+    return _BY_TYPE[kind]
+
+
+def messages(record: type[Message]) -> st.SearchStrategy[Any]:
+    return st.builds(record, **{field["name"]: values(field["type"]) for field in avsc(record)["fields"]})
+
+
+def held(codec: Codec) -> st.SearchStrategy[Any]:
+    """What a value of the codec's topic may hold."""
+    one = st.one_of([messages(record) for record in codec._types.values()])
+    return st.lists(one, max_size=5).map(tuple) if codec.many else one
