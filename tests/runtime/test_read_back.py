@@ -87,3 +87,11 @@ def test_a_head_at_another_offset_is_noticed(log: list[LogRecord]) -> None:
     log += [*records[:5], records[4]._replace(offset=5), records[5]._replace(offset=6)]
     with pytest.raises(ChainBroken):
         read_back(pointers[1], pointers[-1]._replace(offset=5))
+
+
+def test_another_writers_fork_between_is_passed_over(log: list[LogRecord]) -> None:
+    records, pointers = own_log(5)
+    others, _ = own_log(5, reason=1)
+    log += [*records[:5], others[5]._replace(offset=5), records[5]._replace(offset=6)]
+    head = pointers[-1]._replace(offset=6)
+    assert read_back(pointers[1], head) == head
