@@ -13,11 +13,10 @@ from typing import Any, Final
 
 import msgspec
 from accord.replay.source import Source
-from accord.schemas.clock import VectorClock
 from accord.schemas.position import Position
 from accord.streams.chain import Chain, Decision
 from accord.streams.domains import DOMAINS
-from accord.streams.partition import Decided, Partition
+from accord.streams.partition import Deadlines, Partition, Window
 
 from accord.errors import BadInput, ChainBroken, LogGap, NotFound, UnknownRules
 
@@ -25,7 +24,6 @@ Point = Position | datetime | None
 """A position (the state of its partition, that record included), a time by the log's clock, or the end of the log."""
 
 _CLEAR_EVERY: Final = 10_000
-_NO_CLOCK: Final = VectorClock()
 _TIME = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -79,24 +77,22 @@ def state_at(source: Source, point: Point = None, *, domains: tuple[str, ...] = 
         chosen = [(point.domain, point.partition)]
     else:
         chosen = source.all_partitions(domains)
-    folded = [rebuild(source, *where, point) for where in chosen]
-    if isinstance(point, datetime):
-        _check_time(source, point, folded)
-    states = tuple([partition.canonical() for partition in folded])
+    states = tuple([rebuild(source, *where, point).canonical() for where in chosen])
+    decisions = sum(state["seq"] for state in states)
+    if isinstance(point, datetime) and decisions == sum(state["seq"] > 0 for state in states):
+        raise NotFound(f"{_iso(point)} is before the first decision on a command in {source.name}.")
     at = "end" if point is None else str(point) if isinstance(point, Position) else _iso(point)
-    digest = sha256(msgspec.json.encode(states)).hexdigest()
-    return World(source.name, at, sum(partition.head.seq for partition in folded), states, digest)
+    return World(source.name, at, decisions, states, sha256(msgspec.json.encode(states)).hexdigest())
 
 
 def rebuild(source: Source, domain: str, number: int, point: Point = None) -> Partition:
-    """One partition folded up to a point, or to the end."""
+    """One partition folded up to a point, or to the end. It can be looked at, but decides nothing."""
     partition = Partition(source.identity(domain, number), DOMAINS[domain])
-    decode, apply, changed = partition.events.decode, partition.apply, partition.changed
-    last: Decision | None = None
+    partition.window, partition.deadlines = NoWindow(), NoDeadlines()
+    read, apply, changed = partition.read, partition.apply, partition.changed
     for decision in _until(accepted(source, domain, number), point):
-        # Only the last vector clock counts: decoding each would be a sixth of the work.
         try:
-            apply(Decided(decision, decode(decision.value), _NO_CLOCK))
+            apply(read(decision))
         except UnknownRules:
             raise
         except Exception as error:  # fits the chain, but is no decision of any worker
@@ -106,13 +102,26 @@ def rebuild(source: Source, domain: str, number: int, point: Point = None) -> Pa
                 remedy="See what it should be: accord replay verify.",
                 position=at,
             ) from error
-        last = decision
         if len(changed) >= _CLEAR_EVERY:
             changed.clear()
-    if last is not None:
-        partition.clock = VectorClock.decode(last.clock)
-    changed.clear()
     return partition
+
+
+class NoWindow(Window):
+    """Knows no command ids: a fold that decides nothing needs none, and they are most of a partition's memory."""
+
+    def add(self, decision: Decision) -> None:
+        """Forgets it."""
+
+
+class NoDeadlines(Deadlines):
+    """Knows no deadlines: time passes only where commands are decided, and these carry it."""
+
+    def set(self, key: str, deadline_ms: int | None) -> None:
+        """Forgets it."""
+
+    def clear(self, key: str) -> None:
+        """Knows of none."""
 
 
 def accepted(source: Source, domain: str, number: int, *, beside: bool = False) -> Iterator[Decision]:
@@ -155,13 +164,6 @@ def _until(decisions: Iterator[Decision], point: Point) -> Iterator[Decision]:
         if beyond:
             return
         yield decision
-
-
-def _check_time(source: Source, point: datetime, folded: list[Partition]) -> None:
-    """The genesis has no time; a point before everything else is before the log."""
-    if any(partition.head.seq > 1 for partition in folded):
-        return
-    raise NotFound(f"{_iso(point)} is before the first decision on a command in {source.name}.")
 
 
 def _iso(at: datetime) -> str:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 from accord.replay.source import Source
+from accord.replay.state import NoDeadlines
 from accord.schemas.headers import LogRecord
 from accord.schemas.messages.log import CommandRejected, CommandsLost, PartitionOpened, Reason
 from accord.schemas.position import Position
@@ -125,6 +126,7 @@ class _PartitionCheck:
     def __init__(self, source: Source, domain: str, partition: int, *, every: bool) -> None:
         self.source, self.domain, self.number, self.every = source, domain, partition, every
         self.partition = Partition(source.identity(domain, partition), DOMAINS[domain])
+        self.partition.deadlines = NoDeadlines()
         self.chain = Chain(self.partition.root)
         self.commands = self.decisions = self.events = self.taken = self.undecided = 0
         self.divergences: list[Divergence] = []
