@@ -26,7 +26,7 @@ from accord.streams.chain import Chain, Decision, genesis
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from accord import logs
-from accord.errors import AccordError, ConfigError, Corrupt, LogGap
+from accord.errors import AccordError, ConfigError, Corrupt, KafkaUnreachable, LogGap
 from accord.kafka import anchor, as_record, bounds, cluster_id, consumer
 from accord.settings import Settings
 
@@ -143,7 +143,10 @@ class Subscription:
 
     def fail(self, error: BaseException) -> None:
         """No more events are delivered; whoever waits gets the error."""
-        failure = error if isinstance(error, AccordError) else Corrupt(f"handler {self._name}: {error!r}.")
+        if isinstance(error, KafkaException):
+            failure: AccordError = KafkaUnreachable(f"handler {self._name}: {error.args[0].str()}.")
+        else:
+            failure = error if isinstance(error, AccordError) else Corrupt(f"handler {self._name}: {error!r}.")
         logger.error("a handler gets no more events", handler=self._name, why=str(failure))
         with self._changed:
             self._failure = failure
@@ -250,16 +253,19 @@ class Subscription:
             # The group has members: another process committed a start, earlier than this one.
 
     def _loop(self, client: Consumer) -> None:
-        committed_s = time.monotonic()
+        committed_s = commit_from_s = time.monotonic()
         while not self._stopping.is_set():
             first = client.poll(POLL_S)
             if first is not None:
                 for message in [first, *client.consume(BATCH_RECORDS, 0)]:
                     self._read(message)
-            if self._handled or time.monotonic() - committed_s > COMMIT_S:
+            now_s = time.monotonic()
+            if now_s >= commit_from_s and (self._handled or now_s - committed_s > COMMIT_S):
                 self._handled = False
-                committed_s = time.monotonic()
-                self._commit(client)
+                committed_s = now_s
+                if not self._commit(client):
+                    self._handled = True
+                    commit_from_s = now_s + RECONNECT_S
             self._throttle(client)
 
     def _read(self, message: Any) -> None:
@@ -303,21 +309,22 @@ class Subscription:
     def _waiting(self) -> int:
         return sum(len(place.waiting) for place in self._places.values())
 
-    def _commit(self, client: Consumer) -> None:
+    def _commit(self, client: Consumer) -> bool:
+        """Commits what is done with; False if that did not work."""
         with self._changed:
             moved = {place: place.done_to for place in self._places.values() if place.done_to > place.committed}
         if not moved:
-            return
+            return True
         offsets = [TopicPartition(self._topic, place.partition, offset) for place, offset in moved.items()]
         try:
             client.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            self._handled = True  # to be tried again
             log = logger.debug if error.args[0].code() in _MEMBERS else logger.warning
             log("progress not committed, events may be repeated", handler=self._name, why=error.args[0].str())
-            return
+            return False
         for place, offset in moved.items():
             place.committed = offset
+        return True
 
     # -- rebalancing; called from within `poll`
 

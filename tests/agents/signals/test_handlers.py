@@ -18,7 +18,8 @@ from accord.schemas.topics import deadletters_topic, events_topic
 from confluent_kafka import Producer, TopicPartition
 
 import accord
-from accord import BadInput, Event, emit, when
+from accord import BadInput, Event, coordinate, emit, when
+from accord.embedded import Embedded
 from accord.kafka import bounds, consumer, read
 from accord.settings import Settings
 
@@ -66,6 +67,7 @@ def test_a_second_parameter_gets_the_event(settings: Settings) -> None:
         seen.append(event)
 
     with accord.sync.Accord(settings=settings) as hub:
+        hub.drain()  # the handler has its partitions now
         receipt = emit("whole", {"result": {"rooms": [1, 2]}})
         position = receipt.wait()
         hub.drain()
@@ -239,6 +241,33 @@ def test_async_handlers_run_on_the_loop_of_the_hub(settings: Settings) -> None:
     assert len(seen) == 2, "a sync hub runs it, too"
 
 
+@pytest.mark.parametrize("coordinated", [False, True])
+def test_a_hotel_is_booked_once_after_its_research(settings: Settings, coordinated: bool) -> None:
+    bookings: list[str] = []
+
+    @coordinate("hotel_researcher")
+    def research(city: str) -> str:
+        time.sleep(0.05)
+        assert not bookings
+        if city != "Bonn":
+            raise LookupError(city)
+        return "Astoria"
+
+    def book(hotel: str) -> None:
+        bookings.append(hotel)
+
+    booker = coordinate("hotel_booker", lock_name="hotel_{hotel}")(book) if coordinated else book
+    when("hotel_researcher_complete", name=f"booker-{coordinated}")(lambda event_data: booker(event_data["result"]))
+    with accord.sync.Accord(settings=settings) as hub:
+        with pytest.raises(LookupError):
+            research("Atlantis")
+        hub.drain()
+        assert not bookings
+        assert research("Bonn") == "Astoria"
+        hub.drain()
+    assert bookings == ["Astoria"]
+
+
 def test_a_slow_or_failing_handler_stops_no_other(settings: Settings) -> None:
     seen = threading.Event()
     go_on = threading.Event()
@@ -275,6 +304,7 @@ def test_a_failed_call_is_repeated_after_growing_waits(settings: Settings) -> No
             raise RuntimeError("not yet")
 
     with accord.sync.Accord(settings=settings) as hub:
+        hub.drain()
         emit("flaky", {})
         hub.drain()
     assert [redelivered for _, redelivered in calls] == [False, True, True, True]
@@ -415,9 +445,10 @@ def test_what_handlers_emit_carries_task_and_trail_and_drain_waits_for_it(settin
         assert recorded(settings, "c")[0].trail == ("a", "b")
 
 
-def test_what_a_handler_emits_happened_after_its_event(settings: Settings) -> None:
+def test_what_a_handler_emits_happened_after_its_event() -> None:
+    """On a log of its own: on one with many agents, clocks are pruned."""
     clocks: list[VectorClock] = []
-    with accord.sync.Accord(settings=settings, agent="ada") as ada, accord.sync.Accord(settings=settings) as bob:
+    with accord.sync.local(agent="ada") as ada, accord.sync.Accord(agent="bob", settings=ada.settings) as bob:
 
         @bob.when("cause", name="cause")
         def react(event_data: Any, event: Event) -> None:
@@ -542,3 +573,22 @@ def test_a_handler_whose_log_was_cut_says_so(settings: Settings) -> None:
         hub.when("cut", name="cut")(lambda event_data: None)
         with pytest.raises(accord.LogGap, match=r"10000000 is needed. It was cut or rewritten"):
             hub.drain()
+
+
+def test_handlers_outlive_an_outage_of_the_broker() -> None:
+    seen: list[int] = []
+    with Embedded() as running:
+        broker = running._broker
+        assert broker is not None
+        with accord.sync.Accord(settings=running.settings) as hub:
+            hub.when("outage", name="outage")(lambda event_data: seen.append(event_data["n"]))
+            emit("outage", {"n": 1})
+            hub.drain()
+            broker.set_down(True)
+            time.sleep(0.5)
+            receipt = emit("outage", {"n": 2})
+            time.sleep(1)
+            broker.set_down(False)
+            receipt.wait()
+            hub.drain()
+    assert seen == [1, 2]
