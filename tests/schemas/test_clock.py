@@ -161,7 +161,7 @@ def histories(draw: st.DrawFn) -> list[tuple[int, int | None, bool]]:
 
 
 @given(histories())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_clocks_never_look_ordered_when_they_were_not(steps: list[tuple[int, int | None, bool]]) -> None:
     """Against true happened-before, kept as sets of events: a pruned clock may look concurrent, never ordered."""
     clocks: dict[int, VectorClock] = {}

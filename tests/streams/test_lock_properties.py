@@ -198,5 +198,5 @@ class LockMachine(RuleBasedStateMachine):
         assert self.state is None
 
 
-LockMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+LockMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
 TestLock = LockMachine.TestCase

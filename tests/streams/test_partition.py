@@ -570,7 +570,6 @@ def bytes_of(made: Partition, records: list[LogRecord]) -> list[LogRecord]:
 
 
 @given(command_logs())
-@settings(deadline=None)
 def test_the_same_commands_give_the_same_bytes(records: list[LogRecord]) -> None:
     one, two = partition(), partition()
     assert bytes_of(one, records) == bytes_of(two, records)
@@ -578,7 +577,6 @@ def test_the_same_commands_give_the_same_bytes(records: list[LogRecord]) -> None
 
 
 @given(command_logs())
-@settings(deadline=None)
 def test_what_was_decided_is_what_is_read_back(records: list[LogRecord]) -> None:
     """A record parsed from the log gives equal events and clock, and applying either gives the same state."""
     writer, reader = partition(), partition()
@@ -595,7 +593,6 @@ def test_what_was_decided_is_what_is_read_back(records: list[LogRecord]) -> None
 
 
 @given(command_logs(), st.integers(0, 24))
-@settings(deadline=None)
 def test_rows_restored_from_bytes_go_on_like_the_state_they_came_from(records: list[LogRecord], cut: int) -> None:
     live = partition()
     run(live, records[:cut])
@@ -702,7 +699,7 @@ any_headers = st.lists(
     ),
     st.sampled_from(["locks", "signals"]),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_every_record_gets_a_decision_that_can_be_read(records: list[Any], domain: str) -> None:
     """No bytes, headers, keys or times stop a partition or bring it to write what nobody can read."""
     made, reader = partition(domain), partition(domain)

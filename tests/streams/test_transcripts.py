@@ -121,7 +121,7 @@ def played(text: str, domain: str) -> str:
 def test_transcript(file: Path, request: pytest.FixtureRequest) -> None:
     text = file.read_text()
     now = played(text, "signals" if file.stem.startswith("signals") else "locks")
-    if request.config.getoption("--rewrite", default=False):
+    if request.config.getoption("--rewrite"):
         file.write_text(now)
     else:
         assert now == text, "the rules bring something else; if that is meant: pytest tests/streams --rewrite"
