@@ -91,13 +91,13 @@ def play(screen: Screen, log: AbstractContextManager[tuple[Settings, Mapping[str
             arguments = ("--rooms", ",".join(rooms), "--guests", ",".join(guests), *([] if locks else ["--no-locks"]))
             cast.start(booker, "booker.py", *arguments)
         hub = stack.enter_context(accord.sync.Accord(agent="hotel", settings=settings))
-        accord.when("hotel_researcher_complete", name="hotel_hears_of_its_guests")(
+        hub.when("hotel_researcher_complete", name="hotel_hears_of_its_guests")(
             lambda event_data: chosen.append(event_data["result"])
         )
         cast.wait_ready(START_S)
         screen.says("demo", "five agents are ready, each in its own process")
         screen.says("demo", f"announces a trip to {CITY}")
-        accord.emit("trip_requested", {"city": CITY}).wait()
+        hub.emit("trip_requested", {"city": CITY}).wait()
         cast.wait(RACE_S)
         hub.drain()
     return Played(tuple(hotel.bookings), chosen[0]["hotel"], chosen[0]["model"], strikes.killed, strikes.paused)
