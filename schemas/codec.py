@@ -97,7 +97,7 @@ class Codec:
         """An Avro array in one block, as fastavro writes it; handed the whole array, it would search the union for
         each message (5 us against 2)."""
         if messages:
-            buffer.write(_zigzag(len(messages)))
+            buffer.write(_SMALL[len(messages)] if len(messages) < len(_SMALL) else _zigzag(len(messages)))
             for message in messages:
                 self._write(buffer, message)
         buffer.write(b"\0")
@@ -290,6 +290,9 @@ def _zigzag(count: int) -> bytes:
         rest //= 128
     digits.append(rest)
     return bytes(digits)
+
+
+_SMALL: Final = [_zigzag(count) for count in range(8)]
 
 
 def _holds_array(schema: Any) -> bool:

@@ -95,7 +95,7 @@ class StreamOptions:
     data_dir: Path
     instance: str | None = None
     fetch_wait_ms: int = 500
-    batch_records_max: int = 1000
+    batch_records_max: int = 4000
     fetch_bytes_max: int = 1 << 20
     session_timeout_ms: int = 10_000
     heartbeat_ms: int = 3_000
