@@ -25,11 +25,12 @@ from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
 from accord.agents.handlers import F, when_on
 from accord.agents.leases import Leases
+from accord.agents.lock_arguments import check_wait_ms
 from accord.agents.locks import Lock, OnLoss
 from accord.agents.signals import Receipt, emit_on
 
 from accord import logs
-from accord.errors import BadInput, NotConnected
+from accord.errors import BadInput, NotConnected, Unavailable
 from accord.settings import Settings
 
 __all__ = ["Accord", "Hub"]
@@ -234,15 +235,36 @@ class Accord(Hub):
         """
         return Lock(self, name, lease_ms, wait_ms, on_loss)
 
-    async def drain(self) -> None:
+    async def drain(self, *, wait_ms: int | None = None) -> None:
         """Returns when all that was emitted is recorded and the handlers of this hub have caught up.
 
+        That is: they are through with everything recorded before the call, and with what that made them emit.
+
+        Args:
+            wait_ms: how long to wait; None waits without limit.
+
         Raises:
-            What was lost: the first error of an emitted event.
+            What was lost: the first error of an emitted event that nobody waited for.
+            Unavailable: not done within `wait_ms`.
         """
         self.ensure_open("drain()")
-        for hook in list(self._drain_hooks):
-            await _finished(hook)
+        check_wait_ms(wait_ms)
+        try:
+            async with asyncio.timeout(None if wait_ms is None else wait_ms / 1_000) as waiting:
+                for hook in list(self._drain_hooks):
+                    await _finished(hook)
+        except TimeoutError:
+            if not waiting.expired():
+                raise
+            raise not_drained(wait_ms) from None
+
+
+def not_drained(wait_ms: int | None) -> Unavailable:
+    """The error of a `drain` that took too long."""
+    return Unavailable(
+        f"drain: events are on their way, or handlers busy with them, after {wait_ms} ms.",
+        remedy="Nothing is lost by it: wait longer, or close the hub; what is pending is delivered next time.",
+    )
 
 
 async def _finished(hook: Hook) -> None:

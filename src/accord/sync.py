@@ -11,15 +11,17 @@ lease cannot stop plain code: it is seen in `grant.lost`, at `grant.check()` and
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, wait
 from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from accord import logs
-from accord.agents.client import Hub
+from accord.agents.client import Hub, not_drained
 from accord.agents.fencing import FencedResource
 from accord.agents.leases import Hold, enter_chain, leave_chain
+from accord.agents.lock_arguments import check_wait_ms
 from accord.agents.locks import Asked, Held
 from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
 from accord.settings import Settings
@@ -126,11 +128,22 @@ class Accord(Hub):
         """A lock: one holder at a time, by lease, first come first served; as `accord.Accord.lock`."""
         return Lock(self, name, lease_ms, wait_ms)
 
-    def drain(self) -> None:
-        """Returns when all that was emitted is recorded and the handlers of this hub have caught up."""
+    def drain(self, *, wait_ms: int | None = None) -> None:
+        """Returns when all that was emitted is recorded and the handlers of this hub have caught up.
+
+        Arguments and errors are those of `accord.Accord.drain`.
+        """
         self.ensure_open("drain()")
-        for hook in self._drain_hooks:
-            _finish(hook())
+        check_wait_ms(wait_ms)
+        deadline_s = None if wait_ms is None else time.monotonic() + wait_ms / 1_000
+        for hook in list(self._drain_hooks):
+            waiting = hook()
+            if waiting is None:
+                continue
+            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            if not wait([waiting], left_s).done:
+                raise not_drained(wait_ms)
+            waiting.result()
 
 
 class LocalHub(Accord):

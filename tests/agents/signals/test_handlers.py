@@ -575,6 +575,56 @@ def test_a_handler_whose_log_was_cut_says_so(settings: Settings) -> None:
             hub.drain()
 
 
+def test_a_closed_hub_leaves_no_thread(settings: Settings) -> None:
+    def ours() -> list[str]:
+        return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("accord"))
+
+    before = ours()
+    for _ in range(3):
+        with accord.sync.Accord(settings=settings) as hub:
+            for n in range(3):
+                hub.when("threads", name=f"threads-{n}", retries=0)(lambda event_data: 1 / 0)
+            emit("threads", {})
+            hub.drain()
+    deadline_s = time.monotonic() + 5
+    while ours() != before and time.monotonic() < deadline_s:
+        time.sleep(0.01)  # a thread outlives the word that its work is done by a moment
+    assert ours() == before
+    assert hub not in handlers._running and hub not in signals._outboxes
+
+
+def test_drain_is_bounded(settings: Settings) -> None:
+    end = threading.Event()
+    seen: list[int] = []
+
+    def slow(event_data: Any) -> None:
+        end.wait(20)
+        seen.append(event_data["n"])
+
+    async def main() -> None:
+        async with Accord(settings=settings) as hub:
+            hub.when("bounded", name="bounded")(slow)
+            emit("bounded", {"n": 1})
+            with pytest.raises(accord.Unavailable, match="after 100 ms"):
+                await hub.drain(wait_ms=100)
+            with accord.sync.Accord(settings=settings) as other, pytest.raises(BadInput, match="wait_ms"):
+                other.drain(wait_ms=-1)
+            end.set()
+            await hub.drain(wait_ms=10_000)
+
+    asyncio.run(main())
+    assert seen == [1]
+    end.clear()
+    with accord.sync.Accord(settings=settings) as hub:
+        hub.when("bounded", name="bounded")(slow)
+        emit("bounded", {"n": 2})
+        with pytest.raises(accord.Unavailable, match="after 0 ms"):
+            hub.drain(wait_ms=0)
+        end.set()
+        hub.drain(wait_ms=10_000)
+    assert seen == [1, 2]
+
+
 def test_handlers_outlive_an_outage_of_the_broker() -> None:
     seen: list[int] = []
     with Embedded() as running:
