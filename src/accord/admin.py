@@ -7,6 +7,7 @@ commands is the operator's to choose; events must stay for ever.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from itertools import count
 from typing import Any, Final, Literal, NamedTuple
@@ -112,8 +113,17 @@ class Admin:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another init at the same time
                     raise self._refused(f"creating {name}", error) from error
         if new:
-            refuse(self.check())
+            refuse(self._made())
         return statuses
+
+    def _made(self) -> list[TopicStatus]:
+        """The topics once brokers know those just created: they learn of them a moment after the controller."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            statuses = self.check()
+            if time.monotonic() > deadline or all(status.state != "missing" for status in statuses):
+                return statuses
+            time.sleep(0.05)
 
     def workers(self) -> list[Member] | None:
         """The members of the workers' consumer group; None when the broker does not tell."""
