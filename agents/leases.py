@@ -36,6 +36,7 @@ from typing import Final, Literal
 import uuid_utils
 from accord.agents.connection import Answer, Connection, future, settle
 from accord.agents.lock_refusals import denial, not_owner, ordinal
+from accord.agents.signals import current_task
 from accord.schemas.messages.locks import (
     AcquireLock,
     LeaseExpired,
@@ -104,6 +105,7 @@ class Hold:
         self.lease_ms = lease_ms
         self.wait_ms = wait_ms
         self.id = str(uuid_utils.uuid7())
+        self._task = current_task()
         self.token = 0
         self.position: Position | None = None
         self.granted: Future[Hold] = future()
@@ -142,6 +144,7 @@ class Hold:
                 "locks",
                 self.key,
                 command,
+                task=self._task,
                 message_id=self.id,
                 withdrawal=lambda request: WithdrawRequest(agent, request),
                 answer_ms=None if self.wait_ms is None else self.wait_ms + grace_ms,
@@ -233,7 +236,7 @@ class Hold:
             self._finish()
         with suppress(AccordError):  # the connection is gone: the lease, or the wait, ends by itself
             command = WithdrawRequest(self.agent, self.id)
-            self._connection.submit("locks", self.key, command)
+            self._connection.submit("locks", self.key, command, task=self._task)
         error = error or NotConnected(f"{self.key}: the request was withdrawn.", key=self.key)
         settle(self.granted, error)
         settle(self.ended, error)
@@ -283,7 +286,7 @@ class Hold:
         sent_s = time.monotonic()
         command = RenewLease(self.agent, self.token, self.lease_ms)
         try:
-            submission = self._connection.submit("locks", self.key, command, answer_ms=self.lease_ms)
+            submission = self._connection.submit("locks", self.key, command, task=self._task, answer_ms=self.lease_ms)
         except AccordError as error:
             logger.warning("a lease was not renewed", lock=self.key, token=self.token, why=str(error))
             return
@@ -316,7 +319,7 @@ class Hold:
             callback = self._on_loss
         logger.warning("a lease was lost", lock=self.key, token=self.token, why=why)
         with suppress(AccordError):
-            self._connection.submit("locks", self.key, ReleaseLock(self.agent, self.token))
+            self._connection.submit("locks", self.key, ReleaseLock(self.agent, self.token), task=self._task)
         settle(self.granted, self.error)
         settle(self.ended, self.error)
         if callback is not None:
@@ -360,7 +363,9 @@ class Hold:
                 return self.ended
             self._finish("releasing")
         try:
-            submission = self._connection.submit("locks", self.key, ReleaseLock(self.agent, self.token))
+            submission = self._connection.submit(
+                "locks", self.key, ReleaseLock(self.agent, self.token), task=self._task
+            )
         except AccordError as error:
             self._release_over(error)
         else:

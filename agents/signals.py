@@ -293,6 +293,11 @@ def check_name(what: str, name: Any, chars_max: int = NAME_CHARS_MAX) -> None:
         raise BadInput(f"{what} name {name[:40]!r} has {size} bytes; at most {KEY_BYTES_MAX} are allowed.")
 
 
+def current_task() -> str | None:
+    """The task (correlation id) that what runs here belongs to, if it belongs to one."""
+    return _task.get()
+
+
 def new_task() -> str:
     """A new task id (correlation id)."""
     return str(uuid_utils.uuid7())

@@ -12,6 +12,7 @@ import pytest
 from accord.agents import signals
 from accord.agents.client import Accord
 from accord.schemas.messages.locks import ReleaseLock
+from accord.schemas.topics import commands_topic, partition_of
 
 import accord
 from accord import (
@@ -27,6 +28,7 @@ from accord import (
     emit,
     when,
 )
+from accord.kafka import bounds, consumer, read
 from accord.settings import Settings
 
 EVENTS = ("waiting", "started", "complete", "failed")
@@ -410,6 +412,20 @@ def test_one_task_from_the_outermost_call_through_handlers(hub: accord.sync.Acco
     outer()
     hub.drain()
     assert len({event.task_id for event in seen}) == 2
+
+
+def test_the_commands_about_its_lock_belong_to_the_task(hub: accord.sync.Accord, settings: Settings) -> None:
+    @coordinate("correlated", lock_name="correlated")
+    def book() -> None: ...
+
+    with signals.task("task-9"):
+        book()
+    client = consumer(settings.kafka)
+    topic = commands_topic("locks", settings.topics.prefix)
+    partition = partition_of(b"correlated", settings.topics.partitions)
+    records = [r for r in read(client, topic, partition, *bounds(client, topic, partition)) if r.key == b"correlated"]
+    client.close()
+    assert [dict(record.headers)["accord-task"] for record in records] == [b"task-9"] * 2
 
 
 def key_of(order: dict[str, Any]) -> str:
