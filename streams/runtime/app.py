@@ -12,8 +12,8 @@ stays with the worker comes back at once, so a runtime may keep its memory of a 
 Rules that hold here:
 
 - Delivery starts where `on_assigned` says; else at the group's committed offset, else at the log's start. It
-  goes on without repeats. A jump forward in the offsets has been fetched twice, so it is a hole in the log; a
-  jump back is a rewritten log and fails the app.
+  goes on without repeats. A jump in the offsets has been fetched twice: forward, it is a hole in the log; back, a
+  rewritten log, which fails the app.
 - The committed offset moves only past what `on_batch` has returned from. It is a hint, and may be behind.
 - An exception from a callback or from Faust is kept as `failure`, ends delivery to that domain, and reaches
   whoever awaits `wait_failed`. Nothing is committed past it. Nothing here ends the process or touches signals.
@@ -120,7 +120,7 @@ class Domain:
         self._on_batch, self._on_assigned, self._on_revoked = callbacks
         self._active: frozenset[int] = frozenset()
         self._busy = asyncio.Lock()
-        self._hole_fetched: dict[int, int] = {}
+        self._fetched_again: dict[int, int] = {}
         self._table: PartitionTable | None = None
 
     @property
@@ -142,7 +142,7 @@ class Domain:
 
     async def seek(self, partition: int, offset: int) -> None:
         """Deliver from `offset` on; what was fetched before is dropped. Also from within `on_batch`."""
-        self._hole_fetched.pop(partition, None)
+        self._fetched_again.pop(partition, None)
         await self._app.consumer.rewind(TP(self.commands_topic, partition), offset)
 
     async def deliver(self, batch: Batch) -> None:
@@ -154,13 +154,15 @@ class Domain:
             if partition not in self._active or batch.epoch != consumer.epoch[tp]:
                 return
             first, expected = batch.records[0].offset, consumer.next_offset.get(tp, batch.records[0].offset)
-            if first < expected:
-                raise LogRewritten(tp, expected, f"gave {first}")
-            if first > expected and self._hole_fetched.get(partition) != expected:
-                # Either the log has a hole here or a batch was dropped on the way; a second fetch tells.
-                self._hole_fetched[partition] = expected
+            if first != expected and self._fetched_again.get(partition) != expected:
+                # Either the log has a hole here, or was rewritten, or one more batch was dropped on the way, or fetched
+                # before Faust's seek after an assignment (faust/tables/recovery.py resumes the partitions first). A
+                # second fetch, from a seek of our own, tells.
+                self._fetched_again[partition] = expected
                 await consumer.rewind(tp, expected)
                 return
+            if first < expected:
+                raise LogRewritten(tp, expected, f"gave {first}")
             await self._on_batch(partition, batch.records)
             if batch.epoch == consumer.epoch[tp]:
                 consumer.next_offset[tp] = batch.records[-1].offset + 1
@@ -178,7 +180,7 @@ class Domain:
                 if offset > ends[tp]:
                     raise LogRewritten(tp, offset, f"ends at {ends[tp]}")
             for partition in partitions:
-                self._hole_fetched.pop(partition, None)
+                self._fetched_again.pop(partition, None)
             self._app.consumer.next_offset.update(starts)
             self._active |= partitions
 

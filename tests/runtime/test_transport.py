@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from accord.streams.runtime.app import Domain, LogRewritten, StreamApp, StreamOptions
+from accord.streams.runtime.transport import BatchConsumer
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -48,7 +49,8 @@ class Broker:
 
     def produce(self, count: int, *, first: int = 0, topic: str | None = None) -> None:
         """Records v0, v1, ... over the partitions by turns, at 1 s of the log's clock each."""
-        producer = Producer({"bootstrap.servers": self.bootstrap_servers})
+        # A retry must not change the order.
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers, "max.in.flight": 1})
         for number in range(first, first + count):
             producer.produce(
                 topic or self.topic,
@@ -240,6 +242,34 @@ def test_delivery_starts_where_on_assigned_says(broker: Broker, tmp_path: Path) 
     assert first.offsets(3) == list(range(100))
     again = asyncio.run(run(Worker(broker, tmp_path, first.group), 10 + 100))
     assert again.offsets(3) == []
+
+
+def test_what_is_fetched_before_the_first_seek_is_not_delivered(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an assignment Faust resumes the partitions, at the committed offsets, and seeks only then."""
+    broker.produce(400)
+    seek = BatchConsumer.perform_seek
+
+    async def late(self: BatchConsumer) -> None:
+        await asyncio.sleep(0.5)
+        await seek(self)
+
+    monkeypatch.setattr(BatchConsumer, "perform_seek", late)
+
+    async def run() -> Worker:
+        worker = Worker(broker, tmp_path)
+        worker.starts = {0: 30, 1: 50}
+        await worker.app.start()
+        await worker.has(400 - 30 - 50)
+        broker.produce(40)
+        await worker.has(400 - 30 - 50 + 40)
+        await worker.app.stop()
+        return worker
+
+    worker = asyncio.run(run())
+    assert worker.offsets(0) == list(range(30, 110))
+    assert worker.offsets(1) == list(range(50, 110))
 
 
 def test_a_seek_delivers_again_from_there(broker: Broker, tmp_path: Path) -> None:
