@@ -1,0 +1,163 @@
+"""Judges a fault run from what its clients wrote down and from the raw log; accord's own fold has no say.
+
+Rules:
+- `one_holder`: no two grants of a lock have the same token; a grant that ended before another was asked for has the
+  smaller token; the times in which holders saw their grants valid never overlap.
+- `guarded`: a guarded resource accepts writes in the order of tokens, refuses exactly those below the highest token
+  it has seen, and every accepted value continues the one before.
+- `acknowledged`: what a client was told lies in the accepted chain, at the position that it was told, under its key;
+  a lock that it was told to be released is, before the next grant.
+- `chained`: the chain is unbroken, and every command up to its end has exactly one decision.
+- `served`: every operation has ended in bounded time, and once the faults are over, with success.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from tests.faults.history import Operation
+from tests.faults.rawlog import Chained
+
+REFUSALS = frozenset({"LockTimeout", "StaleToken", "LeaseLost", "NotOwner"})
+"""Outcomes that are the coordination's answer, not its failure."""
+EVENT_OF = {"acquire": "LockGranted", "emit": "SignalEmitted"}
+
+
+class Violation(NamedTuple):
+    """What must not be: the rule that it breaks, and which operations or records show it."""
+
+    rule: str
+    what: str
+
+
+class Write(NamedTuple):
+    """What the guarded resource did with a write (or, value None, with a fenced read), in its own order."""
+
+    key: str
+    token: int
+    value: int | None
+    accepted: bool
+
+
+class Decided(NamedTuple):
+    """One partition of a domain: its events log, and how many commands it was sent."""
+
+    events: Chained
+    commands: int
+
+
+def one_holder(operations: Iterable[Operation]) -> Iterator[Violation]:
+    grants: defaultdict[str, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        if operation.kind == "acquire" and operation.ok:
+            grants[operation.key].append(operation)
+    for mine in grants.values():
+        mine.sort(key=lambda grant: grant.token or 0)
+        for earlier, later in pairwise(mine):
+            if earlier.token == later.token:
+                yield Violation("one_holder", f"the same token twice: {earlier} and {later}")
+        yield from _tokens_against_time(mine)
+        yield from _overlaps(mine)
+
+
+def _tokens_against_time(by_token: Sequence[Operation]) -> Iterator[Violation]:
+    """From the largest token down: no grant may have been asked for after one with a larger token had ended."""
+    first: Operation | None = None
+    for grant in reversed(by_token):
+        assert grant.ended_ns is not None
+        if first is not None and first.ended_ns is not None and first.ended_ns < grant.invoked_ns:
+            yield Violation("one_holder", f"a token fell: {grant} was asked for after {first} had been granted")
+        if first is None or first.ended_ns is None or grant.ended_ns < first.ended_ns:
+            first = grant
+
+
+def _overlaps(grants: Iterable[Operation]) -> Iterator[Violation]:
+    believed = sorted(((g.belief, g) for g in grants if g.belief), key=lambda pair: pair[0])
+    last: tuple[tuple[int, int], Operation] | None = None
+    for belief, grant in believed:
+        if last is not None and belief[0] < last[0][1]:
+            overlap_ms = (min(last[0][1], belief[1]) - belief[0]) / 1e6
+            yield Violation("one_holder", f"two holders for {overlap_ms:.1f} ms: {last[1]} and {grant}")
+        if last is None or belief[1] > last[0][1]:
+            last = belief, grant
+
+
+def guarded(writes: Iterable[Write], operations: Iterable[Operation]) -> Iterator[Violation]:
+    granted = {(o.key, o.token) for o in operations if o.kind == "acquire" and o.ok}
+    highest: defaultdict[str, int] = defaultdict(int)
+    values: defaultdict[str, int] = defaultdict(int)
+    for write in writes:
+        if write.accepted != (write.token >= highest[write.key]):
+            verb = "accepted" if write.accepted else "refused"
+            yield Violation("guarded", f"{write} was {verb}, and the highest token was {highest[write.key]}")
+        highest[write.key] = max(highest[write.key], write.token)
+        if not write.accepted:
+            continue
+        if (write.key, write.token) not in granted:
+            yield Violation("guarded", f"{write} has a token that no client was granted")
+        if write.value is not None:
+            if write.value != values[write.key] + 1:
+                yield Violation("guarded", f"a lost update: {write} after the value {values[write.key]}")
+            values[write.key] = write.value
+
+
+def acknowledged(operations: Iterable[Operation], log: Mapping[str, Decided]) -> Iterator[Violation]:
+    """`log` by partition, as `locks/3`."""
+    ends = _ends_of_grants(log)
+    for operation in operations:
+        if operation.kind == "release" and operation.ok and not ends[operation.key, operation.token]:
+            yield Violation("acknowledged", f"not released in the log: {operation}")
+        event = EVENT_OF.get(operation.kind)
+        if event is None or not operation.ok:
+            continue
+        where, _, offset = operation.position.partition("@")
+        record = log[where].events.accepted.get(int(offset)) if where in log and offset else None
+        if record is None:
+            yield Violation("acknowledged", f"lost: {operation}")
+        elif record.key != operation.key.encode() or event not in record.kind.split("+"):
+            yield Violation("acknowledged", f"{operation}: the log has {record.kind} {record.key!r} there")
+        elif operation.kind == "acquire" and record.seq != operation.token:
+            yield Violation("acknowledged", f"{operation}: the log has decision {record.seq} there")
+        elif operation.kind == "emit" and record.command_id != operation.message_id:
+            yield Violation("acknowledged", f"{operation}: the log answers {record.command_id} there")
+
+
+def _ends_of_grants(log: Mapping[str, Decided]) -> defaultdict[tuple[str, int | None], bool]:
+    """By lock and token: whether that grant was released before the next one (or the end of the log)."""
+    released: defaultdict[tuple[str, int | None], bool] = defaultdict(bool)
+    for partition in log.values():
+        holder: dict[bytes, int] = {}
+        for record in partition.events.accepted.values():
+            kinds = record.kind.split("+")
+            if "LockReleased" in kinds and record.key in holder:
+                released[record.key.decode(), holder[record.key]] = True
+            if "LockGranted" in kinds:
+                holder[record.key] = record.seq
+    return released
+
+
+def chained(log: Mapping[str, Decided]) -> Iterator[Violation]:
+    for where, partition in log.items():
+        causes = [record.cause for record in partition.events.accepted.values()]
+        expected = list(range(-1, partition.commands))
+        if causes != expected:
+            missing = sorted(set(expected) - set(causes))
+            text = f"{len(missing)} of {partition.commands} commands without a decision, the first at {missing[:1]}"
+            yield Violation("chained", f"{where}: {text}; {len(causes)} decisions are accepted")
+
+
+def served(operations: Iterable[Operation], quiet_ns: int, peace_ns: int, bound_ms: int) -> Iterator[Violation]:
+    """Every operation has ended, at most `bound_ms` after the last fault (`quiet_ns`) or its own begin, and those
+    that began after service was back everywhere (`peace_ns`) have not failed."""
+    for operation in operations:
+        if operation.ended_ns is None:
+            yield Violation("served", f"never ended: {operation}")
+            continue
+        took_ms = (operation.ended_ns - max(operation.invoked_ns, quiet_ns)) / 1e6
+        if took_ms > bound_ms:
+            yield Violation("served", f"took {took_ms:.0f} ms: {operation}")
+        if operation.invoked_ns > peace_ns and not operation.ok and operation.error not in REFUSALS:
+            yield Violation("served", f"failed in peace: {operation}: {operation.error}")

@@ -1,0 +1,118 @@
+"""What a client of a fault run saw: JSON, a line before and a line after every operation.
+
+`CLOCK_MONOTONIC` is one clock for all processes of a machine, so times of different clients compare. A line is one
+`write` to a file opened for appending: it outlives a kill -9 of its process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One thing that a client noted.
+
+    `stage` is `invoke`, `ok`, `fail` (`error` is its class, `text` for people) or, for an acquire, `belief`: the grant
+    was valid both at `since_ns` and at `at_ns`. `op` counts the operations of the process. `at_ns` is monotonic,
+    `wall_ms` since 1970.
+    """
+
+    op: int
+    stage: str
+    at_ns: int
+    wall_ms: int
+    kind: str = ""
+    key: str = ""
+    token: int | None = None
+    position: str = ""
+    message_id: str = ""
+    error: str = ""
+    text: str = ""
+    since_ns: int | None = None
+
+
+class Operation(msgspec.Struct):
+    """An operation of a client, its lines put together. `ended_ns` is None while nobody knows how it ended."""
+
+    process: str
+    op: int
+    kind: str
+    key: str
+    invoked_ns: int
+    ended_ns: int | None = None
+    ok: bool = False
+    error: str = ""
+    token: int | None = None
+    position: str = ""
+    message_id: str = ""
+    belief: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} {self.key} ({self.process} #{self.op}, token {self.token}, {self.position or 'no position'})"
+        )
+
+
+class History:
+    """Writes the history of one process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._count = 0
+
+    def invoke(self, kind: str, key: str, *, token: int | None = None) -> int:
+        """Notes that an operation begins; returns its number."""
+        self._count += 1
+        self._write(self._line(self._count, "invoke", kind=kind, key=key, token=token))
+        return self._count
+
+    def ok(self, op: int, *, token: int | None = None, position: str = "", message_id: str = "") -> None:
+        self._write(self._line(op, "ok", token=token, position=position, message_id=message_id))
+
+    def fail(self, op: int, error: str, text: str = "") -> None:
+        self._write(self._line(op, "fail", error=error, text=text))
+
+    def belief(self, op: int, since_ns: int, until_ns: int) -> None:
+        """Notes that the grant of acquire `op` was seen valid at both times."""
+        line = self._line(op, "belief", since_ns=since_ns)
+        line.at_ns = until_ns
+        self._write(line)
+
+    def _line(self, op: int, stage: str, **fields: object) -> Line:
+        return Line(op, stage, time.monotonic_ns(), time.time_ns() // 1_000_000, **fields)  # type: ignore[arg-type]
+
+    def _write(self, line: Line) -> None:
+        os.write(self._file, msgspec.json.encode(line) + b"\n")
+
+
+def read(path: Path) -> Iterator[Line]:
+    """The lines of a history."""
+    decode = msgspec.json.Decoder(Line).decode
+    with path.open("rb") as file:
+        for line in file:
+            yield decode(line)
+
+
+def operations(process: str, lines: Iterable[Line]) -> list[Operation]:
+    """The operations of one process, in the order of their begin."""
+    found: dict[int, Operation] = {}
+    for line in lines:
+        if line.stage == "invoke":
+            found[line.op] = Operation(process, line.op, line.kind, line.key, line.at_ns, token=line.token)
+            continue
+        operation = found[line.op]
+        if line.stage == "belief":
+            assert line.since_ns is not None
+            since_ns = operation.belief[0] if operation.belief else line.since_ns
+            operation.belief = since_ns, line.at_ns
+            continue
+        operation.ended_ns, operation.ok, operation.error = line.at_ns, line.stage == "ok", line.error
+        if line.token is not None:
+            operation.token = line.token
+        operation.position, operation.message_id = line.position, line.message_id
+    return list(found.values())

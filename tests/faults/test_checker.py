@@ -1,0 +1,168 @@
+"""The checker finds what is wrong on purpose, and nothing in what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults import checker, rawlog
+from tests.faults.checker import Decided, Write
+from tests.faults.history import History, Operation, operations, read
+from tests.faults.rawlog import Raw
+
+CLUSTER, TOPIC = "c", "accord.locks.events.v1"
+
+
+def grant(
+    token: int, start: int, end: int | None, *, belief: tuple[int, int] | None = None, offset: int | None = None
+) -> Operation:
+    position = f"locks/0@{token if offset is None else offset}"
+    return Operation("p", token, "acquire", "room", start, end, end is not None, "", token, position, belief=belief)
+
+
+def emit(message_id: str, offset: int) -> Operation:
+    return Operation("p", 9, "emit", "done", 0, 1, True, "", None, f"locks/0@{offset}", message_id)
+
+
+def rules(found: Iterator[checker.Violation]) -> list[str]:
+    return [violation.what.split(":")[0].split(" for ")[0] for violation in found]
+
+
+def test_grants_one_after_the_other_are_right() -> None:
+    good = [
+        grant(1, 0, 10, belief=(10, 20)),
+        grant(2, 5, 30, belief=(30, 40)),
+        grant(3, 2, 50, belief=(50, 60)),
+        grant(4, 55, None),
+    ]
+    assert rules(checker.one_holder(good)) == []
+
+
+@pytest.mark.parametrize(
+    ("grants", "finding"),
+    [
+        ([grant(1, 0, 10), grant(1, 20, 30)], "the same token twice"),
+        ([grant(2, 0, 10), grant(1, 20, 30)], "a token fell"),
+        ([grant(3, 0, 10), grant(2, 5, 11), grant(1, 20, 30)], "a token fell"),
+        ([grant(1, 0, 10, belief=(10, 25)), grant(2, 5, 20, belief=(20, 30))], "two holders"),
+        (
+            [grant(1, 0, 1, belief=(1, 90)), grant(2, 0, 2, belief=(2, 3)), grant(3, 0, 50, belief=(50, 60))],
+            "two holders",
+        ),
+    ],
+)
+def test_two_holders_are_found(grants: list[Operation], finding: str) -> None:
+    assert finding in rules(checker.one_holder(grants))
+
+
+def test_guarded_writes() -> None:
+    grants = [grant(token, 0, 1) for token in (1, 2, 3)]
+    good = [Write("room", 1, None, True), Write("room", 1, 1, True), Write("room", 2, None, True)]
+    assert rules(checker.guarded([*good, Write("room", 1, 2, False)], grants)) == []
+    assert len(rules(checker.guarded([*good, Write("room", 1, 2, True)], grants))) == 1
+    assert len(rules(checker.guarded([*good, Write("room", 2, 2, False)], grants))) == 1
+    assert rules(checker.guarded([*good, Write("room", 2, 1, True)], grants)) == ["a lost update"]
+    assert len(rules(checker.guarded([*good, Write("room", 7, 2, True)], grants))) == 1
+
+
+def record(offset: int, seq: int, prev: bytes, *, cause: int, kind: str, key: str = "room") -> Raw:
+    return Raw(
+        offset,
+        key.encode(),
+        b"value",
+        {
+            "accord-chain": b"%d 0 %s" % (seq, prev.hex().encode()),
+            "accord-cause": b"%d m%d" % (cause, cause),
+            "accord-rules": b"1",
+            "ce_type": f"accord.locks.v1.{kind}".encode(),
+        },
+    )
+
+
+def a_log() -> list[Raw]:
+    """A genesis and three decisions."""
+    root = rawlog.root(CLUSTER, TOPIC, 0)
+    records, prev = [], root
+    for seq, kind in enumerate(("PartitionOpened", "LockGranted", "LockReleased+LockGranted", "SignalEmitted"), 1):
+        key = "done" if kind == "SignalEmitted" else "room"
+        records.append(record(seq - 1, seq, prev, cause=seq - 2, kind=kind, key=key))
+        prev = rawlog.hash_of(root, records[-1])
+    return records
+
+
+def decided(records: list[Raw], commands: int = 3) -> dict[str, Decided]:
+    return {"locks/0": Decided(rawlog.chain(CLUSTER, TOPIC, 0, records), commands)}
+
+
+def test_a_whole_log_with_repeats_and_forks() -> None:
+    good = a_log()
+    fork = record(2, 3, bytes(16), cause=1, kind="LockGranted")
+    later = [r._replace(offset=r.offset + 2) for r in good[2:]]
+    log = decided([*good[:2], fork, good[1]._replace(offset=3), *later])
+    assert rules(checker.chained(log)) == []
+    assert len(log["locks/0"].events.skipped) == 2
+    told = [grant(2, 0, 1, offset=1), grant(3, 0, 1, offset=4), emit("m2", 5)]
+    assert rules(checker.acknowledged(told, log)) == []
+    assert rules(checker.acknowledged([grant(3, 0, 1, offset=2)], log)) == ["lost"], "told a fork"
+
+
+def test_acknowledged_events_must_be_there() -> None:
+    log = decided(a_log())
+    assert rules(checker.acknowledged([emit("m2", 7)], log)) == ["lost"]
+    assert len(rules(checker.acknowledged([emit("other", 3)], log))) == 1
+    assert len(rules(checker.acknowledged([emit("m2", 1)], log))) == 1
+    assert len(rules(checker.acknowledged([grant(5, 0, 1, offset=1)], log))) == 1
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_lost_or_changed_decision_breaks_the_chain(lost: int) -> None:
+    good = a_log()
+    assert len(rules(checker.chained(decided([r for r in good if r.offset != lost])))) == 1
+    changed = [r._replace(value=b"another") if r.offset == lost else r for r in good]
+    assert len(rules(checker.chained(decided(changed)))) == (0 if lost == 3 else 1), "the last one has no successor"
+
+
+def test_a_command_without_decision_is_found() -> None:
+    assert len(rules(checker.chained(decided(a_log(), commands=4)))) == 1
+
+
+def test_operations_must_end() -> None:
+    def served(operation: Operation, peace_ns: int = 0) -> list[str]:
+        return rules(checker.served([operation], quiet_ns=0, peace_ns=peace_ns, bound_ms=1_000))
+
+    assert served(grant(1, 0, int(900e6))) == []
+    assert served(grant(1, 0, None)) == ["never ended"]
+    assert served(grant(1, 0, int(1.1e9))) == ["took 1100 ms"]
+    failed = Operation("p", 1, "emit", "done", 200, 300, error="NoWorker")
+    assert served(failed, peace_ns=100) == ["failed in peace"]
+    assert served(failed, peace_ns=250) == []
+    refused = Operation("p", 1, "acquire", "room", 200, 300, error="LockTimeout")
+    assert served(refused, peace_ns=100) == []
+
+
+def test_an_acknowledged_release_is_in_the_log() -> None:
+    def release(token: int) -> Operation:
+        return Operation("p", 9, "release", "room", 0, 1, True, "", token)
+
+    assert rules(checker.acknowledged([release(2)], decided(a_log()))) == []
+    assert rules(checker.acknowledged([release(3)], decided(a_log()))) == ["not released in the log"]
+
+
+def test_a_history_is_read_back(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.jsonl")
+    op = history.invoke("acquire", "room")
+    history.ok(op, token=4, position="locks/0@3", message_id="m")
+    history.belief(op, 10, 20)
+    history.belief(op, 11, 30)
+    release = history.invoke("release", "room", token=4)
+    history.fail(release, "NotOwner")
+    open_one = history.invoke("emit", "done")
+    found = operations("p", read(tmp_path / "h.jsonl"))
+    assert [(o.op, o.kind, o.ok, o.token, o.belief, o.error) for o in found] == [
+        (op, "acquire", True, 4, (10, 30), ""),
+        (release, "release", False, 4, None, "NotOwner"),
+        (open_one, "emit", False, None, None, ""),
+    ]
+    assert [o.ended_ns is None for o in found] == [False, False, True]
