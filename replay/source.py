@@ -11,10 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from accord.replay.archive import Archive, is_archive
-from accord.schemas.headers import LogRecord
+from accord.replay.fetch import FETCH_BYTES, Fetcher
+from accord.schemas.headers import Record
 from accord.schemas.position import Position
 from accord.schemas.topics import DOMAINS, commands_topic, events_topic
 from accord.streams.chain import genesis
@@ -22,13 +23,8 @@ from accord.streams.partition import Identity
 from confluent_kafka import Consumer
 
 from accord.errors import BadInput, LogGap, NotFound
-from accord.kafka import bootstrap, bounds, metadata, read, reader
+from accord.kafka import bootstrap, bounds, metadata, reader
 from accord.settings import KafkaSettings, Settings
-
-PAGE_RECORDS: Final = 1_000
-"""Records fetched at a time when many partitions are read side by side."""
-PREFETCH_KIB: Final = 16_384
-"""Most that a consumer fetches ahead of its reader; librdkafka's own default is 64 MiB."""
 
 _ADDRESS = re.compile(r"[^\s/]+:\d{1,5}(,[^\s/]+:\d{1,5})*")
 
@@ -52,7 +48,7 @@ class Source(ABC):
     @abstractmethod
     def read(
         self, domain: str, partition: int, start: int, *, commands: bool = False, beside: bool = False
-    ) -> Iterator[LogRecord]:
+    ) -> Iterator[Record]:
         """The records from `start` to the end. `beside`: many such readings are open at the same time.
 
         Raises:
@@ -83,7 +79,7 @@ class Source(ABC):
         chosen = [domain for domain in self.partitions if not domains or domain in domains]
         return [(domain, partition) for domain in chosen for partition in range(self.partitions[domain])]
 
-    def events(self, domain: str, partition: int, *, beside: bool = False) -> Iterator[LogRecord]:
+    def events(self, domain: str, partition: int, *, beside: bool = False) -> Iterator[Record]:
         """All records of a partition's events topic, from the first decision.
 
         Raises:
@@ -147,7 +143,7 @@ class ArchiveSource(Source):
 
     def read(
         self, domain: str, partition: int, start: int, *, commands: bool = False, beside: bool = False
-    ) -> Iterator[LogRecord]:
+    ) -> Iterator[Record]:
         return self.archive.read(self._topic(domain, commands), partition, start)
 
     def close(self) -> None:
@@ -168,13 +164,13 @@ class KafkaSource(Source):
     def __init__(self, kafka: KafkaSettings, prefix: str = "accord") -> None:
         self.kafka = kafka
         self.name, self.prefix = bootstrap(kafka), prefix
-        self._idle: list[Consumer] = []
         self._bounds: dict[tuple[str, int], tuple[int, int]] = {}
-        client = self._take()
+        self._fetcher: Fetcher | None = None
+        client = reader(kafka)
         try:
             self.cluster, self.partitions = self._look(client)
         finally:
-            self._idle.append(client)
+            client.close()
 
     def _look(self, client: Consumer) -> tuple[str, dict[str, int]]:
         found = metadata(client, self.kafka)
@@ -189,7 +185,6 @@ class KafkaSource(Source):
                 for partition in range(count):
                     self._bounds[topic, partition] = bounds(client, topic, partition)
         if not counts:
-            self.close()
             raise NotFound(
                 f"{self.name} has no topics {self.prefix}.*.", remedy="Another prefix? Create them: accord topics init."
             )
@@ -208,40 +203,20 @@ class KafkaSource(Source):
 
     def read(
         self, domain: str, partition: int, start: int, *, commands: bool = False, beside: bool = False
-    ) -> Iterator[LogRecord]:
-        topic = self._topic(domain, commands)
+    ) -> Iterator[Record]:
         _, end = self.bounds(domain, partition, commands=commands)
-        if beside:
-            yield from self._paged(topic, partition, start, end)
-            return
-        client = self._take()
-        try:
-            yield from read(client, topic, partition, start, end)
-        finally:
-            self._idle.append(client)
-
-    def _paged(self, topic: str, partition: int, start: int, end: int) -> Iterator[LogRecord]:
-        """One consumer serves many readings at once: each takes it for a page."""
-        while start < end:
-            client = self._take()
-            try:
-                page = list(read(client, topic, partition, start, min(start + PAGE_RECORDS, end)))
-            finally:
-                self._idle.append(client)
-            yield from page
-            start += PAGE_RECORDS
-
-    def _take(self) -> Consumer:
-        if self._idle:
-            return self._idle.pop()
-        return reader(self.kafka, **{"queued.max.messages.kbytes": PREFETCH_KIB})
+        if self._fetcher is None:
+            self._fetcher = Fetcher(self.kafka)
+        size = FETCH_BYTES // 16 if beside else FETCH_BYTES
+        return self._fetcher.read(self._topic(domain, commands), partition, start, end, fetch_bytes=size)
 
     def _topic(self, domain: str, commands: bool) -> str:
         return commands_topic(domain, self.prefix) if commands else events_topic(domain, self.prefix)
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        fetcher, self._fetcher = self._fetcher, None
+        if fetcher is not None:
+            fetcher.close()
 
 
 def open_source(source: str | Path | Settings | Source | None = None, *, partial: bool = False) -> Source:

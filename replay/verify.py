@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 from accord.replay.source import Source
 from accord.replay.state import NoDeadlines
-from accord.schemas.headers import LogRecord
+from accord.schemas.headers import Record
 from accord.schemas.messages.log import CommandRejected, CommandsLost, PartitionOpened, Reason
 from accord.schemas.position import Position
 from accord.streams.chain import GENESIS_CAUSE, Chain, Decision, parse
@@ -237,7 +237,7 @@ class _PartitionCheck:
             self._diverged(decision.offset, decision.key, "a decision", f"bytes that are none: {error}", decision.cause)
             raise _Stop from error
 
-    def _undecided(self, command: LogRecord) -> None:
+    def _undecided(self, command: Record) -> None:
         at = self._at(command.offset, commands=True)
         self._diverged(None, command.key, "a decision", "none: later commands were decided, this one never was", at=at)
 
@@ -292,10 +292,10 @@ class _Commands:
 
     def __init__(self, source: Source, domain: str, partition: int) -> None:
         self.low, _ = source.bounds(domain, partition, commands=True)
-        self._records: Iterator[LogRecord] = source.read(domain, partition, self.low, commands=True)
+        self._records: Iterator[Record] = source.read(domain, partition, self.low, commands=True)
         self._next = next(self._records, None)
 
-    def passed(self, offset: int) -> Iterator[LogRecord]:
+    def passed(self, offset: int) -> Iterator[Record]:
         """The commands before an offset that were not taken."""
         while self._next is not None and self._next.offset < offset:
             yield self._next
@@ -305,7 +305,7 @@ class _Commands:
         for _ in self.passed(offset):
             pass
 
-    def take(self, offset: int) -> LogRecord | None:
+    def take(self, offset: int) -> Record | None:
         """The command at an offset; None when the log does not have it."""
         record = self._next
         if record is None or record.offset != offset:
@@ -329,7 +329,7 @@ class _Strays:
         self._seen: dict[bytes, None] = {}
         self._loose: dict[int, Decision] = {}
 
-    def add(self, chain: Chain, record: LogRecord) -> None:
+    def add(self, chain: Chain, record: Record) -> None:
         try:
             decision = parse(chain.root, record)
         except ValueError:
