@@ -18,13 +18,14 @@ from accord.schemas.codec import commands_codec
 from accord.schemas.headers import Headers, command_headers
 from accord.schemas.messages import Command
 from accord.schemas.messages.locks import AcquireLock, ReleaseLock, RenewLease
-from accord.schemas.topics import commands_topic, events_topic, partition_of, topic_table
+from accord.schemas.topics import commands_topic, events_topic, partition_of
 from accord.streams.chain import Chain, Decision, genesis
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from accord import kafka
+from accord.admin import Admin
 from accord.settings import Settings
 
 LEASE_MS: Final = 3_600_000
@@ -57,26 +58,20 @@ class Bench:
         self.prefix = f"bench-{uuid.uuid4().hex[:8]}"
         self.partitions = partitions
         self.directory = directory
+        self.settings = Settings.load(**self.worker_arguments())
         self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-        self.create(
-            [
-                NewTopic(t.name, t.partitions, 1, config=t.config)
-                for t in topic_table(self.prefix, partitions, ("locks",))
-            ]
-        )
+        Admin(self.settings).init()
         self.commands_topic = commands_topic("locks", self.prefix)
         self.events_topic = events_topic("locks", self.prefix)
-        self.settings = self.worker_settings()
         self.cluster = kafka.cluster_id(self._admin, self.settings.kafka)
-
-    def create(self, topics: Sequence[NewTopic]) -> None:
-        for created in self._admin.create_topics(list(topics)).values():
-            created.result()
 
     def topics(self, *names: str) -> list[str]:
         """Plain topics, under the prefix, with the bench's partition count."""
         found = [f"{self.prefix}.{name}" for name in names]
-        self.create([NewTopic(name, self.partitions, 1) for name in found])
+        for created in self._admin.create_topics([NewTopic(name, self.partitions, 1) for name in found]).values():
+            created.result()
+        while not set(found) <= set(self._admin.list_topics(timeout=10).topics):
+            time.sleep(0.05)  # the controller has them; brokers learn of them a moment later
         return found
 
     def delete(self) -> None:
@@ -92,9 +87,6 @@ class Bench:
             "topics": {"prefix": self.prefix, "partitions": self.partitions},
             "worker": {"name": name, "data_dir": str(self.directory), "domains": ["locks"], **worker},
         }
-
-    def worker_settings(self) -> Settings:
-        return Settings.load(**self.worker_arguments())
 
     @contextmanager
     def worker(self, name: str = "w1", **worker: Any) -> Iterator[subprocess.Popen[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 
-from benchmarks.acquire import Locks
+from benchmarks.acquire import SyncLocks
 from benchmarks.bench import Bench, Preload, Sender, bench
 from benchmarks.report import Goal, Line, Sample, progress, summary
 
@@ -67,7 +67,7 @@ def decide_all(place: Bench, count: int, name: str) -> None:
 
 def first_grant(place: Bench, name: str) -> float:
     """Seconds from the start of a worker to a grant, for a client that was there before; kills the worker."""
-    with Locks(place) as locks:
+    with SyncLocks(place) as locks:
         began = time.perf_counter()
         with place.worker(name, session_timeout_ms=SESSION_MS):
             started = time.perf_counter() - began

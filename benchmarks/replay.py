@@ -7,10 +7,9 @@ from io import BytesIO
 from typing import Any
 
 import fastavro
+from accord.replay.source import open_source
+from accord.replay.state import rebuild
 from accord.schemas.codec import events_codec
-from accord.streams.chain import Chain
-from accord.streams.domains import DOMAINS
-from accord.streams.partition import Identity, Partition
 from confluent_kafka import Consumer, TopicPartition
 
 from accord import kafka
@@ -40,23 +39,11 @@ def benchmark(bootstrap_servers: str, runs: int, size: int | None) -> list[Line]
 
 
 def rebuild_rate(place: Bench) -> float:
-    """Decisions a second through chain, decoding and fold."""
-    consumer = kafka.reader(place.settings.kafka)
-    count = 0
-    try:
+    """Decisions a second, through chain, decoding and fold, to the state of every partition."""
+    with open_source(place.settings) as source:
         began = time.perf_counter()
-        for index in range(PARTITIONS):
-            partition = Partition(Identity(place.cluster, "locks", index, place.prefix), DOMAINS["locks"])
-            chain = Chain(partition.root)
-            _, end = kafka.bounds(consumer, place.events_topic, index)
-            for record in kafka.read(consumer, place.events_topic, index, 0, end):
-                decision = chain.accept(record)
-                if decision is not None:
-                    partition.apply(partition.read(decision))
-                    count += 1
-        return count / (time.perf_counter() - began)
-    finally:
-        consumer.close()
+        states = [rebuild(source, "locks", index) for index in range(PARTITIONS)]
+        return sum(state.head.seq for state in states) / (time.perf_counter() - began)
 
 
 def plain_rate(place: Bench) -> float:
