@@ -32,12 +32,15 @@ logger = logs.get("accord.client")
 
 FETCH_WAIT_MS_MAX: Final = 100
 """A partition that is added is not fetched before the fetch under way returns, so that must not wait long."""
+RECHECK_S: Final = 1.0
+"""A topic that a broker does not know is asked for once more after this: the broker may have just started."""
 BATCH_RECORDS: Final = 1_000
 RECALL_RECORDS: Final = 70_000
 """How far back the first decision on a repeated command is looked for: the window of known ids, and some."""
 START_POLL_S: Final = 0.001
 """Longest sleep while the start of a partition is being looked for: somebody waits for it."""
 HELPER_JOIN_S: Final = 1.0
+GONE_REMEDY: Final = "See: accord topics list. What was decided is in archives only."
 
 Place = tuple[str, int]
 """A domain and a partition."""
@@ -68,6 +71,9 @@ class Answers(Protocol):
     def recall(self, place: Place, cause: int, found: Callable[[Decision | None], None]) -> None:
         """Looks for the decision on the command at offset `cause` and hands it to `found`; None: it is not there."""
 
+    def check(self) -> None:
+        """Makes sure, in the background, that what is followed is still there; if it is not, `poll` says so."""
+
     def poll(self, timeout_s: float) -> None:
         """Waits for decisions, hands over what somebody waits for.
 
@@ -97,7 +103,7 @@ class EventsReader:
         self._helper: threading.Thread | None = None
         self._starting: set[Place] = set()
         self._ready: deque[Callable[[], None]] = deque()
-        self._closed = False
+        self._ended = threading.Event()
 
     # -- what may block: on the helper thread
 
@@ -112,9 +118,12 @@ class EventsReader:
 
         self._later(job)
 
+    def check(self) -> None:
+        self._later(self._check)
+
     def _later(self, job: Callable[[Consumer], None]) -> None:
         with self._lock:
-            if self._closed:
+            if self._ended.is_set():
                 return
             self._jobs.append(job)
             if self._helper is None:
@@ -130,7 +139,7 @@ class EventsReader:
         try:
             while True:
                 with self._lock:
-                    if not self._jobs or self._closed:
+                    if not self._jobs or self._ended.is_set():
                         self._helper = None
                         return
                     job = self._jobs.popleft()
@@ -171,6 +180,24 @@ class EventsReader:
                     return decision
         except Exception as error:
             logger.warning("a decision could not be looked up", place=place, cause=cause, why=repr(error))
+        return None
+
+    def _check(self, client: Consumer) -> None:
+        """librdkafka says nothing when a topic that it reads from is deleted."""
+        with suppress(AccordError):  # no broker answers: nothing is known
+            gone = self._gone(client)
+            if gone is not None and not self._ended.wait(RECHECK_S):
+                gone = self._gone(client)
+            if gone is not None:
+                self._ready.append(lambda: _raise(gone))
+
+    def _gone(self, client: Consumer) -> LogGap | None:
+        found = metadata(client, self._kafka)
+        if str(found.cluster_id) != self.cluster:
+            return LogGap(f"Another cluster answers: {found.cluster_id} in place of {self.cluster}.")
+        for topic, partition in list(self._chains):
+            if topic not in found.topics or partition not in found.topics[topic].partitions:
+                return LogGap(f"{topic}/{partition} is gone: the topic was deleted.", remedy=GONE_REMEDY)
         return None
 
     def _root(self, place: Place) -> tuple[str, bytes]:
@@ -223,7 +250,7 @@ class EventsReader:
             case KafkaError.OFFSET_OUT_OF_RANGE | KafkaError._AUTO_OFFSET_RESET:
                 raise LogGap(f"{where}: {error.str()}; the log was cut or rewritten.")
             case KafkaError.UNKNOWN_TOPIC_OR_PART | KafkaError._UNKNOWN_PARTITION | KafkaError._UNKNOWN_TOPIC:
-                raise LogGap(f"{where} is gone: the topic was deleted.", remedy="Restore it; see accord topics list.")
+                raise LogGap(f"{where} is gone: the topic was deleted.", remedy=GONE_REMEDY)
             case KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 raise KafkaUnreachable(f"{where} may not be read: {error.str()}.", remedy="See: accord topics acls.")
         if error.fatal():
@@ -233,8 +260,12 @@ class EventsReader:
     def close(self) -> None:
         """Ends it; a helper that still waits for a broker ends by itself, within its time limit."""
         with self._lock:
-            self._closed = True
+            self._ended.set()
             helper = self._helper
         if helper is not None:
             helper.join(HELPER_JOIN_S)
         self.consumer.close()
+
+
+def _raise(error: AccordError) -> None:
+    raise error

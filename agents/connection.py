@@ -48,6 +48,8 @@ SWEEP_S: Final = 0.1
 """How often the commands under way are looked through for those that wait too long."""
 IDLE_S: Final = 60.0
 """A partition that nobody has waited on for this long is followed no more."""
+CHECK_S: Final = 60.0
+"""How often it is made sure that the topics which are followed still exist; sooner when a command is slow."""
 FLUSH_S: Final = 5.0
 """How long closing waits for the delivery of what was sent."""
 
@@ -95,6 +97,7 @@ class Connection:
         self._thread: threading.Thread | None = None
         self._opened: Future[None] = future()
         self._closed: Future[None] = future()
+        self._next_check_s = time.monotonic() + CHECK_S
         self._stopping = False
         self._failure: AccordError | None = None
 
@@ -304,10 +307,6 @@ class Connection:
         if error is None:
             underway.offset = message.offset()
             return
-        if error.fatal() or error.code() == KafkaError._FATAL:
-            with self._lock:
-                if self._sender is not None:
-                    self._sender.replace()
         if self._forget(underway):
             settle(underway.decided, underway.undeliverable(error))
             self._withdraw(underway)
@@ -330,25 +329,29 @@ class Connection:
             return True
 
     def _sweep(self, now_s: float) -> None:
-        """Warns of commands that are slow, gives up those that are too slow, lets idle partitions go."""
+        """Warns of commands that are slow, gives up those that are too slow, looks after the partitions followed."""
         warning_s = self.settings.client.worker_warning_ms / 1_000
         with self._lock:
             slow = [u for u in self._underway.values() if now_s >= min(u.give_up_s, u.since_s + warning_s)]
+        look = now_s >= self._next_check_s and bool(self._followed)
         for underway in slow:
             if now_s >= underway.give_up_s:
                 if self._forget(underway):
                     settle(underway.decided, underway.given_up(now_s))
                     self._withdraw(underway)
             elif not underway.warned:
-                underway.warned = True
+                look = underway.warned = True
                 what = "not delivered yet" if underway.offset is None else "delivered, but not decided yet: a worker?"
                 waiting_ms = round((now_s - underway.since_s) * 1_000)
                 logger.warning(what, command=str(underway), waiting_ms=waiting_ms, agent=self.agent)
+        assert self._answers is not None
+        if look:
+            self._next_check_s = now_s + CHECK_S
+            self._answers.check()
         with self._lock:
             for place, followed in list(self._followed.items()):
                 if followed.started and not followed.users and now_s - followed.idle_since_s > IDLE_S:
                     del self._followed[place]
-                    assert self._answers is not None
                     self._answers.stop(place)
 
     # -- partitions

@@ -7,7 +7,7 @@ Rules that act here:
 - The delivery timeout is shorter than the wait for a decision, so a failed delivery is known before the wait ends.
 - A producer that failed for good is replaced.
 
-Methods but `poll` are called under the connection's lock.
+`send` and `received` are called under the connection's lock, `poll` and `close` on its thread without it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ logger = logs.get("accord.client")
 
 DELIVERY_SHARE: Final = 0.9
 """The delivery timeout, as a share of the wait for a decision."""
+TOPIC_UNKNOWN_MS: Final = 5_000
+"""For this long after the producer first met a topic, brokers may not know it yet; later, it is gone."""
 AGENT_BYTES_IN_CLOCK: Final = 100
 """So much of an agent's name stands in vector clocks; quoted, it is within the clock's bound on names."""
 
@@ -60,7 +62,11 @@ class Sender:
 
     def _new(self) -> Producer:
         timeout_ms = int(self._settings.client.worker_wait_ms * DELIVERY_SHARE)
-        return producer(self._settings.kafka, message_timeout_ms=timeout_ms)
+        return producer(
+            self._settings.kafka,
+            message_timeout_ms=timeout_ms,
+            topic_metadata_propagation_max_ms=TOPIC_UNKNOWN_MS,
+        )
 
     def send(self, underway: Underway) -> None:
         """Hands a command to the producer; does not block.
@@ -97,17 +103,26 @@ class Sender:
         with suppress(ValueError):
             self._clock = self._clock.merge(VectorClock.decode(clock))
 
-    def replace(self) -> None:
-        """After a fatal error a producer never sends again; what it held was reported as failed."""
-        logger.warning("the producer failed and is replaced", agent=self._agent)
-        self._producer = self._new()
-
     def poll(self) -> None:
-        """Hands the reports that came to `report`."""
-        self._producer.poll(0)
+        """Hands the reports that came to `report`; replaces a producer that has failed."""
+        try:
+            self._producer.poll(0)
+        except KafkaException as problem:
+            if not problem.args[0].fatal():
+                raise
+            logger.warning("the producer failed and is replaced", agent=self._agent, why=problem.args[0].str())
+            failed, self._producer = self._producer, self._new()
+            _drain(failed, 0)
 
     def close(self, timeout_s: float) -> None:
         """Waits for the delivery of what was sent; what is not delivered by then is given up."""
-        self._producer.flush(timeout_s)
-        self._producer.purge()
-        self._producer.flush(0)
+        _drain(self._producer, timeout_s)
+
+
+def _drain(ended: Producer, timeout_s: float) -> None:
+    """Waits for reports, then has all that is left reported as failed."""
+    with suppress(KafkaException):  # a failed producer says so again
+        ended.flush(timeout_s)
+    ended.purge()
+    with suppress(KafkaException):
+        ended.flush(0)

@@ -117,8 +117,10 @@ class Underway:
             then = "Request withdrawn."
         else:
             then = f"Sending it again as {self.id} is safe."
+        waited_s = round(time.monotonic() - self.since_s, 1)
+        within = f" within {waited_s:g} s" if waited_s else ""
         return KafkaUnreachable(
-            f"{self} was not delivered within {round(time.monotonic() - self.since_s, 1):g} s: {why}.",
+            f"{self} was not delivered{within}: {why}.",
             remedy=f"Is the broker up? {then}",
             key=self.key,
             command_id=self.id,

@@ -37,6 +37,8 @@ from tests.agents.support import until, with_
 
 Connect = Callable[..., Connection]
 
+OUT_OF_ORDER_SEQUENCE_NUMBER = 45
+"""Kafka's error code."""
 ACQUIRE = AcquireLock("ada", "owner", 10_000, 0)
 
 
@@ -282,6 +284,18 @@ def test_broker_down_in_the_middle(bare_cluster: MockCluster, lonely: Settings, 
         if isinstance(again.value, NoWorker):
             break  # it was delivered
         assert time.monotonic() < deadline
+    connection.close()
+
+
+def test_producer_that_failed_for_good_is_replaced(bare_cluster: MockCluster, lonely: Settings) -> None:
+    connection = _open(with_(with_(lonely, "kafka", idempotent=True), "client", worker_wait_ms=1_500))
+    with pytest.raises(NoWorker):
+        connection.submit("locks", "k", ACQUIRE, answer_ms=900).decided.result(5)
+    bare_cluster.fail_next(0, OUT_OF_ORDER_SEQUENCE_NUMBER)
+    with pytest.raises(KafkaUnreachable, match=r"was not delivered: .*out of order sequence.*Sending it again as"):
+        connection.submit("locks", "k", ACQUIRE).decided.result(5)
+    with pytest.raises(NoWorker, match=r"\(locks.commands/\d@1\)"):
+        connection.submit("locks", "k", ACQUIRE).decided.result(5)
     connection.close()
 
 
