@@ -291,15 +291,16 @@ class Connection:
                 )
             underway = Underway(message_id, place, key, command, task, trace, withdrawal, wait_ms / 1_000)
             followed = self._follow(place)
+            self._underway[domain, message_id] = underway  # before it is sent: the answer may come at once
             if followed.started:
                 try:
                     sender.send(underway)
                 except AccordError:
+                    del self._underway[domain, message_id]
                     self._leave(place)
                     raise
             else:
                 followed.backlog.append(underway)
-            self._underway[domain, message_id] = underway
         return Submission(message_id, underway.decided)
 
     def _delivered(self, underway: Underway, error: KafkaError | None, message: Any) -> None:

@@ -214,12 +214,11 @@ class Hold:
             self._state = "held"
             self._cancel_timers()
             if self._until_s - time.monotonic() > self.lease_ms / RENEWALS_A_LEASE / 1_000:
+                settle(self.granted, self)  # first of all: somebody waits
                 self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
                 self._watch_belief()
             else:
                 self._renew()
-                return
-        settle(self.granted, self)
 
     def _deny(self, error: BaseException) -> None:
         with self._lock:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from accord.agents import answers
 from accord.agents.connection import Answer, Connection
+from accord.agents.sender import Sender
+from accord.agents.underway import Underway
 from accord.schemas import headers as h
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import commands_codec, events_codec
@@ -150,6 +152,20 @@ def test_same_id_under_way_is_one_command(lonely: Settings) -> None:
     assert connection.submit("locks", "k", ACQUIRE, message_id="one").decided is one.decided
     assert connection.load["underway"] == 1
     connection.close()
+
+
+def test_answer_that_comes_before_submit_returns(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sending thread can be stopped for longer than an answer takes."""
+    connection = connect()
+    connection.submit("signals", "quick", signal()).decided.result()
+    send = Sender.send
+
+    def slow_send(sender: Sender, underway: Underway) -> None:
+        send(sender, underway)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(Sender, "send", slow_send)
+    connection.submit("signals", "quick", signal()).decided.result(5)
 
 
 def test_many_threads_share_a_connection(connect: Connect) -> None:
