@@ -23,7 +23,8 @@ SIZE = 150_000
 """Locks of a run; 1,000,000 in the long form, `--size 1000000`."""
 PARTITIONS = 1
 AHEAD_COUNT = 10_000
-"""Commands sent at once; the next ones follow when these are decided."""
+"""Most commands sent at once; the next ones follow when these are decided."""
+STEPS_MIN = 20
 HELD = 1_000
 """Locks held at any time."""
 PARTS: Final = 5
@@ -58,13 +59,14 @@ def benchmark(bootstrap_servers: str, runs: int, size: int | None) -> list[Line]
 
 
 def follow(place: Bench, locks: int) -> list[Point]:
-    """The worker after every `AHEAD_COUNT` commands, from when its window of known ids is full."""
+    """The worker after every step, from when its window of known ids is full or half of the commands are decided."""
     commands = acquired_once(locks)
+    step = min(AHEAD_COUNT, 2 * locks // STEPS_MIN)
     points: list[Point] = []
     consumer = kafka.consumer(place.settings.kafka)
     with place.worker() as process:
         sent = 0
-        while part := list(islice(commands, AHEAD_COUNT)):
+        while part := list(islice(commands, step)):
             place.load(part)
             sent += len(part)
             wanted = sent + PARTITIONS
