@@ -32,7 +32,7 @@ class TimelineEvent(msgspec.Struct, frozen=True):
 
     `time` is the partition's clock when it was decided (ISO 8601, UTC; None before the first command), `key` the
     aggregate, `agent` whom it concerns, `clock` the vector clock (name to count), `cause` the position of the command.
-    `data` are the event's own fields.
+    `data` are the event's own fields. `command_id` is the id of the command, which is what handlers get as `event.id`.
     """
 
     id: str
@@ -45,6 +45,7 @@ class TimelineEvent(msgspec.Struct, frozen=True):
     data: dict[str, Any]
     clock: dict[str, int]
     cause: str | None
+    command_id: str
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -133,6 +134,7 @@ def decoded(domain: str, partition: int, decision: Decision) -> Iterator[Timelin
         key=decision.key.decode(errors="replace"),
         task_id=decision.task.decode(errors="replace") or None,
         clock=clock.entries,
+        command_id=decision.command_id,
         cause=None if cause == GENESIS_CAUSE else str(Position(domain, partition, cause, commands=True)),
     )
     first = f"{domain}/{partition}:{cause}"

@@ -166,6 +166,7 @@ def test_events_list(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     (event,) = Ran(capsys, "events", "list", archive, "--limit", "1", "--task", "trip", "--json").objects
     assert list(event) == [
         "id", "position", "time", "event", "key", "agent", "task_id", "data", "clock", "cause",
+        "command_id",
     ]  # fmt: skip
 
 

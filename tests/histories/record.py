@@ -6,12 +6,14 @@ under a new name when the rules, the headers or the schemas change.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from accord.replay.source import open_source
 from accord.replay.state import state_at
@@ -27,6 +29,7 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import Tick
 from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
 
+import accord
 from tests.histories.play import Play
 
 HERE = Path(__file__).parent
@@ -133,11 +136,47 @@ HISTORIES: dict[str, Callable[[], Play]] = {
 }
 
 
+async def embedded(path: Path) -> None:
+    """A real run: worker, client, decorators and broker in this process; no two are the same.
+
+    Guests race for rooms; a handler fails for good; a holder that nobody hears of again loses its lease to the next in
+    the queue, and its release comes too late.
+    """
+    async with accord.local(keep=path, agent="ada") as hub:
+
+        @accord.coordinate("hotel_booker", lock_name="room_{room}")
+        async def book(room: int, guest: str) -> str:
+            await asyncio.sleep(0.02)
+            return f"{guest}: booked"
+
+        @accord.when("hotel_booker_complete", retries=0)
+        def note(event_data: Mapping[str, Any]) -> None:
+            raise ValueError(f"no printer for {event_data['result']}")
+
+        await asyncio.gather(book(12, "ada"), book(12, "bob"), book(14, "eve"))
+        await hub.drain()
+        submit = hub.connection.submit
+        crashed = submit("locks", "room_15", AcquireLock("bob", "bob/crashed", 5_000, None))
+        token = (await asyncio.wrap_future(crashed.decided)).events[0].token
+        queued = submit("locks", "room_15", AcquireLock("eve", "eve/waits", 5_000, None))
+        await asyncio.wrap_future(queued.decided)
+        await hub.advance(6_000)
+        late = submit("locks", "room_15", ReleaseLock("bob", token))
+        await asyncio.wrap_future(late.decided)
+
+
+RUNS: dict[str, Callable[[Path], Coroutine[Any, Any, None]]] = {"embedded": embedded}
+"""Histories of real runs, which cannot be recorded again to the byte."""
+
+
 def main(names: list[str]) -> None:
     for name in names:
         path = HERE / f"{name}.accord"
         shutil.rmtree(path, ignore_errors=True)
-        HISTORIES[name]().save(path)
+        if name in RUNS:
+            asyncio.run(RUNS[name](path))
+        else:
+            HISTORIES[name]().save(path)
         if name not in WRONG:
             note_state(path)
         print(f"{path.name}: {sum(file.stat().st_size for file in path.iterdir()):,} bytes")
@@ -152,4 +191,4 @@ def note_state(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or sorted(HISTORIES))
+    main(sys.argv[1:] or sorted([*HISTORIES, *RUNS]))

@@ -45,6 +45,7 @@ def test_an_event_shows_all_there_is_to_know(play: Play) -> None:
         "data": {"data": {"result": [1, None]}, "trail": ["start"]},
         "clock": {"ada#1": 2, "signals/0": 3},
         "cause": "signals.commands/0@0",
+        "command_id": "c2",
     }
 
 

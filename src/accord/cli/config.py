@@ -30,7 +30,7 @@ def show(as_json: Json = False) -> None:
 
     from accord.cli.origins import rows  # noqa: PLC0415
 
-    settings = rows(load())
+    settings = rows(load(find_dev=False))
     if as_json:
         for row in settings:
             json_line(row.as_json())
@@ -48,7 +48,7 @@ def check(as_json: Json = False) -> None:
     """Check the settings: values, unknown keys, names in the environment that are no settings. Exit 2 if wrong."""
     from accord.cli.origins import unknown_names  # noqa: PLC0415
 
-    load()
+    load(find_dev=False)
     unknown = unknown_names()
     for name, guess in unknown:
         if as_json:

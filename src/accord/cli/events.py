@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accord.cli.options import Bootstrap, Domains, Json, Partial, Prefix, Source, load, names
-from accord.cli.output import json_line, plural, say, text_of
+from accord.cli.options import Bootstrap, Domains, Json, Partial, Prefix, Source, attach_registry, load, names, open_log
+from accord.cli.output import event_text, json_line, plural, say
 
 if TYPE_CHECKING:
     from accord.replay.timeline import Filter, TimelineEvent
@@ -53,11 +53,10 @@ def list_events(
     """
     from itertools import islice  # noqa: PLC0415
 
-    from accord.replay.source import open_source  # noqa: PLC0415
     from accord.replay.timeline import timeline  # noqa: PLC0415
 
     which = _filter(domain, key, event, agent, task, start)
-    with open_source(source, partial=partial) as log:
+    with open_log(source, partial=partial) as log:
         for found in islice(timeline(log, which), limit or None):
             show(found, as_json=as_json)
 
@@ -83,6 +82,7 @@ def tail(
 
     which = _filter(domain, key, event, agent, task, start)
     settings = load(bootstrap, prefix)
+    attach_registry(settings)
     try:
         for found in live.tail(settings, which):
             if not isinstance(found, live.Notice):
@@ -108,9 +108,8 @@ def export(
         accord events export localhost:9092 2026-03.accord
     """
     from accord.replay.export import export as run  # noqa: PLC0415
-    from accord.replay.source import open_source  # noqa: PLC0415
 
-    with open_source(source, partial=partial) as log:
+    with open_log(source, partial=partial) as log:
         records = run(log, directory)
     if as_json:
         json_line({"source": source, "directory": directory, "records": records})
@@ -134,7 +133,7 @@ def show(event: TimelineEvent, *, as_json: bool) -> None:
     line.append(f"{event.agent or '-':<16}  ", style=colour)
     line.append(f"{event.event:<17} ", style=f"bold {colour}")
     line.append(f"{event.key or '-'}  ")
-    line.append(text_of(event.data), style="dim")
+    line.append(event_text(event.data), style="dim")
     console().print(line)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from accord.replay.source import Source as Log
     from accord.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line; errors too, on stderr.")]
@@ -31,19 +32,50 @@ Domains = Annotated[
 ]
 
 
-def load(bootstrap: str | None = None, prefix: str | None = None, **groups: dict[str, Any]) -> Settings:
+def load(
+    bootstrap: str | None = None, prefix: str | None = None, *, find_dev: bool = True, **groups: dict[str, Any]
+) -> Settings:
     """The settings in force, with what the command line says on top.
+
+    Args:
+        find_dev: where nothing names a cluster, take that of a running `accord dev`.
 
     Raises:
         ConfigError: a value cannot be right.
     """
+    from accord.agents.discovery import resolve  # noqa: PLC0415
     from accord.settings import Settings  # noqa: PLC0415
 
     if bootstrap is not None:
         groups.setdefault("kafka", {})["bootstrap_servers"] = bootstrap
     if prefix is not None:
         groups.setdefault("topics", {})["prefix"] = prefix
-    return Settings.load(**groups)
+    settings = Settings.load(**groups)
+    return resolve(settings, None) if find_dev else settings
+
+
+def open_log(source: str | None, *, partial: bool = False) -> Log:
+    """The log that a SOURCE names, with the schema registry of the settings to decode it.
+
+    Raises:
+        NotFound: there is no such archive, or the cluster has no topics of accord.
+        KafkaUnreachable: no broker answers.
+        ArtifactDamaged: the archive is not whole.
+        BadInput: the text is neither a directory nor an address.
+    """
+    from accord.replay.source import open_source  # noqa: PLC0415
+
+    settings = load()
+    attach_registry(settings)
+    return open_source(source or settings, partial=partial)
+
+
+def attach_registry(settings: Settings) -> None:
+    """Lets values that name their schema by a registry's id be decoded, if the settings name a registry."""
+    if settings.schema_registry_url:
+        from accord.registry import Registry  # noqa: PLC0415
+
+        Registry(settings.schema_registry_url).attach(settings.topics.prefix)
 
 
 def names(text: str) -> tuple[str, ...]:

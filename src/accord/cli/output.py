@@ -46,6 +46,15 @@ def print_error(error: AccordError, *, as_json: bool) -> None:
     sys.stderr.write(text + "\n")
 
 
+def event_text(data: dict[str, Any]) -> str:
+    """An event's fields for people: without what only programs match by, a signal's own data in place."""
+    shown = {name: value for name, value in data.items() if name not in ("request", "owner") and value != ()}
+    inner = shown.pop("data", None)
+    if inner is not None:
+        shown = (inner if isinstance(inner, dict) else {"data": inner}) | shown
+    return text_of(shown)
+
+
 def text_of(value: Any) -> str:
     """Data as short text: `holder(agent=ada token=3) waiters=0`; points of time as times."""
     if isinstance(value, dict):

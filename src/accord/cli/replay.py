@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from accord.cli.options import Domains, Json, Partial, Source, names
+from accord.cli.options import Domains, Json, Partial, Source, names, open_log
 from accord.cli.output import json_line, plural, say, text_of
 
 if TYPE_CHECKING:
@@ -39,10 +39,9 @@ def verify(
 
         accord replay verify hotel.accord
     """
-    from accord.replay.source import open_source  # noqa: PLC0415
     from accord.replay.verify import verify as run  # noqa: PLC0415
 
-    with open_source(source, partial=partial) as log:
+    with open_log(source, partial=partial) as log:
         report = run(log, every=every, domains=names(domain))
     if as_json:
         json_line(report)
@@ -75,11 +74,10 @@ def state(
 
         accord replay state hotel.accord --at locks/3@1842
     """
-    from accord.replay.source import open_source  # noqa: PLC0415
     from accord.replay.state import parse_point, state_at  # noqa: PLC0415
 
     point = parse_point(at)
-    with open_source(source, partial=partial) as log:
+    with open_log(source, partial=partial) as log:
         world = state_at(log, point, domains=names(domain))
     if as_json:
         json_line(world)

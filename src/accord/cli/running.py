@@ -28,7 +28,7 @@ def dev(
     """
     from accord.embedded import dev as run  # noqa: PLC0415
 
-    raise typer.Exit(run(load(), keep=keep))
+    raise typer.Exit(run(load(find_dev=False), keep=keep))
 
 
 def worker(
@@ -64,7 +64,7 @@ def worker(
         chosen["name"] = name
     if accept_loss:
         chosen["accept_loss"] = tuple(str(Position.parse(position)) for position in accept_loss)
-    settings = load(bootstrap, prefix, worker=chosen)
+    settings = load(bootstrap, prefix, find_dev=False, worker=chosen)
     refuse(Admin(settings).check())
     logs.show()
     raise typer.Exit(run(settings))

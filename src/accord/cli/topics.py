@@ -27,14 +27,26 @@ def init(bootstrap: Bootstrap = None, prefix: Prefix = None, as_json: Json = Fal
     """Create the topics that are missing.
 
     May be run again at any time. A topic that is there and differs from the settings (partition count, whose time its
-    records carry, cleanup) is refused, and then nothing is created.
+    records carry, cleanup) is refused, and then nothing is created. With a schema registry in the settings, today's
+    schemas are put there, too.
     """
-    for status in _admin(bootstrap, prefix).init():
+    from accord.admin import Admin  # noqa: PLC0415
+
+    settings = load(bootstrap, prefix, find_dev=False)
+    for status in Admin(settings).init():
         created = status.state == "missing"
         if as_json:
             json_line({"name": status.topic.name, "created": created})
         else:
             say(f"[green]{'created' if created else 'exists '}[/]  {status.topic.name}")
+    if settings.schema_registry_url:
+        from accord.registry import Registry  # noqa: PLC0415
+
+        for topic, schema_id in Registry(settings.schema_registry_url).register(settings.topics.prefix).items():
+            if as_json:
+                json_line({"name": topic, "schema_id": schema_id})
+            else:
+                say(f"[green]schema [/]  {topic}: {schema_id} in the registry")
 
 
 def list_topics(bootstrap: Bootstrap = None, prefix: Prefix = None, as_json: Json = False) -> None:
