@@ -141,6 +141,24 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return offsets
 
 
+class ReadOffsets(defaultdict[TP, int | None]):
+    """The offset that Faust last took from a partition, unknown for batch topics.
+
+    faust/transport/consumer.py:Consumer._drain_messages drops, in silence, what lies before it, and after a seek
+    may still set it to where it was before: the records after the seek would be lost. Epochs do that work.
+
+    Args:
+        batch_topics: topics whose partitions have no read offset.
+    """
+
+    def __init__(self, batch_topics: frozenset[str]) -> None:
+        super().__init__(lambda: None)
+        self._batch_topics = batch_topics
+
+    def __getitem__(self, tp: TP) -> int | None:
+        return None if tp.topic in self._batch_topics else super().__getitem__(tp)
+
+
 class BatchConsumer(driver.Consumer):
     """Faust's consumer with batch topics."""
 
@@ -161,6 +179,7 @@ class BatchConsumer(driver.Consumer):
         self.next_offset = {}
         self.epoch = defaultdict(int)
         super().__init__(*args, **kwargs)
+        self._read_offset = ReadOffsets(self.transport.batch_topics)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -230,11 +249,6 @@ class BatchConsumer(driver.Consumer):
         self._acked[tp].clear()
         self._acked_index[tp].clear()
         return self.next_offset.get(tp)
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Offsets between the last ones of two batches are no gap to Faust's commit (see `_new_offset`)."""
-        if tp.topic not in self.transport.batch_topics:
-            await super()._add_gap(tp, offset_from, offset_to)
 
     async def commit_next(self) -> None:
         """Commit `next_offset` of every assigned batch partition now, if the broker answers soon."""
