@@ -60,11 +60,18 @@ class Output:
         value: bytes,
         headers: Headers,
         report: Report | None = None,
+        *,
+        only_failure: bool = False,
     ) -> None:
-        """Enqueues a record. `report`, if given, is called once."""
+        """Enqueues a record.
+
+        Args:
+            report: called once, if given.
+            only_failure: `report` is not called for a record that was delivered: a call costs more than the record.
+        """
         options: dict[str, Any] = {"headers": headers}
         if report is not None:
-            options["on_delivery"] = self._callback(report)
+            options["on_delivery"] = self._callback(report, only_failure)
         if self._timestamp_ms is not None:
             options["timestamp"] = self._timestamp_ms()
         while True:
@@ -103,11 +110,13 @@ class Output:
         while not self._stopping.is_set():
             self._producer.poll(POLL_S)
 
-    def _callback(self, report: Report) -> Callable[[Any, Message], None]:
+    def _callback(self, report: Report, only_failure: bool) -> Callable[[Any, Message], None]:
         def on_delivery(error: Any, message: Message) -> None:
             offset = None if error is not None else message.offset()
             if offset is not None and offset < 0:
                 offset = None  # acknowledged as a duplicate: where it lies is unknown
+            if only_failure and offset is not None:
+                return
             if error is not None:
                 logger.warning("record not delivered", topic=message.topic(), error=error.str())
             if not self._loop.is_closed():

@@ -223,9 +223,6 @@ class Processor:
         stored = self.delivery.table.get_row(index, cp.CHECKPOINT_KEY)
         if kept.checkpoint is None or stored != kept.checkpoint.encode() or kept.reports:
             return False
-        for key in kept.ticking:
-            kept.owner.partition.deadlines.rearm(key)
-        kept.ticking.clear()
         try:
             return await self._settle(index, kept)
         except AccordError:
@@ -369,18 +366,22 @@ class Processor:
         return None
 
     def _write(self, index: int, owned: Owned, appends: Iterable[Append]) -> None:
-        """Sends decisions, one report for the last of them."""
+        """Sends decisions. Of success only the last one's is reported, of failure each: a decision that was lost would
+        be hidden by the next one's success, if somebody else's record took its place."""
         source = f"accord/{self._identity(index).name}".encode()
         name = self._identity(index).name
         waiting = list(appends)
         for place, append in enumerate(waiting, start=1):
             decision = append.decision
-            report = None
-            if place == len(waiting):
-                owned.reports += 1
-                report = partial(self._reported, index, owned, decision.seq)
+            last = place == len(waiting)
+            owned.reports += last
+            report = (
+                partial(self._reported, index, owned, decision.seq) if last else partial(_failed, owned, decision.seq)
+            )
             headers = decision.headers(f"{name}:{decision.cause}", source, append.confirmed)
-            self.output.send(self.events_topic, index, decision.key, decision.value, headers, report)
+            self.output.send(
+                self.events_topic, index, decision.key, decision.value, headers, report, only_failure=not last
+            )
 
     def _reported(self, index: int, owned: Owned, seq: int, offset: int | None) -> None:
         owned.reports -= 1
@@ -429,6 +430,10 @@ class Processor:
             recovery.accepted_after, self._reader, self.events_topic, self._identity(index), owned.owner.confirmed
         )
         settled = owned.owner.settle(accepted, end)
+        if settled:
+            for key in owned.ticking:  # another worker may have decided them: nobody here would ask again
+                owned.owner.partition.deadlines.rearm(key)
+            owned.ticking.clear()
         owned.changed.set()
         return settled
 
@@ -579,6 +584,12 @@ class Processor:
     async def _blocking(self, function: Callable[..., T], *args: Any) -> T:
         """Runs a read in the domain's reader thread; one at a time."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, partial(function, *args))
+
+
+def _failed(owned: Owned, seq: int, offset: int | None) -> None:
+    """A decision before the last of its chunk was not delivered, or lies where nobody knows."""
+    owned.owner.delivered(seq, offset)
+    owned.changed.set()
 
 
 def _bug(error: BaseException) -> BaseException | None:
