@@ -50,7 +50,7 @@ def benchmark(bootstrap_servers: str, runs: int, size: int | None) -> list[Line]
         first, last = points[: len(points) // PARTS + 1], points[-(len(points) // PARTS + 1) :]
         cost.append(Sample(cost_us(last), cost_us(first)))
         memory.append(Sample(last[-1].memory_mb, first[-1].memory_mb))
-        progress(f"distinct {run + 1}/{runs}", cost_us=cost[-1], memory_mb=memory[-1])
+        progress(f"distinct {run + 1}/{runs}", cost_us=cost[-1].value, memory_mb=memory[-1].value)
     goal = Goal("ratio", "<=", GROWTH_MAX)
     return [
         summary("distinct_cost", "CPU us a command", cost, "the first fifth", goal),

@@ -26,6 +26,10 @@ from accord.errors import SchemaError
 
 SINGLE_OBJECT: Final = b"\xc3\x01"
 CONFLUENT: Final = b"\x00"
+
+_read_record: Final = fastavro.schemaless_reader
+_write_record: Final = fastavro.schemaless_writer
+_fields: Final = msgspec.structs.asdict
 _CONFLUENT_BYTES: Final = 5
 
 
@@ -58,12 +62,13 @@ class Codec:
         self.schema: Any = {"type": "array", "items": union} if many else union
         self._parsed: Any = _parsed(self.schema)
         self._single = len(branches) == 1
-        self._branches = [
-            (record, _parsed(branch), _holds_array(branch)) for record, branch in zip(records, branches, strict=True)
-        ]
+        parsed = [_parsed(branch) for branch in branches]
+        self._by_byte = {
+            bytes([2 * i]): (record, branch, _holds_array(branch))
+            for i, (record, branch) in enumerate(zip(records, parsed, strict=True))
+        }
         self._index = {
-            record: (b"" if self._single else bytes([2 * i]), branch)
-            for i, (record, branch, _) in enumerate(self._branches)
+            record: (b"" if self._single else byte, branch) for byte, (record, branch, _) in self._by_byte.items()
         }
         self._names: dict[type[Message], str] = {
             record: branch["namespace"] + "." + branch["name"] for record, branch in zip(records, branches, strict=True)
@@ -106,7 +111,7 @@ class Codec:
         """The branch of the union is one byte (2 x index), then comes the record."""
         index, branch = self._index[type(message)]
         buffer.write(index)
-        fastavro.schemaless_writer(buffer, branch, msgspec.structs.asdict(message))
+        _write_record(buffer, branch, _fields(message))
 
     def decode(self, data: bytes | None) -> Any:
         """The message of a value, or the tuple of messages of a decision.
@@ -152,18 +157,20 @@ class Codec:
     def _read_block(self, buffer: BytesIO, data: bytes) -> tuple[Message, ...] | None:
         """The messages of an array in one short block, as `encode` writes it; None for any other form."""
         count = buffer.read(1)[0]
-        if count % 2 or count > _ONE_BYTE_MAX:
+        if count == 2:
+            messages: tuple[Message, ...] = (self._read(buffer),)
+        elif count % 2 or count > _ONE_BYTE_MAX:
             return None
-        messages = tuple([self._read(buffer) for _ in range(count // 2)])
+        else:
+            messages = tuple([self._read(buffer) for _ in range(count // 2)])
         if count and buffer.read(1) != b"\0":
             return None
         _ended(buffer, data)
         return messages
 
     def _read(self, buffer: BytesIO) -> Message:
-        branch = 0 if self._single else buffer.read(1)[0]
-        record, schema, holds_array = self._branches[branch // 2 if branch % 2 == 0 else len(self._branches)]
-        fields: Any = fastavro.schemaless_reader(buffer, schema, None)
+        record, schema, holds_array = self._by_byte[b"\0" if self._single else buffer.read(1)]
+        fields: Any = _read_record(buffer, schema, None)
         return record(**(_frozen(fields) if holds_array else fields))
 
     def _message(self, branch: Any) -> Message:
