@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from accord import logs
 from accord.agents.client import Accord
+from accord.agents.discovery import DEV_FILE
 from accord.errors import BadInput
 from accord.kafka import as_record, bounds, cluster_id, consumer
 from accord.mock import FETCH_WAIT_MS, SESSION_TIMEOUT_MS, MockCluster
@@ -41,7 +42,6 @@ CHECKPOINT_DECISIONS: Final = 2_000
 ADVANCE_S: Final = 30.0
 ADVANCE_POLL_S: Final = 0.002
 KEEP_POLL_S: Final = 0.05
-DEV_FILE: Final = Path(".accord/dev.json")
 
 
 class Embedded:
@@ -274,8 +274,8 @@ def dev(settings: Settings, *, keep: str | Path | None = None) -> int:
             print(
                 f"accord dev: ready at {found.kafka.bootstrap_servers}. The log is memory; it ends with this program."
             )
-            print("Programs started in this directory find it by themselves. In another terminal:\n")
-            print("    python examples/quickstart.py\n    accord events tail\n")
+            print("Programs with accord.Accord() that start in this directory find it by themselves. To see them:\n")
+            print("    accord events tail\n")
             print("Ctrl-C ends it.", flush=True)
             stopping.wait()
         finally:

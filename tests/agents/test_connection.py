@@ -398,7 +398,7 @@ def test_nothing_leaks(connect: Connect) -> None:
         if n % 10 == 0:
             connection.submit("locks", "k", RenewLease("ada", 1, 1_000)).decided.result()
         connection.close()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     until(lambda: _open_files() <= files)  # librdkafka ends its sockets in the background
 
 

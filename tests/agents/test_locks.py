@@ -540,7 +540,7 @@ def test_no_thread_or_watch_is_left(make_hub: MakeHub) -> None:
                 assert hub.connection.load == {"underway": 0, "partitions": 0, "watches": 0}
                 assert len(hub.connection._timers._live) == 0
             before = before or threading.active_count()
-            assert threading.active_count() == before
+            assert threading.active_count() <= before
 
     run(main())
 

@@ -98,7 +98,7 @@ def test_closing_releases_and_leaves_no_thread(make: MakeHub) -> None:
     threads = threading.active_count()
     with make("ada") as hub:
         grant = hub.lock("left").acquire()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert grant.lost.is_set()
     with make("bob") as hub:
         hub.lock("left", wait_ms=2_000).acquire().release()
@@ -118,7 +118,7 @@ def test_open_that_fails_leaves_nothing(lonely: Settings) -> None:
     hub = sync.Accord("127.0.0.1:1", agent="ada", settings=with_(lonely, "kafka", connect_timeout_ms=200))
     with pytest.raises(KafkaUnreachable), hub:
         pass
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert context.find() is None
 
 
