@@ -11,6 +11,7 @@ type and task headers, the key and the value. `accord-confirmed` is outside it: 
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
@@ -153,7 +154,7 @@ def _parsed(root: bytes, record: Record, fields: dict[str, bytes]) -> Decision:
     cause_offset, _, command_id = cause.partition(b" ")
     return Decision(
         int(seq),
-        bytes.fromhex(prev.decode()),
+        unhexlify(prev),
         digest_of(root, chain, cause, rules, clock, kind, task, key, value),
         int(now_ms),
         int(cause_offset),

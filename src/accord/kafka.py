@@ -123,17 +123,13 @@ def unreachable(settings: KafkaSettings) -> KafkaUnreachable:
 def as_record(message: Message) -> LogRecord:
     """A message of confluent-kafka as plain data."""
     kind, timestamp = message.timestamp()
-    offset = message.offset()
-    assert offset is not None, "a consumed message has an offset"
+    offset: Any = message.offset()
     headers: Any = message.headers() or ()
-    return LogRecord(
-        offset,
-        timestamp,
-        h.LOG_APPEND_TIME if kind == 2 else 0,
-        message.key(),
-        message.value(),
-        headers,
-    )
+    return LogRecord(offset, timestamp, _TIMESTAMP_TYPES[kind], message.key(), message.value(), headers)
+
+
+_TIMESTAMP_TYPES: Final = (0, 0, h.LOG_APPEND_TIME)
+"""By confluent-kafka's: not available, the producer's, the broker's."""
 
 
 def bounds(client: Consumer, topic: str, partition: int) -> tuple[int, int]:
@@ -186,6 +182,7 @@ def _records(client: Consumer, topic: str, partition: int, end: int) -> Iterator
     deadline = time.monotonic() + READ_TIMEOUT_S
     offset = -1
     while offset < end - 1:
+        before = offset
         wanted = min(BATCH_RECORDS, end - 1 - offset)
         messages = client.consume(wanted, timeout=0.05) if offset >= 0 else [client.poll(0.5)]
         for message in messages:
@@ -193,16 +190,18 @@ def _records(client: Consumer, topic: str, partition: int, end: int) -> Iterator
                 continue
             error = message.error()
             if error is None:
-                offset = message.offset() or 0
-                deadline = time.monotonic() + READ_TIMEOUT_S
+                record = as_record(message)
+                offset = record.offset
                 if offset >= end:
                     return
-                yield as_record(message)
+                yield record
             elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
                 raise LogGap(f"{topic}/{partition}: {error.str()}; the log was cut or rewritten.")
             elif not error.retriable() and error.code() != KafkaError._TRANSPORT and error.fatal():
                 raise KafkaUnreachable(f"{topic}/{partition}: {error.str()}")
-        if time.monotonic() > deadline:
+        if offset > before:
+            deadline = time.monotonic() + READ_TIMEOUT_S
+        elif time.monotonic() > deadline:
             raise KafkaUnreachable(f"{topic}/{partition}: no record after offset {offset} for {READ_TIMEOUT_S:g} s.")
 
 
