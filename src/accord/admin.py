@@ -127,6 +127,8 @@ class Admin:
 
     def workers(self) -> list[Member] | None:
         """The members of the workers' consumer group; None when the broker does not tell."""
+        if self._is_mock():
+            return None
         prefix = self._settings.topics.prefix
         of = {commands_topic(domain, prefix): domain for domain in DOMAINS}
         group = f"{prefix}.{self._settings.worker.group}"
@@ -136,7 +138,7 @@ class Admin:
             if group not in {known.group_id for known in listed.valid}:
                 return []
             found = self._client.describe_consumer_groups([group], request_timeout=self._timeout_s)[group].result()
-        except KafkaException:  # a mock broker cannot; an ACL may forbid it
+        except KafkaException:  # an ACL may forbid it
             return None
         return [
             Member(
@@ -150,15 +152,19 @@ class Admin:
     def _configs(self, names: list[str]) -> dict[str, Mapping[str, str]]:
         """The settings of topics, as far as the broker tells them."""
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        if not resources:
+        if not resources or self._is_mock():
             return {}
         configs: dict[str, Mapping[str, str]] = {}
         for resource, future in self._client.describe_configs(resources, request_timeout=self._timeout_s).items():
             try:
                 configs[resource.name] = {name: entry.value for name, entry in future.result().items()}
-            except KafkaException:  # a mock broker has no DescribeConfigs; an ACL may forbid it
+            except KafkaException:  # an ACL may forbid it
                 continue
         return configs
+
+    def _is_mock(self) -> bool:
+        """Whether it is librdkafka's mock cluster, which knows neither topics' settings nor who is in a group."""
+        return self.cluster()[0].startswith("mockCluster")
 
     def _refused(self, what: str, error: KafkaException) -> Unavailable:
         return Unavailable(f"{bootstrap(self._settings.kafka)}: {what}: {error.args[0].str()}.")

@@ -1,14 +1,18 @@
 """The command line on archives: texts, JSON, exit codes."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from accord.schemas.messages.locks import AcquireLock, ReleaseLock
+from accord.schemas.topics import topic_table
 
 from accord.cli.app import run
+from accord.mock import MockCluster
 from tests.histories.play import Play
 
 CLOSED = "127.0.0.1:1"
@@ -221,3 +225,21 @@ def test_the_program_is_light_and_says_its_version() -> None:
     program = Path(sys.executable).with_name("accord")
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     assert version.stdout.startswith("accord ")
+
+
+def test_doctor_on_the_embedded_broker_says_what_it_cannot_tell(capsys: pytest.CaptureFixture[str]) -> None:
+    with MockCluster() as broker:
+        for topic in topic_table(partitions=6):
+            broker.create_topic(topic.name, topic.partitions)
+        ran = Ran(capsys, "doctor", "--bootstrap", broker.bootstrap_servers, "--json")
+    found = {row["check"]: row["ok"] for row in ran.objects}
+    assert ran.code == 0
+    assert found == {"settings": True, "broker": True, "topics": None, "clock": True, "workers": None}
+
+
+def test_events_list_colours_agents_apart(archive: str) -> None:
+    code = f"from accord.cli.app import run; run(['events', 'list', {archive!r}])"
+    environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    colours = {agent: set(re.findall(rf"\x1b\[(\d+)m{agent} ", ran.stdout)) for agent in ("ada", "bob")}
+    assert [len(found) for found in colours.values()] == [1, 1] and colours["ada"] != colours["bob"]

@@ -140,11 +140,18 @@ def show(event: TimelineEvent, *, as_json: bool) -> None:
 _PALETTE = ("cyan", "green", "yellow", "magenta", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 
 
-def _colour(agent: str | None) -> str:
-    """An agent's colour: the same in every run."""
-    from zlib import crc32  # noqa: PLC0415
+_colours: dict[str, str] = {}
+_COLOURED_MAX = 10_000
+"""Agents whose colour is kept; further ones stay without."""
 
-    return _PALETTE[crc32(agent.encode()) % len(_PALETTE)] if agent else "default"
+
+def _colour(agent: str | None) -> str:
+    """An agent's colour: the next of the palette for each agent that shows up."""
+    if agent is None:
+        return "default"
+    if agent not in _colours and len(_colours) < _COLOURED_MAX:
+        _colours[agent] = _PALETTE[len(_colours) % len(_PALETTE)]
+    return _colours.get(agent, "default")
 
 
 def _clock(time: str | None) -> str:
