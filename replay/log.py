@@ -20,9 +20,9 @@ class Log:
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def verify(self, *, every: bool = False) -> Report:
+    def verify(self, *, every: bool = False, processes: int = 1) -> Report:
         """Decides every command again and compares; see `accord.replay.verify`."""
-        return verify(self.source, every=every)
+        return verify(self.source, every=every, processes=processes)
 
     def at(self, point: str | Position | datetime | None = None) -> World:
         """The state at a position, a time or the end; see `accord.replay.state`."""

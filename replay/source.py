@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from accord.replay.archive import Archive, is_archive
 from accord.replay.fetch import FETCH_BYTES, Fetcher
@@ -212,6 +212,10 @@ class KafkaSource(Source):
 
     def _topic(self, domain: str, commands: bool) -> str:
         return commands_topic(domain, self.prefix) if commands else events_topic(domain, self.prefix)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which connects by itself."""
+        return self.__dict__ | {"_fetcher": None}
 
     def close(self) -> None:
         fetcher, self._fetcher = self._fetcher, None

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
+from accord.replay.parallel import each, processes_for
 from accord.replay.source import Source
 from accord.schemas.position import Position
 from accord.streams.chain import Chain, Decision
@@ -59,12 +61,13 @@ def parse_point(text: str | None) -> Point:
     return at
 
 
-def state_at(source: Source, point: Point = None, *, domains: tuple[str, ...] = ()) -> World:
+def state_at(source: Source, point: Point = None, *, domains: tuple[str, ...] = (), processes: int = 1) -> World:
     """Rebuilds the state at a point.
 
     Args:
         point: where; a position rebuilds its partition alone.
         domains: only these; all without.
+        processes: how many to work in; 0 is what pays. More than 1 needs the caller's main module to be importable.
 
     Raises:
         NotFound: the point lies outside the log.
@@ -77,7 +80,8 @@ def state_at(source: Source, point: Point = None, *, domains: tuple[str, ...] = 
         chosen = [(point.domain, point.partition)]
     else:
         chosen = source.all_partitions(domains)
-    states = tuple([rebuild(source, *where, point).canonical() for where in chosen])
+    count = processes or processes_for(source, chosen)
+    states = tuple(each(source, chosen, partial(_canonical, point=point), count))
     decisions = sum(state["seq"] for state in states)
     if isinstance(point, datetime) and decisions == sum(state["seq"] > 0 for state in states):
         raise NotFound(f"{_iso(point)} is before the first decision on a command in {source.name}.")
@@ -85,12 +89,17 @@ def state_at(source: Source, point: Point = None, *, domains: tuple[str, ...] = 
     return World(source.name, at, decisions, states, sha256(msgspec.json.encode(states)).hexdigest())
 
 
+def _canonical(source: Source, domain: str, number: int, point: Point) -> dict[str, Any]:
+    return rebuild(source, domain, number, point).canonical()
+
+
 def rebuild(source: Source, domain: str, number: int, point: Point = None) -> Partition:
     """One partition folded up to a point, or to the end. It can be looked at, but decides nothing."""
     partition = Partition(source.identity(domain, number), DOMAINS[domain])
     partition.window, partition.deadlines = NoWindow(), NoDeadlines()
     read, apply, changed = partition.read, partition.apply, partition.changed
-    for decision in _until(accepted(source, domain, number), point):
+    decisions = accepted(source, domain, number)
+    for decision in decisions if point is None else _until(decisions, point):
         try:
             apply(read(decision))
         except UnknownRules:
@@ -150,10 +159,7 @@ def accepted(source: Source, domain: str, number: int, *, beside: bool = False) 
         )
 
 
-def _until(decisions: Iterator[Decision], point: Point) -> Iterator[Decision]:
-    if point is None:
-        yield from decisions
-        return
+def _until(decisions: Iterator[Decision], point: Position | datetime) -> Iterator[Decision]:
     for decision in decisions:
         if isinstance(point, datetime):
             beyond = decision.now_ms > point.timestamp() * 1_000

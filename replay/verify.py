@@ -18,9 +18,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
+from accord.replay.parallel import each, processes_for
 from accord.replay.source import Source
 from accord.replay.state import NoDeadlines
 from accord.schemas.headers import Record
@@ -85,12 +87,13 @@ class Report(msgspec.Struct, frozen=True):
         return all(gap.reason == "retention" for gap in self.gaps)
 
 
-def verify(source: Source, *, every: bool = False, domains: tuple[str, ...] = ()) -> Report:
+def verify(source: Source, *, every: bool = False, domains: tuple[str, ...] = (), processes: int = 1) -> Report:
     """Decides a log again.
 
     Args:
         every: report every divergence of a partition, not the first alone; after one, goes on with what was recorded.
         domains: only these; all without.
+        processes: how many to work in; 0 is what pays. More than 1 needs the caller's main module to be importable.
 
     Raises:
         LogGap: an events log does not start at its first decision.
@@ -98,24 +101,42 @@ def verify(source: Source, *, every: bool = False, domains: tuple[str, ...] = ()
         ArtifactDamaged, KafkaUnreachable, NotFound: the log cannot be read.
     """
     started = time.perf_counter()
-    checks = [_PartitionCheck(source, *where, every=every) for where in source.all_partitions(domains)]
-    for check in checks:
-        check.run()
-    divergences = tuple([d for check in checks for d in check.divergences])
-    gaps = tuple([check.gap for check in checks if check.gap is not None])
+    where = source.all_partitions(domains)
+    found = each(source, where, partial(_check, every=every), processes or processes_for(source, where))
+    divergences = tuple([divergence for outcome in found for divergence in outcome.divergences])
+    gaps = tuple([outcome.gap for outcome in found if outcome.gap is not None])
     return Report(
         ok=not divergences and all(gap.reason == "retention" for gap in gaps),
-        commands=sum(check.commands for check in checks),
-        decisions=sum(check.decisions for check in checks),
-        events=sum(check.events for check in checks),
-        partitions=len(checks),
+        commands=sum(outcome.commands for outcome in found),
+        decisions=sum(outcome.decisions for outcome in found),
+        events=sum(outcome.events for outcome in found),
+        partitions=len(found),
         divergences=divergences,
         gaps=gaps,
-        taken=sum(check.taken for check in checks),
-        skipped=sum(check.chain.skipped for check in checks),
-        undecided=sum(check.undecided for check in checks),
+        taken=sum(outcome.taken for outcome in found),
+        skipped=sum(outcome.skipped for outcome in found),
+        undecided=sum(outcome.undecided for outcome in found),
         duration_ms=round((time.perf_counter() - started) * 1_000),
     )
+
+
+class _Outcome(msgspec.Struct):
+    """What came of one partition."""
+
+    commands: int = 0
+    decisions: int = 0
+    events: int = 0
+    taken: int = 0
+    skipped: int = 0
+    undecided: int = 0
+    gap: Gap | None = None
+    divergences: list[Divergence] = []
+
+
+def _check(source: Source, domain: str, partition: int, every: bool) -> _Outcome:
+    check = _PartitionCheck(source, domain, partition, every=every)
+    check.run()
+    return check.outcome
 
 
 class _Stop(Exception):
@@ -128,14 +149,13 @@ class _PartitionCheck:
         self.partition = Partition(source.identity(domain, partition), DOMAINS[domain])
         self.partition.deadlines = NoDeadlines()
         self.chain = Chain(self.partition.root)
-        self.commands = self.decisions = self.events = self.taken = self.undecided = 0
-        self.divergences: list[Divergence] = []
-        self.gap: Gap | None = None
+        self.outcome = _Outcome()
         self._strays = _Strays()
 
     def run(self) -> None:
         with suppress(_Stop):
             self._run()
+        self.outcome.skipped = self.chain.skipped
 
     def _run(self) -> None:
         source, chain = self.source, self.chain
@@ -149,12 +169,12 @@ class _PartitionCheck:
             if decision is None:
                 self._strays.add(chain, record)
                 continue
-            self.decisions += 1
+            self.outcome.decisions += 1
             decided = self._check(decision, queue)
-            self.events += len(decided.events)
+            self.outcome.events += len(decided.events)
             self._apply(decided)
         self._check_end()
-        self.undecided = queue.rest()
+        self.outcome.undecided = queue.rest()
 
     def _check(self, decision: Decision, queue: _Commands) -> Decided:
         """The decision, decoded and compared with what it should be."""
@@ -170,7 +190,7 @@ class _PartitionCheck:
         if command is None:
             self._not_looked_at(decision, queue)
             return self._decoded(decision)
-        self.commands += 1
+        self.outcome.commands += 1
         again = partition.decide(command)
         if again.decision.digest == decision.digest and again.decision.value == decision.value:
             return Decided(decision, again.events, again.clock)
@@ -220,10 +240,10 @@ class _PartitionCheck:
         recorded = self._decoded(decision)
         match recorded.events, again.events:
             case (CommandRejected(reason, _),), _ if reason in DECODE_REASONS:
-                self.taken += 1
-                self.commands -= 1
+                self.outcome.taken += 1
+                self.outcome.commands -= 1
             case _, [CommandRejected(Reason.UNKNOWN_SCHEMA, description)]:
-                self.commands -= 1
+                self.outcome.commands -= 1
                 self._add_gap(decision, "unknown_schema", f"The command cannot be read here: {description}")
             case _:
                 self._diverged(decision.offset, decision.key, _show(again), _show(recorded), decision.cause)
@@ -253,12 +273,12 @@ class _PartitionCheck:
 
     def _add_gap(self, decision: Decision, reason: str, description: str) -> None:
         """The first gap of each kind stands for all; one that is an error replaces one that is not."""
-        self.taken += 1
-        gap = self.gap
+        self.outcome.taken += 1
+        gap = self.outcome.gap
         if gap is None or (gap.reason == "retention" and reason != "retention"):
-            self.gap = Gap(self._at(decision.cause, commands=True), reason, description, 1)
+            self.outcome.gap = Gap(self._at(decision.cause, commands=True), reason, description, 1)
         elif gap.reason == reason:
-            self.gap = msgspec.structs.replace(gap, decisions=gap.decisions + 1)
+            self.outcome.gap = msgspec.structs.replace(gap, decisions=gap.decisions + 1)
 
     def _check_end(self) -> None:
         """The chain must not end before decisions that continue what is not there."""
@@ -279,8 +299,8 @@ class _PartitionCheck:
     ) -> None:
         causes = (self._at(cause, commands=True),) if cause is not None else ()
         at = at or self._at(offset or 0)
-        self.divergences.append(Divergence(at, (key or b"").decode(errors="replace"), expected, got, causes))
-        if not self.every or len(self.divergences) >= DIVERGENCES_MAX:
+        self.outcome.divergences.append(Divergence(at, (key or b"").decode(errors="replace"), expected, got, causes))
+        if not self.every or len(self.outcome.divergences) >= DIVERGENCES_MAX:
             raise _Stop
 
     def _at(self, offset: int, *, commands: bool = False) -> str:

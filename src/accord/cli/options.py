@@ -30,6 +30,10 @@ Partial = Annotated[
 Domains = Annotated[
     str, typer.Option("--domain", metavar="A,B", help="Only these domains: locks, signals.", show_default=False)
 ]
+Processes = Annotated[
+    int,
+    typer.Option("--processes", min=0, metavar="N", help="Work in so many processes. 0: as many as pay, one a core."),
+]
 
 
 def load(

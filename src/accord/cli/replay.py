@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from accord.cli.options import Domains, Json, Partial, Source, names, open_log
+from accord.cli.options import Domains, Json, Partial, Processes, Source, names, open_log
 from accord.cli.output import json_line, plural, say, text_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def verify(
     ] = False,
     domain: Domains = "",
     partial: Partial = False,
+    processes: Processes = 0,
     as_json: Json = False,
 ) -> None:
     """Decide every command again and compare with what was recorded, byte for byte.
@@ -42,7 +43,7 @@ def verify(
     from accord.replay.verify import verify as run  # noqa: PLC0415
 
     with open_log(source, partial=partial) as log:
-        report = run(log, every=every, domains=names(domain))
+        report = run(log, every=every, domains=names(domain), processes=processes)
     if as_json:
         json_line(report)
     else:
@@ -66,6 +67,7 @@ def state(
     ] = None,
     domain: Domains = "",
     partial: Partial = False,
+    processes: Processes = 0,
     as_json: Json = False,
 ) -> None:
     """Rebuild the state at a point of the log.
@@ -78,7 +80,7 @@ def state(
 
     point = parse_point(at)
     with open_log(source, partial=partial) as log:
-        world = state_at(log, point, domains=names(domain))
+        world = state_at(log, point, domains=names(domain), processes=processes)
     if as_json:
         json_line(world)
     else:
