@@ -330,7 +330,7 @@ class Partition:
         self.now_ms = decision.now_ms
         self._clock = decided.clock or decision.clock
         self.window.add(decision)
-        aggregate_id = decision.key.decode(errors="replace")
+        aggregate_id = decision.key.decode("utf-8", "replace")
         for event in decided.events:
             if type(event) in _OF_EVERY_DOMAIN:
                 self._apply_to_partition(event)
