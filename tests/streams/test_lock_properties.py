@@ -56,7 +56,7 @@ class Model:
                 assert deadline_ms > now_ms, "a grant that is over already"
                 if self.queue:
                     assert self.queue[0][0] == request, "overtaken in the queue"
-                    self.queue.pop(0)
+                    self.forget(request)
                 self.holder, self.last_token = (token, request, deadline_ms), token
             case LockQueued(request=request, deadline_ms=deadline_ms, place=place):
                 assert place == len(self.queue) + 1
@@ -77,15 +77,19 @@ class Model:
                 assert self.holder[0] == token
                 assert self.holder[2] > now_ms, "renewed after its end"
                 self.holder = (token, self.holder[1], deadline_ms)
-            case LockDenied(request=request, reason="timeout"):
-                deadlines = dict(self.queue)
-                assert (deadlines[request] or 0) <= now_ms, "gave up too early"
-                self.queue = [waiting for waiting in self.queue if waiting[0] != request]
+            case LockDenied(request=request, reason=reason):
+                deadlines = [deadline for name, deadline in self.queue if name == request and deadline is not None]
+                assert reason != "timeout" or min(deadlines) <= now_ms, "gave up too early"
+                self.forget(request)
             case RequestWithdrawn(request=request):
                 assert request in dict(self.queue)
-                self.queue = [waiting for waiting in self.queue if waiting[0] != request]
+                self.forget(request)
             case _:
                 pass
+
+    def forget(self, request: str) -> None:
+        """A request leaves the queue, however often it asked: under one id it is one request."""
+        self.queue = [waiting for waiting in self.queue if waiting[0] != request]
 
     def check_rest(self, now_ms: int) -> None:
         """Nothing due is left, and a free lock has no queue."""
