@@ -8,12 +8,14 @@ Unknown keys are refused. Durations are whole milliseconds.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -168,6 +170,22 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del dotenv_settings, file_secret_settings
+        del env_settings, dotenv_settings, file_secret_settings
         file = Path(os.environ.get("ACCORD_CONFIG", "accord.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls, file)
+
+
+class _Environment(EnvSettingsSource):
+    """The environment; of `ACCORD_KAFKA__SASL_PASSWORD_FILE=/run/secrets/kafka` the value is what the file holds."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        found: dict[str, str | None] = {}
+        for name, value in super()._load_env_vars().items():
+            if not (name.startswith("accord_") and name.endswith("_file") and value):
+                found[name] = value
+                continue
+            try:
+                found.setdefault(name.removesuffix("_file"), Path(value).read_text().rstrip("\n"))
+            except OSError as error:
+                raise ConfigError(f"{name.upper()}: {value} cannot be read: {error.strerror}.") from None
+        return found
