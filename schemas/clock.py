@@ -105,7 +105,7 @@ class VectorClock:
         try:
             lamport, entries = _decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ValueError(f"no vector clock: {data[:80]!r}: {error}") from error
+            raise ValueError(f"no vector clock: {data[:80]!r}") from error  # the text is recorded: no library's words
         if len(entries) > ENTRIES_MAX or len(data) > ENCODED_BYTES_MAX:
             raise ValueError(f"a vector clock of {len(entries)} entries; at most {ENTRIES_MAX} are allowed")
         clock = cls.__new__(cls)

@@ -46,3 +46,11 @@ def test_a_secret_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatc
 def test_what_cannot_be_right_is_refused_by_name(arguments: dict[str, dict[str, object]], named: str) -> None:
     with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
         Settings.load(**arguments)
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "accord.toml"
+    file.write_text("[locks\nlease_ms = 2000\n")
+    monkeypatch.setenv("ACCORD_CONFIG", str(file))
+    with pytest.raises(ConfigError, match=r"accord\.toml is no TOML"):
+        Settings.load()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -152,6 +153,8 @@ class Settings(BaseSettings):
         """
         try:
             return cls(**arguments)
+        except TOMLDecodeError as error:
+            raise ConfigError(f"{os.environ.get('ACCORD_CONFIG', 'accord.toml')} is no TOML: {error}.") from None
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})"
