@@ -23,13 +23,15 @@ class Process:
     Args:
         name: what it is called in reports.
         arguments: after the interpreter's name.
+        ready: what it prints once it works.
         log: file that takes what it prints, appended to.
         environment: in addition to ours.
     """
 
-    def __init__(self, name: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+    def __init__(self, name: str, arguments: list[str], ready: str, log: Path, environment: dict[str, str]) -> None:
         self.name = name
         self.log = log
+        self._ready = ready.encode()
         self._arguments = [sys.executable, *arguments]
         # Settings come from the environment alone: no file of the working directory may add to them.
         self._environment = os.environ | {"ACCORD_CONFIG": os.devnull, "PYTHONUNBUFFERED": "1"} | environment
@@ -61,18 +63,23 @@ class Process:
             start_new_session=True,
         )
 
-    def wait_for(self, text: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Waits until it has printed something since its start.
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said so since its start."""
+        return self._ready in self.printed()
+
+    def wait_until_ready(self) -> None:
+        """Waits for its word.
 
         Raises:
-            RuntimeError: it ended, or took too long.
+            RuntimeError: it ended, or took longer than `START_TIMEOUT_S`.
         """
-        deadline = time.monotonic() + timeout_s
-        while text.encode() not in self.printed():
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.is_ready:
             if not self.running:
-                raise RuntimeError(f"{self.name} ended before it said {text!r}:\n{self.last_words()}")
+                raise RuntimeError(f"{self.name} ended before it was ready:\n{self.last_words()}")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{self.name} did not say {text!r} in {timeout_s} s:\n{self.last_words()}")
+                raise RuntimeError(f"{self.name} was not ready in {START_TIMEOUT_S} s:\n{self.last_words()}")
             time.sleep(0.05)
 
     def printed(self) -> bytes:

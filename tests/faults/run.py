@@ -36,7 +36,7 @@ from tests.faults import checker, history, rawlog
 from tests.faults.checker import Decided, Violation
 from tests.faults.client import LEASE_MS, Config
 from tests.faults.history import Operation
-from tests.faults.processes import Process
+from tests.faults.processes import START_TIMEOUT_S, Process
 from tests.faults.resource import Counters
 
 PREFIX = "faults"
@@ -135,7 +135,7 @@ class Run:
     # -- setting up
 
     def _create_topics(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers})
+        admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers, "log_level": 2})
         table = topic_table(PREFIX, PARTITIONS)
         for created in admin.create_topics(
             [NewTopic(t.name, t.partitions, 1, config=t.config) for t in table]
@@ -159,10 +159,10 @@ class Run:
                 ACCORD_WORKER__CHECKPOINT_MS="1000",
             )
             arguments = ["-c", "from accord.cli import main; main()", "worker"]
-            self.workers[name] = Process(name, arguments, self.directory / f"{name}.log", environment)
+            self.workers[name] = Process(name, arguments, "worker ready", self.directory / f"{name}.log", environment)
             self.workers[name].start()
         for worker in self.workers.values():
-            worker.wait_for("worker ready")
+            worker.wait_until_ready()
         for number in range(CLIENTS):
             name = f"c{number}"
             config = Config(
@@ -175,10 +175,11 @@ class Run:
                 self.counters.port,
             )
             arguments = ["-m", "tests.faults.client", msgspec.json.encode(config).decode()]
-            self.clients.append(Process(name, arguments, self.directory / f"{name}.log", self._environment()))
+            log = self.directory / f"{name}.log"
+            self.clients.append(Process(name, arguments, "client ready", log, self._environment()))
             self.clients[-1].start()
         for client in self.clients:
-            client.wait_for("client ready")
+            client.wait_until_ready()
         self.tell(f"{len(self.workers)} workers and {len(self.clients)} clients are up")
 
     def _history(self, name: str) -> Path:
@@ -209,52 +210,64 @@ class Run:
         self.faults.append(Fault(kind, target, time.monotonic_ns()))
 
     def _worker(self) -> Process:
-        return self.workers[self.random.choice(WORKERS)]
+        """One of the workers, once it has started; the other one may be starting."""
+        worker = self.workers[self.random.choice(WORKERS)]
+        self._wait_until_ready(worker)
+        return worker
+
+    def _wait_until_ready(self, worker: Process) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not worker.is_ready:
+            self._look_for_the_dead()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{worker.name} was not ready in {START_TIMEOUT_S} s:\n{worker.last_words()}")
+            time.sleep(0.05)
 
     def _kill(self) -> None:
         worker = self._worker()
         self._kills += 1
-        what = ["kill"]
-        self._note("kill", worker.name)
         worker.kill()
+        self._note("kill", worker.name)
         if self._kills % 3 == 0:
             shutil.rmtree(self.directory / worker.name, ignore_errors=True)
-            what.append("data deleted")
+            self.faults[-1].target += ", its data deleted"
         time.sleep(self.random.uniform(0, 1.5 * SESSION_TIMEOUT_MS / 1_000))
         worker.start()
         if self._kills % 4 == 0:
             time.sleep(self.random.uniform(0.5, 3))
             worker.kill()
             worker.start()
-            what.append("killed again while it started")
-        self.faults[-1].kind = "kill"
-        self.faults[-1].target = f"{worker.name} ({', '.join(what)})"
-        worker.wait_for("worker ready")
+            self.faults[-1].target += ", killed again while it started"
 
     def _freeze(self) -> None:
         worker = self._worker()
-        self._note("freeze", worker.name)
         worker.freeze()
+        self._note("freeze", worker.name)
         time.sleep(SESSION_TIMEOUT_MS / 1_000 + self.random.uniform(0.5, 2))
         worker.thaw()
 
     def _freeze_client(self) -> None:
         client = self.random.choice(self.clients)
-        self._note("client freeze", client.name)
         client.freeze()
+        self._note("client freeze", client.name)
         time.sleep(LEASE_MS / 1_000 + self.random.uniform(0.5, 1))
         client.thaw()
 
     def _kill_broker(self) -> None:
-        self._note("broker kill", "")
         self.kafka.kill()
+        self._note("broker kill", "")
         time.sleep(self.random.uniform(0, 1))
         self.kafka.restart()
 
     def _look_for_the_dead(self) -> None:
-        """Only we end processes. A worker that ended by itself is started again, as whoever runs it would do."""
+        """Only we end processes. A worker that ended by itself is started again, as whoever runs it would do; it may
+        do so only when it found no broker at its start."""
         for worker in self.workers.values():
-            if not worker.running:
+            if not worker.running and b"KafkaUnreachable" in worker.printed() and not worker.is_ready:
+                self.tell(f"{worker.name} found no broker; starting it again")
+                worker.kill()
+                worker.start()
+            elif not worker.running:
                 self.violations.append(Violation("served", f"{worker.name} ended by itself:\n{worker.last_words()}"))
                 self.tell(f"{worker.name} ended by itself; starting it again")
                 worker.kill()
@@ -290,6 +303,7 @@ class Run:
         )
 
     def _finish(self) -> None:
+        self._look_for_the_dead()
         for client in self.clients:
             client.close_input()
         for client in self.clients:
@@ -302,6 +316,7 @@ class Run:
             if status != 0:
                 raise RuntimeError(f"{client.name} failed ({status}):\n{client.last_words()}")
         for worker in self.workers.values():
+            self._wait_until_ready(worker)
             status = worker.terminate()
             if status != 0:
                 self.violations.append(
