@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -118,7 +118,7 @@ class Domain:
         self.commands_topic = commands_topic
         self._app = app
         self._on_batch, self._on_assigned, self._on_revoked = callbacks
-        self._active: frozenset[int] = frozenset()
+        self._held: frozenset[int] = frozenset()
         self._busy = asyncio.Lock()
         self._fetched_again: dict[int, int] = {}
         self._table: PartitionTable | None = None
@@ -126,7 +126,7 @@ class Domain:
     @property
     def assigned(self) -> frozenset[int]:
         """Partitions between their `on_assigned` and their `on_revoked`."""
-        return self._active
+        return self._held
 
     @property
     def changelog_topic(self) -> str:
@@ -143,7 +143,7 @@ class Domain:
     async def seek(self, partition: int, offset: int) -> None:
         """Deliver from `offset` on; what was fetched before is dropped. Also from within `on_batch`."""
         self._fetched_again.pop(partition, None)
-        await self._app.consumer.rewind(TP(self.commands_topic, partition), offset)
+        await self._app.consumer.rewind({TP(self.commands_topic, partition): offset})
 
     async def deliver(self, batch: Batch) -> None:
         """Hand a fetched batch to `on_batch`, if it is the one that comes next."""
@@ -151,15 +151,14 @@ class Domain:
         tp = TP(self.commands_topic, partition)
         consumer = self._app.consumer
         async with self._busy:
-            if partition not in self._active or batch.epoch != consumer.epoch[tp]:
+            if tp not in consumer.open_partitions or batch.epoch != consumer.epoch[tp]:
                 return
-            first, expected = batch.records[0].offset, consumer.next_offset.get(tp, batch.records[0].offset)
+            first, expected = batch.records[0].offset, consumer.next_offset[tp]
             if first != expected and self._fetched_again.get(partition) != expected:
-                # Either the log has a hole here, or was rewritten, or one more batch was dropped on the way, or fetched
-                # before Faust's seek after an assignment (faust/tables/recovery.py resumes the partitions first). A
-                # second fetch, from a seek of our own, tells.
+                # Either the log has a hole here, or was rewritten, or a batch was dropped on the way, or fetched before
+                # a seek. A second fetch, from a seek of our own, tells.
                 self._fetched_again[partition] = expected
-                await consumer.rewind(tp, expected)
+                await consumer.rewind({tp: expected})
                 return
             if first < expected:
                 raise LogRewritten(tp, expected, f"gave {first}")
@@ -169,31 +168,42 @@ class Domain:
 
     async def assign(self, partitions: frozenset[int]) -> None:
         """Take partitions on: their tables are recovered, their delivery is still off."""
+        if not partitions:
+            return
+        consumer = self._app.consumer
         async with self._busy:
-            starts = {
-                TP(self.commands_topic, partition): offset
-                for partition, offset in (await self._on_assigned(partitions) or {}).items()
-            }
+            given = await self._on_assigned(partitions) or {}
+            self._held |= partitions
+            self._fetched_again.clear()
+            tps = self._tps(partitions)
+            starts = await consumer.starts(tp for tp in tps if tp.partition not in given)
+            starts |= {TP(self.commands_topic, partition): offset for partition, offset in given.items()}
             # aiokafka would go back to the log's start from an offset beyond its end; the mock cluster would wait.
-            ends = await self._app.consumer.highwaters(*starts) if starts else {}
+            ends = await consumer.highwaters(*tps)
             for tp, offset in starts.items():
                 if offset > ends[tp]:
                     raise LogRewritten(tp, offset, f"ends at {ends[tp]}")
-            for partition in partitions:
-                self._fetched_again.pop(partition, None)
-            self._app.consumer.next_offset.update(starts)
-            self._active |= partitions
+            consumer.next_offset.update(starts)
+
+    async def open(self) -> None:
+        """Begin delivery of what is held: Faust is done with its own seeks."""
+        async with self._busy:
+            await self._app.consumer.open(self._tps(self._held))
 
     async def revoke(self, partitions: frozenset[int]) -> None:
         """Give partitions up, after the batch in hand."""
         async with self._busy:
-            held, self._active = partitions & self._active, self._active - partitions
+            self._app.consumer.close_partitions(self._tps(partitions))
+            held, self._held = partitions & self._held, self._held - partitions
             if held:
                 await self._on_revoked(held)
 
+    def _tps(self, partitions: frozenset[int]) -> set[TP]:
+        return {TP(self.commands_topic, partition) for partition in partitions}
+
     def bind(self, faust_app: FaustApp, cache: rocksdict.Cache) -> None:
         """Make the Faust agent and table of this domain; Faust objects belong to one start of the app."""
-        self._active = frozenset()
+        self._held = frozenset()
         self._busy = asyncio.Lock()
         self._table = PartitionTable(faust_app, name=self.name, cache=cache, beacon=faust_app.tables.beacon)
         faust_app.tables.add(self._table)
@@ -342,6 +352,7 @@ class StreamApp:
         }
         app = FaustApp(options.group, autodiscover=False, **settings)
         app.on_crash = self.fail
+        app.on_settled = self._open
         app.transport = BatchTransport(
             app.conf.broker_consumer,
             app,
@@ -367,6 +378,14 @@ class StreamApp:
         try:
             for domain, partitions in self._by_domain(self.consumer.assignment()):
                 await domain.assign(partitions)
+        except Exception as error:
+            self.fail(error)
+
+    async def _open(self) -> None:
+        """The last step of a rebalance: deliver."""
+        try:
+            for domain in self.domains.values():
+                await domain.open()
         except Exception as error:
             self.fail(error)
 
@@ -396,16 +415,23 @@ class StreamApp:
 
 
 class FaustApp(faust.App):
-    """A Faust app that tells its owner why it crashed."""
+    """A Faust app that tells its owner why it crashed, and when a rebalance is over."""
 
     logger = faust.App.logger
     on_crash: Callable[[BaseException], None] | None = None
+    on_settled: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     def _crash(self, reason: BaseException) -> None:
         """mode/services.py:Service.crash ends here for the root, from whatever thread; mode only logs it."""
         super()._crash(reason)
         if self.on_crash is not None:
             self.on_crash(reason)
+
+    def on_rebalance_end(self) -> None:
+        """Called last by faust/tables/recovery.py, when tables are recovered and everything is resumed."""
+        super().on_rebalance_end()
+        if self.on_settled is not None:
+            self.add_future(self.on_settled())
 
 
 class QuickTableManager(TableManager):

@@ -14,6 +14,8 @@ Rules that hold here:
 - Whenever Faust seeks to the committed offsets (after an assignment, or when it threw records away), a
   partition with a known `next_offset` goes there instead: nothing is repeated and nothing is skipped.
 - A batch carries the epoch of its partition's last seek, so what was fetched before a seek can be told apart.
+- A batch partition is fetched only while it is open. Between the assignment and the end of the recovery Faust
+  resumes, seeks, and empties its queues, in an order that loses records fetched meanwhile.
 """
 
 from __future__ import annotations
@@ -110,20 +112,43 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         with contextlib.suppress(asyncio.CancelledError, asyncio.TimeoutError):
             await asyncio.wait_for(super().on_thread_stop(), THREAD_STOP_TIMEOUT_S)
 
-    async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Mapping[TP, list[Any]]:
-        """Before fetching, leave to aiokafka no changelog partition that Faust has paused.
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Called by aiokafka before it can send a fetch for the new assignment."""
+        consumer = self._ensure_consumer()
+        consumer.pause(*consumer.assignment())
+        await super().on_partitions_assigned(assigned, generation_id)
 
-        Faust only passes over the records of a paused partition; aiokafka goes on fetching it. A worker's own
-        changelog writes would come back to it, stay in memory, and hold up the commands' next fetch for 0.1 s.
-        """
-        batching = cast(BatchConsumer, self.consumer)
-        if batching.pauses_changed:
-            batching.pauses_changed = False
-            active, paused = batching._get_active_partitions(), consumer.paused()
-            changelogs = {tp for tp in consumer.assignment() if batching._is_changelog_tp(ensure_TP(tp))}
-            consumer.pause(*(changelogs - active - paused))
-            consumer.resume(*(changelogs & active & paused))
+    async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Mapping[TP, list[Any]]:
+        if cast(BatchConsumer, self.consumer).pauses_changed:
+            await self._apply_pauses()
         return await super()._fetch_records(consumer, *args, **kwargs)
+
+    async def apply_pauses(self) -> None:
+        """Tell aiokafka what to fetch now; a fetch that waits for records takes no notice of Faust until its end."""
+        await self.call_thread(self._apply_pauses)
+
+    async def _apply_pauses(self) -> None:
+        """Faust only passes over the records of a paused partition; aiokafka would go on fetching it.
+
+        A worker's own changelog writes would come back to it, stay in memory, and hold up the commands' next
+        fetch for 0.1 s.
+        """
+        consumer, batching = self._ensure_consumer(), cast(BatchConsumer, self.consumer)
+        batching.pauses_changed = False
+        wanted = {tp for tp in consumer.assignment() if batching.is_wanted(ensure_TP(tp))}
+        consumer.pause(*(consumer.assignment() - wanted - consumer.paused()))
+        consumer.resume(*(consumer.paused() & wanted))
+
+    async def committed_or_earliest(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """The group's committed offset of each partition, where there is none the first offset of the log."""
+        return cast(dict[TP, int], await self.call_thread(self._committed_or_earliest, list(tps)))
+
+    async def _committed_or_earliest(self, tps: list[TP]) -> dict[TP, int]:
+        consumer = self._ensure_consumer()
+        named = [driver.ensure_aiokafka_TP(tp) for tp in tps]
+        committed = {tp: await consumer.committed(tp) for tp in named}
+        earliest = await consumer.beginning_offsets([tp for tp, offset in committed.items() if offset is None])
+        return {ensure_TP(tp): earliest[tp] if offset is None else offset for tp, offset in committed.items()}
 
     async def seek_to_committed_or(self, known: Mapping[TP, int]) -> Mapping[TP, int]:
         """Seek to `known` where given, elsewhere to the group's committed offset; returns the offsets."""
@@ -172,12 +197,16 @@ class BatchConsumer(driver.Consumer):
     epoch: defaultdict[TP, int]
     """Count of seeks, by batch partition."""
 
+    open_partitions: set[TP]
+    """Batch partitions that are fetched and delivered."""
+
     pauses_changed = True
-    """Whether Faust paused or resumed partitions since the last fetch."""
+    """Whether partitions were paused, resumed, opened or closed since the last fetch."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.next_offset = {}
         self.epoch = defaultdict(int)
+        self.open_partitions = set()
         super().__init__(*args, **kwargs)
         self._read_offset = ReadOffsets(self.transport.batch_topics)
 
@@ -191,6 +220,27 @@ class BatchConsumer(driver.Consumer):
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         super().resume_partitions(tps)
         self.pauses_changed = True
+
+    def is_wanted(self, tp: TP) -> bool:
+        """Whether aiokafka is to fetch an assigned partition."""
+        if tp.topic in self.transport.batch_topics:
+            return tp in self.open_partitions
+        return tp in self._get_active_partitions()
+
+    async def open(self, tps: set[TP]) -> None:
+        """Fetch batch partitions, each from its `next_offset`."""
+        await self.rewind({tp: self.next_offset[tp] for tp in tps})
+        self.open_partitions |= tps
+        await self._thread.apply_pauses()
+
+    def close_partitions(self, tps: set[TP]) -> None:
+        """Fetch no more of batch partitions."""
+        self.open_partitions -= tps
+        self.pauses_changed = True
+
+    async def starts(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Where the group would read on: the committed offset, else the log's start."""
+        return await self._thread.committed_or_earliest(tps)
 
     async def _getmany(
         self,
@@ -235,12 +285,13 @@ class BatchConsumer(driver.Consumer):
             self.epoch[tp] += 1
         return offsets
 
-    async def rewind(self, tp: TP, offset: int) -> None:
-        """Read `tp` from `offset` on; batches fetched before keep the old epoch."""
-        self.next_offset[tp] = offset
-        await self.seek_wait({tp: offset})
+    async def rewind(self, offsets: Mapping[TP, int]) -> None:
+        """Read partitions from these offsets on; batches fetched before keep the old epoch."""
+        self.next_offset.update(offsets)
+        await self.seek_wait(offsets)
         # The consumer's thread answers in order: what it fetched before the seek has been wrapped by now.
-        self.epoch[tp] += 1
+        for tp in offsets:
+            self.epoch[tp] += 1
 
     def _new_offset(self, tp: TP) -> int | None:
         """The offset to commit: Faust's walks a list of every acknowledged offset and fills the gaps between."""

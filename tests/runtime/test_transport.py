@@ -44,7 +44,9 @@ class Broker:
                 self.mock.create_topic(topic, PARTITIONS)
             return
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 2})
-        for created in admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics]).values():
+        forever = {"retention.ms": "-1"}  # the records here bear times long past
+        new = [NewTopic(topic, PARTITIONS, 1, config=forever) for topic in topics]
+        for created in admin.create_topics(new).values():
             created.result()
 
     def produce(self, count: int, *, first: int = 0, topic: str | None = None) -> None:
