@@ -38,7 +38,7 @@ async def book_what_was_found(event_data, event: Event):
 
 
 @when("hotel_researcher_failed")
-def say_why(event_data):
+async def say_why(event_data):
     print("not booked:", event_data["error"])
 
 

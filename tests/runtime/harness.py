@@ -16,7 +16,6 @@ from accord.schemas.messages import Command
 from accord.schemas.messages.deadletters import DeadLetter
 from accord.schemas.topics import commands_topic, deadletters_topic, events_topic, topic_table
 from accord.streams.chain import Chain, Decision, genesis
-from accord.streams.partition import Partition
 from accord.streams.runtime.processor import Owned
 from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka.admin import AdminClient
@@ -139,14 +138,17 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 def owned(worker: EmbeddedWorker) -> dict[int, Owned]:
-    """The worker's partitions of locks."""
-    return worker.run(lambda w: dict(w.processors["locks"].owned))
+    """The worker's partitions of locks, once it has them all: a busy machine can cost it its place in the group."""
+    found: dict[int, Owned] = {}
+
+    def all_there() -> bool:
+        found.update(worker.run(lambda w: dict(w.processors["locks"].owned)))
+        return len(found) == PARTITIONS
+
+    until(all_there)
+    return found
 
 
 def states(worker: EmbeddedWorker) -> dict[int, dict[str, Any]]:
     """Canonical states of the worker's partitions of locks."""
-
-    def look(partition: Partition) -> dict[str, Any]:
-        return partition.canonical()
-
-    return worker.run(lambda w: {i: look(o.owner.partition) for i, o in w.processors["locks"].owned.items()})
+    return {index: one.owner.partition.canonical() for index, one in owned(worker).items()}
