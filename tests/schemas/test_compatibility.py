@@ -132,6 +132,8 @@ def test_a_recorded_log_reads_after_a_field_is_added(monkeypatch: pytest.MonkeyP
         granted, released = new.decode(value)
         assert granted == LockGrantedNext(f"r-{i}", "ada", "ada/1", i, 5_000, 6_000, shared=7)
         assert released == LockReleased("ada", i)
+    with pytest.raises(codec_module.SchemaError, match="1 bytes follow the message"):
+        new.decode(recorded[0] + b"\x00")
     written = (LockGrantedNext("r", "ada", "ada/1", 1, 5_000, 6_000, shared=3),)
     assert new.decode(new.encode(written)) == written
 

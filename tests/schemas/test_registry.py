@@ -136,6 +136,14 @@ def test_a_schema_that_is_none_of_ours_is_unknown(server: RegistryServer, codec:
     assert reason_of(codec, confluent_frame(schema_id) + b"\x00") in ("unknown_schema", "undecodable")
 
 
+def test_a_schema_that_is_not_avro_is_unknown_whatever_it_reads_like(server: RegistryServer, codec: Codec) -> None:
+    codec.registry = Registry(server.url)
+    schema_id = server.add('"string"', "JSON")
+    with pytest.raises(SchemaError) as caught:
+        codec.decode(confluent_frame(schema_id) + b"\x06ada")
+    assert caught.value.details["reason"] == "unknown_schema"
+
+
 def test_a_schema_of_something_else_is_undecodable(server: RegistryServer, codec: Codec) -> None:
     codec.registry = Registry(server.url)
     person = {"type": "record", "name": "Person", "fields": [{"name": "name", "type": "string"}]}

@@ -155,6 +155,12 @@ def test_a_bad_key(key: bytes | None) -> None:
     assert rejection(partition(), command(partition(), 0, ACQUIRE, key=key)).reason == Reason.BAD_KEY
 
 
+def test_a_key_that_is_too_long_is_not_carried_on() -> None:
+    made = partition()
+    assert made.decide(command(made, 0, ACQUIRE, key=b"k" * (KEY_BYTES_MAX + 1))).decision.key == b""
+    assert made.decide(command(made, 0, ACQUIRE, key=b"\xff")).decision.key == b"\xff"
+
+
 def test_a_key_at_the_bound_is_fine() -> None:
     made = partition()
     assert isinstance(made.decide(command(made, 0, ACQUIRE, key=b"k" * KEY_BYTES_MAX)).events[0], LockGranted)

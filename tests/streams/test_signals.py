@@ -93,8 +93,13 @@ def test_the_depth_of_the_callers_stack_changes_nothing() -> None:
     assert deep(0) == deep(600)
 
 
-@pytest.mark.parametrize("data", ['"' + '\\"' * 400_000, '"' * 400_000, '"' + '\\"' * 400_000 + "\\", "[" * 400_000])
+MANY = "[" * (NESTING_MAX + 1)
+QUOTES = '\\"' * 400_000
+
+
+@pytest.mark.parametrize("data", [MANY + '"' + QUOTES, MANY + '"' * 400_000, MANY + '"' + QUOTES + "\\", "[" * 400_000])
 def test_hostile_data_takes_one_pass(data: str) -> None:
+    """Strings that do not end, full of quotes that could each begin one: minutes, if the search began again at each."""
     given().when(EmitSignal("ada", data, ()), 1_000).then(NOT_JSON)
 
 
