@@ -17,7 +17,6 @@ from typing import Any, Final, Protocol
 
 import fastavro
 import msgspec
-from accord.schemas.headers import Record
 from accord.schemas.messages import Command, Event, Message, deadletters, log
 from accord.schemas.position import Position
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
@@ -216,7 +215,16 @@ def confluent_frame(schema_id: int) -> bytes:
     return CONFLUENT + schema_id.to_bytes(_CONFLUENT_BYTES - 1, "big")
 
 
-def decode_record(codec: Codec, topic: str, partition: int, record: Record) -> Any:
+class Stored(Protocol):
+    """A record, or a decision that was parsed from one."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+def decode_record(codec: Codec, topic: str, partition: int, record: Stored) -> Any:
     """What a record holds, for readers that must say where the bad bytes lie.
 
     Raises:

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from accord.schemas import headers as h
 from accord.schemas.clock import VectorClock
-from accord.schemas.codec import Codec, commands_codec, events_codec
+from accord.schemas.codec import Codec, commands_codec, decode_record, events_codec
 from accord.schemas.headers import Confirmed, Record
 from accord.schemas.messages import Command, Event, log
 from accord.schemas.messages.log import (
@@ -127,6 +127,7 @@ class Partition:
         self.identity = identity
         self.domain = domain
         self.name = identity.name
+        self.topic = events_topic(identity.domain, identity.prefix)
         self.root = identity.root
         self.head = Head(0, self.root, GENESIS_CAUSE - 1, -1)
         self.now_ms = 0
@@ -316,8 +317,12 @@ class Partition:
     # -- folding
 
     def read(self, decision: Decision) -> Decided:
-        """A decision from the log, decoded."""
-        return Decided(decision, self.events.decode(decision.value), None)
+        """A decision from the log, decoded.
+
+        Raises:
+            SchemaError: no known schema reads it; names topic, partition and offset.
+        """
+        return Decided(decision, decode_record(self.events, self.topic, self.identity.partition, decision), None)
 
     def apply(self, decided: Decided, *, fold: bool = True) -> None:
         """Takes an accepted decision in.

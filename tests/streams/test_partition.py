@@ -517,8 +517,9 @@ def test_an_exception_of_a_decider_comes_out_and_changes_nothing() -> None:
 def test_a_decision_that_no_schema_reads_is_a_typed_error() -> None:
     made = partition()
     decision = made.decide(command(made, 0, ACQUIRE)).decision
-    with pytest.raises(SchemaError):
-        made.read(replace(decision, value=b"garbage"))
+    with pytest.raises(SchemaError, match=r"accord\.locks\.events\.v1, partition 0, offset 41: undecodable") as caught:
+        made.read(replace(decision, value=b"garbage", offset=41))
+    assert caught.value.position == "locks/0@41"
 
 
 # -- lost commands
