@@ -5,12 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.context import BaseContext
 from typing import Any, Final, TypeVar
 
 from accord.replay.source import Source
@@ -47,12 +44,10 @@ def each(
     """
     if processes <= 1 or len(where) <= 1:
         return [function(source, *partition) for partition in where]
-    # Fork is quick, and safe only while no thread may hold a lock that the child inherits locked.
-    alone = sys.platform == "linux" and threading.active_count() == 1
-    context: BaseContext = multiprocessing.get_context("fork" if alone else "spawn")
-    with ProcessPoolExecutor(
-        min(processes, len(where)), mp_context=context, initializer=_enter, initargs=(source,)
-    ) as pool:
+    # Not by fork: a thread of librdkafka's, which Python does not count, may hold a lock that the child inherits locked.
+    spawn = multiprocessing.get_context("spawn")
+    workers = min(processes, len(where))
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_enter, initargs=(source,)) as pool:
         try:
             return list(pool.map(_call, [(function, *partition) for partition in where]))
         except BrokenProcessPool as error:
