@@ -44,7 +44,7 @@ def each(
     """
     if processes <= 1 or len(where) <= 1:
         return [function(source, *partition) for partition in where]
-    # Not by fork: a thread of librdkafka's, which Python does not count, may hold a lock that the child inherits locked.
+    # Not by fork: a thread of librdkafka's, which Python does not count, may hold a lock that the child would inherit.
     spawn = multiprocessing.get_context("spawn")
     workers = min(processes, len(where))
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_enter, initargs=(source,)) as pool:
