@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,8 @@ RECOVERY_QUEUE_RECORDS = 4096
 """Changelog records between the fetcher and the recovery; Faust would take the size of a stream's buffer."""
 STREAM_BUFFER_BATCHES = 4
 """Batches waiting for a domain. More would be held in memory only to be dropped at a rebalance."""
+REJOINS_MAX, REJOIN_WAIT_S = 20, 0.25
+"""How often an assignment that lacks topics is asked for anew."""
 STOP_TIMEOUT_S = 10.0
 
 
@@ -235,6 +238,8 @@ class StreamApp:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._faust: FaustApp | None = None
         self._assignment_is_new = False
+        self._settled: asyncio.Event | None = None
+        self._rejoins = 0
 
     def domain(
         self,
@@ -259,17 +264,18 @@ class StreamApp:
         return cast(BatchConsumer, self._faust.consumer)
 
     async def start(self) -> None:
-        """Join the group, recover tables; returns after the first `on_assigned` of every domain.
+        """Join the group, recover tables; returns when the first assignment's delivery has begun.
 
         Raises:
             Exception: whatever stopped Faust or a callback on the way; the app is then stopped.
         """
-        self.failure, self._failed = None, asyncio.Event()
+        self.failure, self._failed, self._settled = None, asyncio.Event(), asyncio.Event()
+        self._rejoins = 0
         self._loop = asyncio.get_running_loop()
         if self.options.create_changelogs:
             await self._loop.run_in_executor(None, create_changelogs, self)
         app = self._faust = self._build()
-        starting = asyncio.ensure_future(app.start())
+        starting = asyncio.ensure_future(self._start(app))
         failing = asyncio.ensure_future(self._failed.wait())
         try:
             await asyncio.wait({starting, failing}, return_when=asyncio.FIRST_COMPLETED)
@@ -283,6 +289,11 @@ class StreamApp:
             raise
         finally:
             failing.cancel()
+
+    async def _start(self, app: FaustApp) -> None:
+        await app.start()
+        assert self._settled is not None
+        await self._settled.wait()
 
     async def stop(self) -> None:
         """Finish the batches in hand, call `on_revoked`, commit, leave. Safe to call twice."""
@@ -374,18 +385,51 @@ class StreamApp:
         """Sent by faust/tables/recovery.py when tables are recovered, before partitions resume."""
         if not self._assignment_is_new:
             return  # the partitions were revoked again while Faust was recovering
-        self._assignment_is_new = False
         try:
+            if lacking := self._lacking():
+                await self._rejoin(lacking)
+                return
+            self._assignment_is_new, self._rejoins = False, 0
             for domain, partitions in self._by_domain(self.consumer.assignment()):
                 await domain.assign(partitions)
         except Exception as error:
             self.fail(error)
 
+    def _lacking(self) -> set[str]:
+        """Topics that the assignment passes over, for which it cannot be used.
+
+        The group's leader assigns what its metadata shows, and a topic just made may not be there yet: Faust then
+        takes a table without changelog partitions for a recovered one. A static member is even given such an
+        assignment again after a restart.
+        """
+        consumer, lacking = self.consumer, set()
+        actives = self._faust.assignor.assigned_actives() if self._faust is not None else set()
+        for domain, partitions in self._by_domain(consumer.assignment()):
+            if not consumer.knows(domain.commands_topic):
+                lacking.add(domain.commands_topic)
+            if not {TP(domain.changelog_topic, partition) for partition in partitions} <= actives:
+                lacking.add(domain.changelog_topic)
+        return lacking
+
+    async def _rejoin(self, lacking: set[str]) -> None:
+        self._rejoins += 1
+        if self._rejoins > REJOINS_MAX:
+            raise RuntimeError(
+                f"the group's assignment lacks partitions of {', '.join(sorted(lacking))}. "
+                "A domain's commands topic and changelog must exist, with the same number of partitions."
+            )
+        await asyncio.sleep(REJOIN_WAIT_S)
+        await self.consumer.rejoin()
+
     async def _open(self) -> None:
         """The last step of a rebalance: deliver."""
+        if self._assignment_is_new:
+            return  # lacking topics; the next one is under way
         try:
             for domain in self.domains.values():
                 await domain.open()
+            if self._settled is not None:
+                self._settled.set()
         except Exception as error:
             self.fail(error)
 
@@ -480,3 +524,12 @@ def create_changelogs(app: StreamApp) -> None:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    for new in missing:  # a broker answers before it shows them
+        _wait_for_topic(admin, new.topic, new.num_partitions)
+
+
+def _wait_for_topic(admin: AdminClient, topic: str, partition_count: int) -> None:
+    for _ in range(100):
+        if len(admin.list_topics(topic, timeout=10).topics[topic].partitions) == partition_count:
+            return
+        time.sleep(0.05)

@@ -139,6 +139,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer.pause(*(consumer.assignment() - wanted - consumer.paused()))
         consumer.resume(*(consumer.paused() & wanted))
 
+    async def rejoin(self) -> None:
+        """Have the group assign again, with fresh knowledge of the topics."""
+        await self.call_thread(self._rejoin)
+
+    async def _rejoin(self) -> None:
+        consumer = self._ensure_consumer()
+        await consumer._client.force_metadata_update()
+        consumer._coordinator.request_rejoin()
+
     async def committed_or_earliest(self, tps: Iterable[TP]) -> dict[TP, int]:
         """The group's committed offset of each partition, where there is none the first offset of the log."""
         return cast(dict[TP, int], await self.call_thread(self._committed_or_earliest, list(tps)))
@@ -237,6 +246,14 @@ class BatchConsumer(driver.Consumer):
         """Fetch no more of batch partitions."""
         self.open_partitions -= tps
         self.pauses_changed = True
+
+    async def rejoin(self) -> None:
+        """Have the group assign again, with fresh knowledge of the topics."""
+        await self._thread.rejoin()
+
+    def knows(self, topic: str) -> bool:
+        """Whether this client's metadata has the topic; Faust's `topic_partitions` knows only of the last join."""
+        return bool(self._thread._ensure_consumer()._client.cluster.partitions_for_topic(topic))
 
     async def starts(self, tps: Iterable[TP]) -> dict[TP, int]:
         """Where the group would read on: the committed offset, else the log's start."""

@@ -83,8 +83,6 @@ class Worker:
             timeouts = {"session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_ms": 500}
             options = {"fetch_wait_ms": FETCH_WAIT_MS, "create_changelogs": False, **timeouts, **options}
             broker.mock.create_topic(f"{self.group}-locks-changelog", PARTITIONS)
-        elif not options.get("create_changelogs", True):
-            broker.create(f"{self.group}-locks-changelog")
         self.app = StreamApp(
             StreamOptions(group=self.group, bootstrap_servers=broker.bootstrap_servers, data_dir=data_dir, **options)
         )
@@ -503,6 +501,40 @@ def test_an_error_in_on_assigned_fails_the_start(broker: Broker, tmp_path: Path)
         with pytest.raises(ValueError, match="not these"):
             await worker.app.start()
         assert worker.domain.assigned == frozenset()
+
+    asyncio.run(run())
+
+
+def test_an_assignment_without_the_changelog_is_not_used(accord_kafka: str, tmp_path: Path) -> None:
+    broker = Broker(accord_kafka, None)
+    broker.create(broker.topic)
+    broker.produce(40)
+
+    async def run() -> None:
+        worker = Worker(broker, tmp_path, create_changelogs=False, instance="w1")
+        starting = asyncio.ensure_future(worker.app.start())
+        await asyncio.sleep(1)
+        assert worker.calls == []
+        await asyncio.get_running_loop().run_in_executor(None, broker.create, worker.domain.changelog_topic)
+        await asyncio.wait_for(starting, 20)
+        await worker.has(40)
+        assert len([tp for tp in worker.app.consumer.assignment() if tp.topic != broker.topic]) == PARTITIONS
+        await worker.app.stop()
+
+    asyncio.run(run())
+
+
+def test_a_changelog_that_never_comes_fails_the_start(
+    accord_kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accord.streams.runtime.app.REJOINS_MAX", 3)
+    broker = Broker(accord_kafka, None)
+    broker.create(broker.topic)
+
+    async def run() -> None:
+        worker = Worker(broker, tmp_path, create_changelogs=False)
+        with pytest.raises(RuntimeError, match=r"lacks partitions of .*-locks-changelog"):
+            await asyncio.wait_for(worker.app.start(), 20)
 
     asyncio.run(run())
 
