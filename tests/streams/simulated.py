@@ -212,6 +212,8 @@ class Worker:
 
     def start(self) -> None:
         broker, table = self.cluster.broker, self.cluster.table
+        self.owner = None
+        self.producer.die()
         self.producer = Producer(broker)
         self.reports: deque[tuple[int, int | None]] = deque()
         self.outstanding = 0
