@@ -59,8 +59,10 @@ def read_all(consumer: Consumer, topic: str, partition: int) -> list[Raw]:
         assert time.monotonic() < deadline, f"{topic}/{partition}: no end after {READ_TIMEOUT_S} s"
         for message in consumer.consume(1_000, timeout=0.05):
             if message.error() is None and message.topic() == topic and message.partition() == partition:
-                headers = dict(message.headers() or ())
-                records.append(Raw(message.offset(), message.key() or b"", message.value() or b"", headers))
+                offset, headers = message.offset(), message.headers() or []
+                assert offset is not None
+                texts = {name: value for name, value in headers if isinstance(value, bytes)}
+                records.append(Raw(offset, message.key() or b"", message.value() or b"", texts))
     consumer.unassign()
     return records
 

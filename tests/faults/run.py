@@ -6,18 +6,22 @@ Faults are bounded in number and time, and drawn from a seed (their effect is no
   every fourth time it is killed again while it starts;
 - SIGSTOP of a worker for longer than the session timeout: it wakes as a zombie with decisions and records under way;
 - SIGSTOP of a client for longer than its leases: it wakes with writes in hand;
-- kill -9 and restart of the broker.
+- kill -9 and restart of the broker; SIGSTOP of the broker for longer than the session timeout.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 import tempfile
 import time
 from collections import Counter as Counts
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 from statistics import quantiles
 from subprocess import TimeoutExpired
@@ -59,22 +63,24 @@ class Plan(NamedTuple):
     freezes: int = 2
     client_freezes: int = 1
     broker_kills: int = 1
+    broker_freezes: int = 0
     seed: int = 1
     seconds_max: float = 240.0
     """No fault begins later than this after the first."""
 
 
 class Fault(msgspec.Struct):
-    """A fault that was done, and how long the partition that suffered most was out of service from its begin."""
+    """A fault that was done. The partition that it hit hardest answered again at `over_ns`."""
 
     kind: str
     target: str
     at_ns: int
-    outage_ms: float | None = None
+    over_ns: int = 0
 
 
 class Report(msgspec.Struct):
-    """What came of a run. `violations` must be empty."""
+    """What came of a run. `violations` must be empty. `outage_ms` are times without service, by kind of fault, of those
+    faults that neither met an earlier outage nor were met by the next fault."""
 
     plan: dict[str, float]
     faults: dict[str, int]
@@ -194,6 +200,7 @@ class Run:
             + [self._freeze] * plan.freezes
             + [self._freeze_client] * plan.client_freezes
             + [self._kill_broker] * plan.broker_kills
+            + [self._freeze_broker] * plan.broker_freezes
         )
         self.random.shuffle(kinds)
         deadline = time.monotonic() + plan.seconds_max
@@ -258,6 +265,13 @@ class Run:
         self._note("broker kill", "")
         time.sleep(self.random.uniform(0, 1))
         self.kafka.restart()
+
+    def _freeze_broker(self) -> None:
+        assert self.kafka.pid is not None
+        os.kill(self.kafka.pid, signal.SIGSTOP)
+        self._note("broker freeze", "")
+        time.sleep(SESSION_TIMEOUT_MS / 1_000 + self.random.uniform(0.5, 2))
+        os.kill(self.kafka.pid, signal.SIGCONT)
 
     def _look_for_the_dead(self) -> None:
         """Only we end processes. A worker that ended by itself is started again, as whoever runs it would do; it may
@@ -343,7 +357,7 @@ class Run:
         if not verified.ok:
             self.violations.append(Violation("verify", f"{verified.divergences[:3]} {verified.gaps[:3]}"))
         for fault in self.faults:
-            fault.outage_ms = outage_ms(fault.at_ns, operations)
+            fault.over_ns = answered_ns(fault.at_ns, operations)
         printed = b"".join(worker.log.read_bytes() for worker in self.workers.values())
         done = [o for o in operations if o.ok]
         return Report(
@@ -366,11 +380,15 @@ class Run:
         )
 
     def _outages(self) -> Iterator[tuple[str, dict[str, float]]]:
-        for kind in sorted({fault.kind for fault in self.faults}):
-            found = sorted(f.outage_ms for f in self.faults if f.kind == kind and f.outage_ms is not None)
-            if found:
-                percentiles = quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
-                yield kind, {"p50": percentiles[49], "p99": percentiles[98], "max": found[-1]}
+        alone: defaultdict[str, list[float]] = defaultdict(list)
+        over_ns = 0
+        for fault, following in zip_longest(self.faults, self.faults[1:]):
+            if over_ns <= fault.at_ns and (following is None or fault.over_ns <= following.at_ns):
+                alone[fault.kind].append(round((fault.over_ns - fault.at_ns) / 1e6))
+            over_ns = max(over_ns, fault.over_ns)
+        for kind, found in sorted(alone.items()):
+            percentiles = quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
+            yield kind, {"p50": percentiles[49], "p99": percentiles[98], "max": max(found), "count": len(found)}
 
     def _log(self) -> dict[str, Decided]:
         settings: dict[str, Any] = {"bootstrap.servers": self.kafka.bootstrap_servers, "group.id": "checker"}
@@ -393,15 +411,15 @@ def place(operation: Operation) -> str:
     return f"{domain}/{partition_of(operation.key.encode(), PARTITIONS)}"
 
 
-def outage_ms(at_ns: int, operations: list[Operation]) -> float | None:
-    """From a fault to the first answer to a question asked after it, in the partition where that took longest."""
+def answered_ns(at_ns: int, operations: list[Operation]) -> int:
+    """When each partition had answered a question asked after a fault."""
     first: dict[str, int] = {}
     for operation in operations:
         if operation.ok and operation.invoked_ns > at_ns:
             assert operation.ended_ns is not None
             where = place(operation)
             first[where] = min(first.get(where, operation.ended_ns), operation.ended_ns)
-    return round((max(first.values()) - at_ns) / 1e6) if first else None
+    return max(first.values(), default=at_ns)
 
 
 def run(plan: Plan, tell: Callable[[str], None] = print, keep: bool = False) -> Report:

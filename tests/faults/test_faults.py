@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.run import Plan, run
 
-LONG = Plan(kills=50, freezes=20, client_freezes=5, broker_kills=3, seconds_max=780)
+LONG = Plan(kills=50, freezes=20, client_freezes=5, broker_kills=3, broker_freezes=2, seconds_max=780)
 
 
 @pytest.mark.timeout(1_200)
