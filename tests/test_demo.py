@@ -120,11 +120,13 @@ def test_an_interrupt_ends_every_agent(tmp_path: Path) -> None:
         [sys.executable, "-u", DEMO], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
     )
     assert running.stdout is not None
+    agents: list[int] = []
     for line in running.stdout:
+        if "five agents are ready" in line:
+            agents = children(running.pid)
         if "SIGSTOP" in line:
             break
-    agents = children(running.pid)
-    assert len(agents) >= 4
+    assert len(agents) == 5
     running.send_signal(signal.SIGINT)
     said, _ = running.communicate(timeout=30)
     assert running.returncode == 130
