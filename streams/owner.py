@@ -102,8 +102,7 @@ class Owner:
     def delivered(self, seq: int, offset: int | None) -> None:
         """A delivery report: decision `seq` lies at `offset`; None when it failed or its offset is unknown.
 
-        Reports of success may be skipped: decisions land in order, so the last one's offset speaks for all before it.
-        Never one of failure: somebody else's record may lie in its place, and the next one's offset still be right.
+        Reports may be skipped: decisions land in order and without a gap, so one report speaks for all before it.
         """
         pending = self.pending
         if self.contested or not pending or seq < pending[0].seq:

@@ -17,7 +17,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -37,7 +37,7 @@ from accord.streams.runtime import recovery
 from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
 from accord.streams.runtime.deadletters import dead_letter
-from accord.streams.runtime.output import Output
+from accord.streams.runtime.output import Outgoing, Output
 from uuid_utils import uuid7
 
 from accord import logs
@@ -365,23 +365,19 @@ class Processor:
             return record.offset
         return None
 
-    def _write(self, index: int, owned: Owned, appends: Iterable[Append]) -> None:
-        """Sends decisions. Of success only the last one's is reported, of failure each: a decision that was lost would
-        be hidden by the next one's success, if somebody else's record took its place."""
-        source = f"accord/{self._identity(index).name}".encode()
-        name = self._identity(index).name
-        waiting = list(appends)
-        for place, append in enumerate(waiting, start=1):
-            decision = append.decision
-            last = place == len(waiting)
-            owned.reports += last
-            report = (
-                partial(self._reported, index, owned, decision.seq) if last else partial(_failed, owned, decision.seq)
-            )
-            headers = decision.headers(f"{name}:{decision.cause}", source, append.confirmed)
-            self.output.send(
-                self.events_topic, index, decision.key, decision.value, headers, report, only_failure=not last
-            )
+    def _write(self, index: int, owned: Owned, appends: Sequence[Append]) -> None:
+        """Sends decisions; the report of the last speaks for all."""
+        if not appends:
+            return
+        name = owned.owner.partition.name
+        source = f"accord/{name}".encode()
+        records: list[Outgoing] = []
+        for (decision, _, _), confirmed in appends:
+            headers = decision.headers(f"{name}:{decision.cause}", source, confirmed)
+            records.append((decision.key, decision.value, headers))
+        owned.reports += 1
+        report = partial(self._reported, index, owned, decision.seq)
+        self.output.send_all(self.events_topic, index, records, report)
 
     def _reported(self, index: int, owned: Owned, seq: int, offset: int | None) -> None:
         owned.reports -= 1
@@ -584,12 +580,6 @@ class Processor:
     async def _blocking(self, function: Callable[..., T], *args: Any) -> T:
         """Runs a read in the domain's reader thread; one at a time."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, partial(function, *args))
-
-
-def _failed(owned: Owned, seq: int, offset: int | None) -> None:
-    """A decision before the last of its chunk was not delivered, or lies where nobody knows."""
-    owned.owner.delivered(seq, offset)
-    owned.changed.set()
 
 
 def _bug(error: BaseException) -> BaseException | None:

@@ -230,6 +230,15 @@ class BatchConsumer(driver.Consumer):
         super().resume_partitions(tps)
         self.pauses_changed = True
 
+    def on_buffer_full(self, tp: TP) -> None:
+        """Called by faust/transport/conductor.py when a stream's queue fills.
+
+        Faust would leave the partition out of its next fetches; a fetch under way waits up to a second for the others,
+        with the partition's records at hand. A full queue holds the reader up anyway.
+        """
+        if tp.topic not in self.transport.batch_topics:
+            super().on_buffer_full(tp)
+
     def is_wanted(self, tp: TP) -> bool:
         """Whether aiokafka is to fetch an assigned partition."""
         if tp.topic in self.transport.batch_topics:

@@ -32,6 +32,8 @@ from accord.settings import KafkaSettings, Settings
 logger = logs.get("accord.worker")
 T = TypeVar("T")
 
+FETCH_WAIT_MAX_MS: Final = 50
+"""A fetch that waits for one partition holds up the others of its broker, so a worker's waits are short."""
 GARBAGE_COUNT: Final = 20_000
 """New objects between two looks for cycles, of which a worker makes few; Python's own 700 cost a tenth of its time."""
 
@@ -81,7 +83,7 @@ class Worker:
                 bootstrap_servers=bootstrap(settings.kafka),
                 data_dir=data_dir,
                 instance=worker.name if self._static else None,
-                fetch_wait_ms=settings.kafka.fetch_wait_ms,
+                fetch_wait_ms=min(settings.kafka.fetch_wait_ms, FETCH_WAIT_MAX_MS),
                 session_timeout_ms=worker.session_timeout_ms,
                 heartbeat_ms=max(100, worker.session_timeout_ms * 3 // 10),
                 create_changelogs=self._timestamps == "log_append",
