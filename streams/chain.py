@@ -15,7 +15,7 @@ from binascii import unhexlify
 from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from accord.schemas import headers as h
@@ -27,7 +27,7 @@ DIGEST_BYTES: Final = 16
 GENESIS_CAUSE: Final = -1
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """The last accepted decision: what the next one must continue."""
 
     seq: int
@@ -140,36 +140,33 @@ def parse(root: bytes, record: Record) -> Decision:
         ValueError: the record is no decision.
     """
     try:
-        return _parsed(root, record, dict(record.headers))
+        fields = dict(record.headers)
+        chain, cause, rules = fields[h.CHAIN], fields[h.CAUSE], fields[h.RULES]
+        clock, kind = fields[h.CLOCK], fields[h.TYPE]
+        task = fields.get(h.TASK, b"")
+        key, value = record.key or b"", record.value or b""
+        seq, now_ms, prev = chain.split(b" ")
+        cause_offset, _, command_id = cause.partition(b" ")
+        return Decision(
+            int(seq),
+            unhexlify(prev),
+            digest_of(root, chain, cause, rules, clock, kind, task, key, value),
+            int(now_ms),
+            int(cause_offset),
+            command_id.decode(),
+            int(rules),
+            clock,
+            kind,
+            task,
+            key,
+            value,
+            fields.get(h.TRACE, b""),
+            (cause, chain, rules),
+            record.offset,
+            fields.get(h.CONFIRMED),
+        )
     except (AttributeError, KeyError, TypeError) as error:  # a header is missing or has no value
         raise ValueError(f"the record at offset {record.offset} is no decision: {error!r}") from error
-
-
-def _parsed(root: bytes, record: Record, fields: dict[str, bytes]) -> Decision:
-    chain, cause, rules = fields[h.CHAIN], fields[h.CAUSE], fields[h.RULES]
-    clock, kind = fields[h.CLOCK], fields[h.TYPE]
-    task = fields.get(h.TASK, b"")
-    key, value = record.key or b"", record.value or b""
-    seq, now_ms, prev = chain.split(b" ")
-    cause_offset, _, command_id = cause.partition(b" ")
-    return Decision(
-        int(seq),
-        unhexlify(prev),
-        digest_of(root, chain, cause, rules, clock, kind, task, key, value),
-        int(now_ms),
-        int(cause_offset),
-        command_id.decode(),
-        int(rules),
-        clock,
-        kind,
-        task,
-        key,
-        value,
-        fields.get(h.TRACE, b""),
-        (cause, chain, rules),
-        record.offset,
-        fields.get(h.CONFIRMED),
-    )
 
 
 class Chain:

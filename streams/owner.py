@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
 from accord.schemas.headers import Confirmed, Record
 from accord.schemas.position import Position
 from accord.streams.chain import Decision
@@ -137,6 +138,6 @@ class Owner:
             return False
         self.pending.clear()
         if confirmed is not None:
-            partition.head = partition.head._replace(offset=confirmed.offset)
+            partition.head = msgspec.structs.replace(partition.head, offset=confirmed.offset)
         self.confirmed, self.expected, self.contested = confirmed, end_offset, False
         return True
