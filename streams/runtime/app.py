@@ -32,9 +32,9 @@ from typing import Any, TypeAlias, cast
 
 import faust
 import rocksdict
+from accord.schemas.headers import Record
 from accord.streams.runtime.table import CHANGELOG_BATCH_BYTES, PartitionTable
 from accord.streams.runtime.transport import Batch, BatchConsumer, BatchSchema, BatchTransport
-from aiokafka import ConsumerRecord
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -43,8 +43,8 @@ from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
-OnBatch: TypeAlias = Callable[[int, list[ConsumerRecord[bytes, bytes]]], Awaitable[None]]
-"""(partition, records): records as aiokafka fetched them, never empty, timestamps in ms."""
+OnBatch: TypeAlias = Callable[[int, list[Record]], Awaitable[None]]
+"""(partition, records): records as they were fetched, never empty, timestamps in ms."""
 OnAssigned: TypeAlias = Callable[[frozenset[int]], Awaitable[Mapping[int, int] | None]]
 """(partitions) -> the offset to deliver from, for those partitions where it is known."""
 OnRevoked: TypeAlias = Callable[[frozenset[int]], Awaitable[None]]
@@ -150,7 +150,7 @@ class Domain:
 
     async def deliver(self, batch: Batch) -> None:
         """Hand a fetched batch to `on_batch`, if it is the one that comes next."""
-        partition = batch.records[0].partition
+        partition = batch.partition
         tp = TP(self.commands_topic, partition)
         consumer = self._app.consumer
         async with self._busy:

@@ -48,7 +48,7 @@ from accord.settings import Settings
 logger = logs.get("accord.worker")
 T = TypeVar("T")
 
-CHUNK_RECORDS: Final = 128
+CHUNK_RECORDS: Final = 256
 """Commands decided before the event loop gets a turn; one delivery report speaks for a chunk."""
 TICKS_MAX: Final = 1_000
 """Most ticks of one partition under way; further due aggregates wait for the next round."""
@@ -304,7 +304,7 @@ class Processor:
 
     # -- deciding
 
-    async def on_batch(self, index: int, records: list[Any]) -> None:
+    async def on_batch(self, index: int, records: list[Record]) -> None:
         """Decides the commands of one delivery, in order."""
         owned = self.owned.get(index)
         if owned is None or owned.halted is not None:
@@ -322,7 +322,7 @@ class Processor:
             self._checkpoint_soon(index, owned)
         self._wake.set()
 
-    async def _decide(self, index: int, owned: Owned, records: list[Any]) -> bool:
+    async def _decide(self, index: int, owned: Owned, records: list[Record]) -> bool:
         """Decides a chunk. False: the partition was rebuilt, and delivery starts again at its position."""
         owner = owned.owner
         needed = min(len(records), owner.pending_max)

@@ -28,7 +28,9 @@ from time import monotonic
 from typing import Any, ClassVar, NamedTuple, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, errors
+from accord.schemas.headers import Record
+from aiokafka import AIOKafkaConsumer, errors
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import KafkaError
 from faust.transport.consumer import ensure_TP, ensure_TPset
 from faust.transport.drivers import aiokafka as driver
@@ -55,8 +57,8 @@ class Batch(NamedTuple):
 
     epoch: int
     """Count of the seeks of this partition before the fetch."""
-    records: list[ConsumerRecord[bytes, bytes]]
-    """Raw records: bytes key and value, headers as (str, bytes) pairs, timestamp in ms."""
+    partition: int
+    records: list[Record]
 
 
 class BatchSchema(faust.Schema[None, Batch]):
@@ -70,6 +72,10 @@ class BatchSchema(faust.Schema[None, Batch]):
             return create_event(None, message.value, None, message)
 
         return decode
+
+
+def _unchanged(_: Any, record: Any) -> Any:
+    return record
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -119,8 +125,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Mapping[TP, list[Any]]:
-        if cast(BatchConsumer, self.consumer).pauses_changed:
+        batching = cast(BatchConsumer, self.consumer)
+        if batching.pauses_changed:
             await self._apply_pauses()
+        for tp, fetched in consumer._fetcher._records.items():
+            if tp.topic in batching.transport.batch_topics and isinstance(fetched, FetchResult):
+                # Records as the compiled parser makes them: a `ConsumerRecord` each would cost as much again.
+                fetched._partition_records._consumer_record = _unchanged
         return await super()._fetch_records(consumer, *args, **kwargs)
 
     async def apply_pauses(self) -> None:
@@ -277,7 +288,7 @@ class BatchConsumer(driver.Consumer):
         records = await super()._getmany(active_partitions, timeout)
         batch_topics = self.transport.batch_topics
         return {
-            tp: [Batch(self.epoch[ensure_TP(tp)], batch)] if tp.topic in batch_topics else batch
+            tp: [Batch(self.epoch[ensure_TP(tp)], tp.partition, batch)] if tp.topic in batch_topics else batch
             for tp, batch in records.items()
         }
 
@@ -286,8 +297,8 @@ class BatchConsumer(driver.Consumer):
             return super()._to_message(tp, record)
         last = record.records[-1]
         return ConsumerMessage(
-            last.topic,
-            last.partition,
+            tp.topic,
+            tp.partition,
             last.offset,
             last.timestamp / 1000.0,
             last.timestamp_type,

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accord.schemas.headers import Record
 from accord.streams.runtime.app import Domain, LogRewritten, StreamApp, StreamOptions
 from accord.streams.runtime.transport import BatchConsumer
-from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -94,14 +94,14 @@ class Worker:
             on_revoked=self.on_revoked,
         )
         self.calls: list[tuple[Any, ...]] = []
-        self.records: dict[int, list[ConsumerRecord[bytes, bytes]]] = {p: [] for p in range(PARTITIONS)}
+        self.records: dict[int, list[Record]] = {p: [] for p in range(PARTITIONS)}
         self.starts: dict[int, int] = {}
         self.fail_on_value: bytes | None = None
         self.held: set[int] = set()
 
-    async def on_batch(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> None:
+    async def on_batch(self, partition: int, records: list[Record]) -> None:
         assert partition in self.held, "delivered outside of the assignment"
-        assert {record.partition for record in records} == {partition}
+        assert {int(record.key[1:]) % PARTITIONS for record in records if record.key} == {partition}
         self.calls.append(("batch", partition, records[0].offset, records[-1].offset))
         if self.fail_on_value in {record.value for record in records}:
             raise ValueError("cannot go on")
@@ -151,6 +151,9 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     broker = Broker(request.getfixturevalue("accord_kafka"), None)
     broker.create(broker.topic)
     yield broker
+
+
+on_kafka_alone = pytest.mark.parametrize("broker", ["kafka"], indirect=True)
 
 
 def test_batches_hold_what_was_sent_in_order(broker: Broker, tmp_path: Path) -> None:
@@ -298,7 +301,7 @@ def test_a_seek_from_within_on_batch(broker: Broker, tmp_path: Path) -> None:
         worker = Worker(broker, tmp_path, batch_records_max=30)
         plain, sought = worker.domain._on_batch, []
 
-        async def seek_once(partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> None:
+        async def seek_once(partition: int, records: list[Record]) -> None:
             if partition == 1 and records[-1].offset > 50 and not sought:
                 sought.append(records[0].offset)
                 await worker.domain.seek(1, 10)
@@ -328,9 +331,8 @@ def test_a_log_that_was_rewritten_fails_loudly(broker: Broker, tmp_path: Path) -
     asyncio.run(run())
 
 
+@on_kafka_alone  # the mock cluster deletes no records
 def test_a_hole_is_delivered_as_such(broker: Broker, tmp_path: Path) -> None:
-    if broker.mock is not None:
-        pytest.skip("the mock cluster deletes no records")
     broker.produce(400)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     for deleted in admin.delete_records([TopicPartition(broker.topic, 0, 60)]).values():
@@ -400,9 +402,8 @@ def test_rows_are_there_when_on_assigned_is_called(broker: Broker, tmp_path: Pat
     assert counts == [0, 2, 2, 2]
 
 
+@on_kafka_alone  # two members seldom settle on the mock cluster
 def test_a_second_worker_takes_over_in_order(broker: Broker, tmp_path: Path) -> None:
-    if broker.mock is not None:
-        pytest.skip("two members seldom settle on the mock cluster")
     broker.produce(400)
 
     async def run() -> None:
@@ -442,10 +443,8 @@ def test_a_second_worker_takes_over_in_order(broker: Broker, tmp_path: Path) -> 
     asyncio.run(run())
 
 
+@on_kafka_alone  # one broker of two is enough for Faust's standbys
 def test_a_standby_has_the_rows(broker: Broker, tmp_path: Path) -> None:
-    if broker.mock is not None:
-        pytest.skip("one broker of two is enough for Faust's standbys")
-
     async def run() -> None:
         one = Worker(broker, tmp_path / "one", standby_count=1)
         await one.app.start()
