@@ -29,6 +29,7 @@ CONFLUENT: Final = b"\x00"
 _read_record: Final = fastavro.schemaless_reader
 _write_record: Final = fastavro.schemaless_writer
 _fields: Final = msgspec.structs.asdict
+_SINGLE_OBJECT_BYTES: Final = 10
 _CONFLUENT_BYTES: Final = 5
 
 
@@ -121,56 +122,62 @@ class Codec:
         """
         if not data:
             raise _error("undecodable", "the value is empty")
-        if data[:2] == SINGLE_OBJECT:
-            frame, size = data[:10], 10
-            if frame not in self._writers:
-                raise _error("unknown_schema", f"no {self.subject} schema has fingerprint {frame[2:].hex()}")
-        elif data[:1] == CONFLUENT and len(data) >= _CONFLUENT_BYTES:
-            frame, size = data[:_CONFLUENT_BYTES], _CONFLUENT_BYTES
-            if frame not in self._writers:
-                self._writers[frame] = self._from_registry(frame)
-        else:
-            raise _error("undecodable", f"the value starts with {data[:2].hex()}, which is no framing of Avro")
-        writer = self._writers[frame]
-        buffer = BytesIO(data)
-        buffer.seek(size)
+        frame = data[:_SINGLE_OBJECT_BYTES]
+        if frame not in self._writers:
+            frame = self._rarer_frame(data)
+        writer, size = self._writers[frame], len(frame)
         try:
             if writer is None and not self.many:
+                buffer = BytesIO(data)
+                buffer.seek(size)
                 message = self._read(buffer)
                 _ended(buffer, data)
                 return message
-            if writer is None and (messages := self._read_block(buffer, data)) is not None:
+            if writer is None and (messages := self._read_block(data, size)) is not None:
                 return messages
-            buffer.seek(size)
-            if writer is None:
-                datum: Any = fastavro.schemaless_reader(buffer, self._parsed, None, return_record_name=True)
-            else:
-                datum = fastavro.schemaless_reader(buffer, writer, self._parsed, return_record_name=True)
-            _ended(buffer, data)
-            if self.many:
-                return tuple([self._message(branch) for branch in datum])
-            return self._message(datum)
+            return self._read_any(data, size, writer)
         except Exception as error:  # fastavro raises whatever the bytes lead it to
             raise _error("undecodable", f"{type(error).__name__}: {error}") from error
 
-    def _read_block(self, buffer: BytesIO, data: bytes) -> tuple[Message, ...] | None:
+    def _rarer_frame(self, data: bytes) -> bytes:
+        """The frame of a value that does not start with a known single object's."""
+        if data[:2] == SINGLE_OBJECT:
+            raise _error("unknown_schema", f"no {self.subject} schema has fingerprint {data[2:10].hex()}")
+        if data[:1] != CONFLUENT or len(data) < _CONFLUENT_BYTES:
+            raise _error("undecodable", f"the value starts with {data[:2].hex()}, which is no framing of Avro")
+        frame = data[:_CONFLUENT_BYTES]
+        if frame not in self._writers:
+            self._writers[frame] = self._from_registry(frame)
+        return frame
+
+    def _read_block(self, data: bytes, start: int) -> tuple[Message, ...] | None:
         """The messages of an array in one short block, as `encode` writes it; None for any other form."""
-        count = buffer.read(1)[0]
-        if count == 2:
-            messages: tuple[Message, ...] = (self._read(buffer),)
-        elif count % 2 or count > _ONE_BYTE_MAX:
+        count = data[start]
+        if count % 2 or count > _ONE_BYTE_MAX:
             return None
-        else:
-            messages = tuple([self._read(buffer) for _ in range(count // 2)])
-        if count and buffer.read(1) != b"\0":
-            return None
-        _ended(buffer, data)
-        return messages
+        buffer = BytesIO(data)
+        buffer.seek(start + 1)
+        messages = (self._read(buffer),) if count == 2 else tuple([self._read(buffer) for _ in range(count // 2)])
+        return messages if buffer.read() == (b"\0" if count else b"") else None
 
     def _read(self, buffer: BytesIO) -> Message:
+        """A message; its class takes the fields in the order in which the schema has them."""
         record, schema, holds_array = self._by_byte[b"\0" if self._single else buffer.read(1)]
         fields: Any = _read_record(buffer, schema, None)
-        return record(**(_frozen(fields) if holds_array else fields))
+        return record(*(_frozen(fields) if holds_array else fields).values())
+
+    def _read_any(self, data: bytes, start: int, writer: Any) -> Any:
+        """What another schema wrote, or an array in a form that `encode` does not write."""
+        buffer = BytesIO(data)
+        buffer.seek(start)
+        if writer is None:
+            datum: Any = _read_record(buffer, self._parsed, None, return_record_name=True)
+        else:
+            datum = _read_record(buffer, writer, self._parsed, return_record_name=True)
+        _ended(buffer, data)
+        if self.many:
+            return tuple([self._message(branch) for branch in datum])
+        return self._message(datum)
 
     def _message(self, branch: Any) -> Message:
         if self._single:
