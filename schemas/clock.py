@@ -59,18 +59,19 @@ class VectorClock:
         Raises:
             ValueError: `name` has more than `NAME_CHARS_MAX` characters.
         """
-        entries = dict(self.entries)
-        lamport = self.lamport
+        mine = self.entries
+        entries, lamport = mine.copy(), self.lamport
         if received is not None:
             lamport = max(lamport, received.lamport)
-            for other, count in received.entries.items():
-                if count > entries.get(other, 0):
-                    entries.pop(other, None)
-                    entries[other] = count
+            count_of = mine.get
+            for other, count in [item for item in received.entries.items() if item[1] > count_of(item[0], 0)]:
+                entries.pop(other, None)
+                entries[other] = count
         if name is not None:
             _check_name(name)
+            before = entries.pop(name, lamport)
             lamport = min(lamport + 1, COUNT_MAX)
-            entries[name] = min(entries.pop(name, lamport - 1) + 1, COUNT_MAX)
+            entries[name] = min(before + 1, COUNT_MAX)
         while len(entries) > ENTRIES_MAX:
             del entries[next(iter(entries))]
         clock = VectorClock.__new__(VectorClock)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import CommandRejected
 
 S = TypeVar("S")
 
 
-class At(NamedTuple):
+class At(msgspec.Struct, frozen=True, gc=False):
     """When and where a command is decided: all that a decider may know beside state and command.
 
     `now_ms` is the partition's clock, `seq` the number that the decision will have (a fencing token), `request` the

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import msgspec
 from accord.schemas.headers import Confirmed, Record
@@ -26,7 +25,7 @@ from accord.streams.partition import Decided, Partition
 from accord.errors import LogGap
 
 
-class Append(NamedTuple):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """A decision to append to the events topic, with the pointer to put into its headers."""
 
     decided: Decided

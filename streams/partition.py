@@ -72,7 +72,7 @@ class Identity(NamedTuple):
         return f"{self.domain}/{self.partition}"
 
 
-class Decided(NamedTuple):
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """A decision with what its record encodes. `clock` is None in one that was read: it is decoded when needed."""
 
     decision: Decision
@@ -184,10 +184,10 @@ class Partition:
             UnknownRules: the version in force is not among the domain's.
             Exception: whatever a decider raises; a bug, nothing is decided.
         """
-        now_ms = max(self.now_ms, record.timestamp)
         wrong_time = record.timestamp_type != h.LOG_APPEND_TIME and self.timestamps == "log_append"
-        if wrong_time:
-            now_ms = self.now_ms
+        now_ms, sent_ms = self.now_ms, record.timestamp
+        if sent_ms > now_ms and not wrong_time:
+            now_ms = sent_ms
         fields = dict(record.headers)
         key = record.key or b""
         try:
@@ -340,7 +340,8 @@ class Partition:
             if type(event) in _OF_EVERY_DOMAIN:
                 self._apply_to_partition(event)
             elif fold:
-                self._put(aggregate_id, self.decider.evolve(self.aggregates.get(aggregate_id), event))
+                decider = self.decider
+                self._put(aggregate_id, decider.evolve(self.aggregates.get(aggregate_id), event), decider)
 
     def _apply_to_partition(self, event: Event) -> None:
         """What an event that every domain has does to the partition itself."""
@@ -350,18 +351,19 @@ class Partition:
             case RulesSwitched(version):
                 self.rules = version
 
-    def _put(self, aggregate_id: str, state: Any) -> None:
+    def _put(self, aggregate_id: str, state: Any, decider: Any) -> None:
         self.changed.add(aggregate_id)
         if state is None:
             self.aggregates.pop(aggregate_id, None)
             self.deadlines.clear(aggregate_id)
         else:
             self.aggregates[aggregate_id] = state
-            self.deadlines.set(aggregate_id, self.decider.deadline_ms(state))
+            self.deadlines.set(aggregate_id, decider.deadline_ms(state))
 
     def restore(self, aggregate_id: str, row: bytes) -> None:
         """Puts an aggregate back from the bytes that `dump` gave."""
-        self._put(aggregate_id, msgspec.msgpack.decode(row, type=self.decider.state_type))
+        decider = self.decider
+        self._put(aggregate_id, msgspec.msgpack.decode(row, type=decider.state_type), decider)
 
     def dump(self, aggregate_id: str) -> bytes | None:
         """An aggregate as bytes, the same for the same state; None when it does not exist."""

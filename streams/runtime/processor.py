@@ -372,8 +372,9 @@ class Processor:
         name = owned.owner.partition.name
         source = f"accord/{name}".encode()
         records: list[Outgoing] = []
-        for (decision, _, _), confirmed in appends:
-            headers = decision.headers(f"{name}:{decision.cause}", source, confirmed)
+        for append in appends:
+            decision = append.decided.decision
+            headers = decision.headers(f"{name}:{decision.cause}", source, append.confirmed)
             records.append((decision.key, decision.value, headers))
         owned.reports += 1
         report = partial(self._reported, index, owned, decision.seq)

@@ -87,7 +87,7 @@ class Play(Source):
         headers = decision.headers(f"{name}:{decision.cause}", f"accord/{name}".encode(), pointer)
         log.append(LogRecord(offset, self.now_ms, LOG_APPEND_TIME, decision.key, decision.value, tuple(headers)))
         confirmed.append(Confirmed(offset, decision.seq, decision.digest))
-        state.apply(decided._replace(decision=decision))
+        state.apply(msgspec.structs.replace(decided, decision=decision))
 
     def save(self, path: Path) -> None:
         """Writes the log as an archive."""

@@ -71,7 +71,9 @@ def record_of(
 
 def apply(made: Partition, decided: Decided) -> Decided:
     """Applies a decision as if it had landed at the end of a log without gaps."""
-    placed = decided._replace(decision=msgspec.structs.replace(decided.decision, offset=decided.decision.seq - 1))
+    placed = msgspec.structs.replace(
+        decided, decision=msgspec.structs.replace(decided.decision, offset=decided.decision.seq - 1)
+    )
     made.apply(placed)
     return placed
 

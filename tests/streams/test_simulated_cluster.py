@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 import pytest
 from accord.schemas.headers import Confirmed, LogRecord
 from accord.streams import checkpoint as cp
@@ -179,7 +180,9 @@ def pointer_to_what_is_only_hoped(patch: pytest.MonkeyPatch) -> None:
     def hoping(self: Owner, decided: Decided) -> Append:
         head = self.partition.head
         made = append(self, decided)
-        return made._replace(confirmed=Confirmed(head.offset, head.seq, head.digest) if head.seq else None)
+        return msgspec.structs.replace(
+            made, confirmed=Confirmed(head.offset, head.seq, head.digest) if head.seq else None
+        )
 
     patch.setattr(Owner, "_append", hoping)
 
