@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ SCHEMAS_MAX: Final = 1_000
 UNKNOWN_MS: Final = 60_000
 UNKNOWN_MAX: Final = 1_000
 NOT_FOUND: Final = 404
+ASKED_MAX: Final = 100
+"""Questions under way; further ones wait for their turn."""
 REFUSED: Final = (409, 422)
 """What a registry answers when a schema is not compatible, or is none."""
 
@@ -60,10 +63,15 @@ class Registry:
         except ValueError as error:
             raise ConfigError(f"schema_registry_url: {error}", remedy="Write http://HOST:PORT.") from error
 
-    def attach(self, prefix: str = "accord") -> None:
-        """Lets every codec of this process read Confluent framing."""
+    def attach(self, prefix: str = "accord", *, blocking: bool = True) -> None:
+        """Lets every codec of this process read Confluent framing.
+
+        Args:
+            blocking: False for readers that may not wait: a schema that is not here yet is asked for in a thread, and
+                is `Unavailable` until then.
+        """
         for _, codec in codecs(prefix):
-            codec.registry = self
+            codec.registry = self if blocking else InBackground(self)
 
     def schema(self, schema_id: int) -> Any:
         """The parsed JSON of the schema with this id.
@@ -137,6 +145,35 @@ class Registry:
             del self._unknown[next(iter(self._unknown))]
         self._unknown[schema_id] = (self._now_ms() + UNKNOWN_MS, problem)
         return LookupError(problem)
+
+
+class InBackground:
+    """A registry for an event loop: answers at once, with what it has heard so far.
+
+    Args:
+        registry: whom to ask.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._asked: dict[int, Future[Any]] = {}
+        self._asking = ThreadPoolExecutor(1, "accord-registry")
+
+    def schema(self, schema_id: int) -> Any:
+        """The parsed JSON of the schema with this id.
+
+        Raises:
+            LookupError: there is none, or it is not Avro.
+            Unavailable: nobody knows yet; ask again.
+        """
+        asked = self._asked.pop(schema_id, None)
+        if asked is not None and asked.done():
+            return asked.result()
+        if asked is None and len(self._asked) < ASKED_MAX:
+            asked = self._asking.submit(self._registry.schema, schema_id)
+        if asked is not None:
+            self._asked[schema_id] = asked
+        raise Unavailable(f"Schema {schema_id} is being asked for at {self._registry.url}.")
 
 
 def codecs(prefix: str = "accord") -> list[tuple[str, Codec]]:

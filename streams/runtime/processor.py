@@ -4,6 +4,8 @@ Each assigned partition is recovered, then decided command by command by its `Ow
 reading and writing around it. What acts here:
 - After an assignment, delivery starts at the partition's own position, whatever the group had committed.
 - A contested partition decides nothing until every report is in and the log was read; then it goes on or is rebuilt.
+- A partition that has to wait for something outside the log (a schema registry that does not answer) is paused and
+  tries again: nothing is rejected for it.
 - A partition that cannot go on (a bug in a decider, unknown rules, lost commands, a broken chain) is halted: it is
   logged with its position, and the others go on.
 - Ticks: when the log's time, estimated from the last record and the time passed since, reaches a deadline, a tick for
@@ -41,7 +43,7 @@ from accord.streams.runtime.output import Outgoing, Output
 from uuid_utils import uuid7
 
 from accord import logs
-from accord.errors import AccordError, ChainBroken, Corrupt, KafkaUnreachable, LogGap
+from accord.errors import AccordError, ChainBroken, Corrupt, KafkaUnreachable, LogGap, Unavailable
 from accord.kafka import bounds, read, reader
 from accord.settings import Settings
 
@@ -81,6 +83,7 @@ class Owned:
         self.log_seen = 0.0
         self.ticking: dict[str, None] = {}
         self.halted: BaseException | None = None
+        self.paused: asyncio.Task[None] | None = None
         self.letters: deque[tuple[Decision, Event, Record | None]] = deque()
         self.letters_unsent = 0
 
@@ -307,12 +310,17 @@ class Processor:
     async def on_batch(self, index: int, records: list[Record]) -> None:
         """Decides the commands of one delivery, in order."""
         owned = self.owned.get(index)
-        if owned is None or owned.halted is not None:
+        if owned is None or owned.halted is not None or owned.paused is not None:
             return
         try:
             for start in range(0, len(records), CHUNK_RECORDS):
                 if not await self._decide(index, owned, records[start : start + CHUNK_RECORDS]):
                     return
+        except Unavailable as error:
+            at = Position(self.domain.name, index, owned.owner.next_command, commands=True)
+            logger.warning("partition waits", at=str(at), why=str(error))
+            owned.paused = asyncio.create_task(self._resume(index, owned))
+            return
         except Exception as error:
             self._halt(owned, error)
             return
@@ -321,6 +329,13 @@ class Processor:
         if done >= worker.checkpoint_decisions:
             self._checkpoint_soon(index, owned)
         self._wake.set()
+
+    async def _resume(self, index: int, owned: Owned) -> None:
+        """Takes up a paused partition where it stands; what was delivered meanwhile was dropped."""
+        await asyncio.sleep(RETRY_S)
+        owned.paused = None
+        if self.owned.get(index) is owned:
+            await self.delivery.seek(index, owned.owner.next_command)
 
     async def _decide(self, index: int, owned: Owned, records: list[Record]) -> bool:
         """Decides a chunk. False: the partition was rebuilt, and delivery starts again at its position."""

@@ -27,6 +27,7 @@ from accord.streams.runtime.processor import Processor
 from accord import logs
 from accord.errors import AccordError, TopicMismatch
 from accord.kafka import bootstrap, client_config, consumer, metadata
+from accord.registry import Registry
 from accord.settings import KafkaSettings, Settings
 
 logger = logs.get("accord.worker")
@@ -73,6 +74,8 @@ class Worker:
         """
         settings, worker = self.settings, self.settings.worker
         loop = asyncio.get_running_loop()
+        if settings.schema_registry_url:
+            Registry(settings.schema_registry_url).attach(settings.topics.prefix, blocking=False)
         cluster, counts = await loop.run_in_executor(None, look, settings)
         data_dir = worker.data_dir / worker.name
         await loop.run_in_executor(None, lambda: data_dir.mkdir(parents=True, exist_ok=True))

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accord.schemas.messages.locks import AcquireLock, LeaseExpired, LockGranted, ReleaseLock, WithdrawRequest
+from accord.schemas.codec import commands_codec, confluent_frame
+from accord.schemas.messages.locks import (
+    AcquireLock,
+    LeaseExpired,
+    LockGranted,
+    LockQueued,
+    ReleaseLock,
+    WithdrawRequest,
+)
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, SwitchRules
 from accord.schemas.topics import commands_topic, events_topic, partition_of
 from accord.streams.locks import LockDecider
+from accord.streams.runtime.processor import RETRY_S
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from accord.mock import MockCluster
+from accord.registry import Registry, codecs
 from tests.runtime.harness import PARTITIONS, Log, owned, states, until
+from tests.schemas.registry_server import RegistryServer
 
 
 @pytest.fixture(params=["mock", "kafka"])
@@ -214,6 +226,37 @@ def test_a_bug_in_a_decider_pauses_its_partition_and_loses_nothing(
     with log.worker():
         until(log.decided)
     assert [e.owner for _, e in log.events()] == ["a", "bug"]
+
+
+def test_a_schema_registry_that_does_not_answer_pauses_its_partition_and_no_other(
+    mock_log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, server = mock_log, RegistryServer()
+    monkeypatch.setenv("ACCORD_SCHEMA_REGISTRY_URL", server.url)
+    here, there = (
+        next(f"room-{n}" for n in range(99) if partition_of(b"room-%d" % n, PARTITIONS) == p) for p in (0, 1)
+    )
+    codec = commands_codec("locks")
+    try:
+        schema_id = Registry(server.url).register(log.prefix)[commands_topic("locks", log.prefix)]
+        server.broken = True
+        with log.worker():
+            log.send_raw(here.encode(), codec.encode(acquire("a"), frame=confluent_frame(schema_id)))
+            log.send(here, acquire("b"))
+            log.send(there, acquire("c"))
+            until(log.events)
+            time.sleep(RETRY_S)
+            assert [event.owner for _, event in log.events()] == ["c"]
+            server.broken = False
+            until(log.decided)
+        assert [(type(event), event.owner) for key, event in log.events() if key == here] == [
+            (LockGranted, "a"),
+            (LockQueued, "b"),
+        ]
+    finally:
+        server.close()
+        for _, codec in codecs(log.prefix):
+            codec.registry = None
 
 
 def test_commands_lost_before_they_were_decided_need_an_operators_word(real_log: Log) -> None:
