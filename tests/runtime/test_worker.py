@@ -237,8 +237,8 @@ def test_a_schema_registry_that_does_not_answer_pauses_its_partition_and_no_othe
         next(f"room-{n}" for n in range(99) if partition_of(b"room-%d" % n, PARTITIONS) == p) for p in (0, 1)
     )
     codec = commands_codec("locks")
+    schema_id = Registry(server.url).register(log.prefix)[commands_topic("locks", log.prefix)]
     try:
-        schema_id = Registry(server.url).register(log.prefix)[commands_topic("locks", log.prefix)]
         server.broken = True
         with log.worker():
             log.send_raw(here.encode(), codec.encode(acquire("a"), frame=confluent_frame(schema_id)))
@@ -255,8 +255,9 @@ def test_a_schema_registry_that_does_not_answer_pauses_its_partition_and_no_othe
         ]
     finally:
         server.close()
-        for _, codec in codecs(log.prefix):
-            codec.registry = None
+        codec._writers.pop(confluent_frame(schema_id), None)
+        for _, attached in codecs(log.prefix):
+            attached.registry = None
 
 
 def test_commands_lost_before_they_were_decided_need_an_operators_word(real_log: Log) -> None:
