@@ -31,6 +31,7 @@ _write_record: Final = fastavro.schemaless_writer
 _fields: Final = msgspec.structs.asdict
 _SINGLE_OBJECT_BYTES: Final = 10
 _CONFLUENT_BYTES: Final = 5
+_NEWEST: Final = (None, _SINGLE_OBJECT_BYTES)
 
 
 class SchemaRegistry(Protocol):
@@ -63,13 +64,12 @@ class Codec:
         self._parsed: Any = _parsed(self.schema)
         self._single = len(branches) == 1
         parsed = [_parsed(branch) for branch in branches]
-        self._by_byte = {
-            bytes([2 * i]): (record, branch, _holds_array(branch))
+        self._index_bytes = 0 if self._single else 1
+        self._by_index = {
+            bytes([2 * i])[: self._index_bytes]: (record, branch, _holds_array(branch))
             for i, (record, branch) in enumerate(zip(records, parsed, strict=True))
         }
-        self._index = {
-            record: (b"" if self._single else byte, branch) for byte, (record, branch, _) in self._by_byte.items()
-        }
+        self._index = {record: (index, branch) for index, (record, branch, _) in self._by_index.items()}
         self._names: dict[type[Message], str] = {
             record: branch["namespace"] + "." + branch["name"] for record, branch in zip(records, branches, strict=True)
         }
@@ -122,10 +122,7 @@ class Codec:
         """
         if not data:
             raise _error("undecodable", "the value is empty")
-        frame = data[:_SINGLE_OBJECT_BYTES]
-        if frame not in self._writers:
-            frame = self._rarer_frame(data)
-        writer, size = self._writers[frame], len(frame)
+        writer, size = _NEWEST if data.startswith(self.frame) else self._writer_of(data)
         try:
             if writer is None and not self.many:
                 buffer = BytesIO(data)
@@ -139,16 +136,19 @@ class Codec:
         except Exception as error:  # fastavro raises whatever the bytes lead it to
             raise _error("undecodable", f"{type(error).__name__}: {error}") from error
 
-    def _rarer_frame(self, data: bytes) -> bytes:
-        """The frame of a value that does not start with a known single object's."""
+    def _writer_of(self, data: bytes) -> tuple[Any, int]:
+        """The schema that a value was written with (None: the newest), and how many bytes its frame takes."""
         if data[:2] == SINGLE_OBJECT:
-            raise _error("unknown_schema", f"no {self.subject} schema has fingerprint {data[2:10].hex()}")
-        if data[:1] != CONFLUENT or len(data) < _CONFLUENT_BYTES:
+            frame = data[:_SINGLE_OBJECT_BYTES]
+            if frame not in self._writers:
+                raise _error("unknown_schema", f"no {self.subject} schema has fingerprint {frame[2:].hex()}")
+        elif data[:1] == CONFLUENT and len(data) >= _CONFLUENT_BYTES:
+            frame = data[:_CONFLUENT_BYTES]
+            if frame not in self._writers:
+                self._writers[frame] = self._from_registry(frame)
+        else:
             raise _error("undecodable", f"the value starts with {data[:2].hex()}, which is no framing of Avro")
-        frame = data[:_CONFLUENT_BYTES]
-        if frame not in self._writers:
-            self._writers[frame] = self._from_registry(frame)
-        return frame
+        return self._writers[frame], len(frame)
 
     def _read_block(self, data: bytes, start: int) -> tuple[Message, ...] | None:
         """The messages of an array in one short block, as `encode` writes it; None for any other form."""
@@ -162,7 +162,7 @@ class Codec:
 
     def _read(self, buffer: BytesIO) -> Message:
         """A message; its class takes the fields in the order in which the schema has them."""
-        record, schema, holds_array = self._by_byte[b"\0" if self._single else buffer.read(1)]
+        record, schema, holds_array = self._by_index[buffer.read(self._index_bytes)]
         fields: Any = _read_record(buffer, schema, None)
         return record(*(_frozen(fields) if holds_array else fields).values())
 
