@@ -28,7 +28,11 @@ GENESIS_CAUSE: Final = -1
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """The last accepted decision: what the next one must continue."""
+    """The last accepted decision, as far as the next one must continue it.
+
+    `digest` is the hash that the next one names as `prev`, `cause` the offset of the command, `offset` where the record
+    lies or is to land.
+    """
 
     seq: int
     digest: bytes
@@ -36,19 +40,16 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-class Decision(msgspec.Struct, frozen=True, gc=False):
+class Decision(Head, frozen=True, gc=False):
     """One accepted (or just made) decision: all the events that one command brought, as one record.
 
-    `value` is the encoded array of events; `clock`, `type` and `task` are headers as they are written, and so are the
-    three of `written`: cause, chain and rules. `digest` is the hash that the next decision names as `prev`. `offset` is
-    where the record lies or is to land. `pointer` is the header `accord-confirmed` of a decision that was read.
+    Once accepted it serves as the head itself. `value` is the encoded array of events; `clock`, `type` and `task` are
+    headers as they are written, and so are the three of `written`: cause, chain and rules. `pointer` is the header
+    `accord-confirmed` of a decision that was read.
     """
 
-    seq: int
     prev: bytes
-    digest: bytes
     now_ms: int
-    cause: int
     command_id: str
     rules: int
     clock: bytes
@@ -58,7 +59,6 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     trace: bytes
     written: tuple[bytes, bytes, bytes]
-    offset: int
     pointer: bytes | None = None
 
     @property
@@ -149,10 +149,11 @@ def parse(root: bytes, record: Record) -> Decision:
         cause_offset, _, command_id = cause.partition(b" ")
         return Decision(
             int(seq),
-            unhexlify(prev),
             digest_of(root, chain, cause, rules, clock, kind, task, key, value),
-            int(now_ms),
             int(cause_offset),
+            record.offset,
+            unhexlify(prev),
+            int(now_ms),
             command_id.decode(),
             int(rules),
             clock,
@@ -162,7 +163,6 @@ def parse(root: bytes, record: Record) -> Decision:
             value,
             fields.get(h.TRACE, b""),
             (cause, chain, rules),
-            record.offset,
             fields.get(h.CONFIRMED),
         )
     except (AttributeError, KeyError, TypeError) as error:  # a header is missing or has no value
@@ -183,7 +183,7 @@ class Chain:
 
     def __init__(self, root: bytes, head: Head | None = None) -> None:
         self.root = root
-        self.head = head or Head(0, root, GENESIS_CAUSE - 1, -1)
+        self.head: Head = head or Head(0, root, GENESIS_CAUSE - 1, -1)
         self.skipped = 0
         self._anchor: Confirmed | None = None
 
@@ -210,7 +210,7 @@ class Chain:
             return self._accept_anchor(decision, self._anchor)
         head = self.head
         if decision.seq == head.seq + 1 and decision.prev == head.digest and decision.cause > head.cause:
-            self.head = Head(decision.seq, decision.digest, decision.cause, decision.offset)
+            self.head = decision
             return decision
         self.skipped += 1
         confirmed = decision.confirmed
@@ -245,5 +245,5 @@ class Chain:
                 offset=decision.offset,
             )
         self._anchor = None
-        self.head = Head(decision.seq, decision.digest, decision.cause, decision.offset)
+        self.head = decision
         return decision

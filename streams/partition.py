@@ -129,7 +129,7 @@ class Partition:
         self.name = identity.name
         self.topic = events_topic(identity.domain, identity.prefix)
         self.root = identity.root
-        self.head = Head(0, self.root, GENESIS_CAUSE - 1, -1)
+        self.head: Head = Head(0, self.root, GENESIS_CAUSE - 1, -1)
         self.now_ms = 0
         self._clock: VectorClock | bytes = VectorClock()
         self.rules = 0
@@ -297,10 +297,11 @@ class Partition:
         digest = digest_of(self.root, written[1], written[0], written[2], encoded, kind, task, key, value)
         decision = Decision(
             seq,
-            prev,
             digest,
-            now_ms,
             cause,
+            landing,
+            prev,
+            now_ms,
             command_id,
             rules,
             encoded,
@@ -310,7 +311,6 @@ class Partition:
             value,
             trace,
             written,
-            landing,
         )
         return Decided(decision, events, clock)
 
@@ -331,7 +331,7 @@ class Partition:
             fold: False leaves the aggregates alone: their rows reflect this decision already.
         """
         decision = decided.decision
-        self.head = Head(decision.seq, decision.digest, decision.cause, decision.offset)
+        self.head = decision
         self.now_ms = decision.now_ms
         self._clock = decided.clock or decision.clock
         self.window.add(decision)
