@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 import fastavro
 import msgspec
+from accord.schemas.flat import kinds_of, read_flat
 from accord.schemas.messages import Command, Event, Message, deadletters, log
 from accord.schemas.position import Position
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
@@ -66,7 +67,7 @@ class Codec:
         parsed = [_parsed(branch) for branch in branches]
         self._index_bytes = 0 if self._single else 1
         self._by_index = {
-            bytes([2 * i])[: self._index_bytes]: (record, branch, _holds_array(branch))
+            bytes([2 * i])[: self._index_bytes]: (record, branch, kinds_of(branch))
             for i, (record, branch) in enumerate(zip(records, parsed, strict=True))
         }
         self._index = {record: (index, branch) for index, (record, branch, _) in self._by_index.items()}
@@ -125,10 +126,8 @@ class Codec:
         writer, size = _NEWEST if data.startswith(self.frame) else self._writer_of(data)
         try:
             if writer is None and not self.many:
-                buffer = BytesIO(data)
-                buffer.seek(size)
-                message = self._read(buffer)
-                _ended(buffer, data)
+                message, end = self._read(data, size)
+                _check_end(data, end)
                 return message
             if writer is None and (messages := self._read_block(data, size)) is not None:
                 return messages
@@ -155,16 +154,26 @@ class Codec:
         count = data[start]
         if count % 2 or count > _ONE_BYTE_MAX:
             return None
-        buffer = BytesIO(data)
-        buffer.seek(start + 1)
-        messages = (self._read(buffer),) if count == 2 else tuple([self._read(buffer) for _ in range(count // 2)])
-        return messages if buffer.read() == (b"\0" if count else b"") else None
+        if count == 2:  # one event, as most decisions have
+            message, end = self._read(data, start + 1)
+            return (message,) if data[end:] == b"\0" else None
+        messages, end = [], start + 1
+        for _ in range(count // 2):
+            message, end = self._read(data, end)
+            messages.append(message)
+        return tuple(messages) if data[end:] == (b"\0" if count else b"") else None
 
-    def _read(self, buffer: BytesIO) -> Message:
-        """A message; its class takes the fields in the order in which the schema has them."""
-        record, schema, holds_array = self._by_index[buffer.read(self._index_bytes)]
+    def _read(self, data: bytes, start: int) -> tuple[Message, int]:
+        """A message, and where it ends. Its class takes the fields in the order in which the schema has them."""
+        begin = start + self._index_bytes
+        record, schema, kinds = self._by_index[data[start:begin]]
+        if kinds is not None and (found := read_flat(data, begin, kinds)) is not None:
+            values, end = found
+            return record(*values), end
+        buffer = BytesIO(data)
+        buffer.seek(begin)
         fields: Any = _read_record(buffer, schema, None)
-        return record(*(_frozen(fields) if holds_array else fields).values())
+        return record(*_frozen(fields).values()), buffer.tell()
 
     def _read_any(self, data: bytes, start: int, writer: Any) -> Any:
         """What another schema wrote, or an array in a form that `encode` does not write."""
@@ -174,7 +183,7 @@ class Codec:
             datum: Any = _read_record(buffer, self._parsed, None, return_record_name=True)
         else:
             datum = _read_record(buffer, writer, self._parsed, return_record_name=True)
-        _ended(buffer, data)
+        _check_end(data, buffer.tell())
         if self.many:
             return tuple([self._message(branch) for branch in datum])
         return self._message(datum)
@@ -317,13 +326,9 @@ def _zigzag(count: int) -> bytes:
 _SMALL: Final = [_zigzag(count) for count in range(8)]
 
 
-def _holds_array(schema: Any) -> bool:
-    return any("array" in json.dumps(field["type"]) for field in schema["fields"])
-
-
-def _ended(buffer: BytesIO, data: bytes) -> None:
-    if buffer.tell() != len(data):
-        raise ValueError(f"{len(data) - buffer.tell()} bytes follow the message")
+def _check_end(data: bytes, end: int) -> None:
+    if end != len(data):
+        raise ValueError(f"{len(data) - end} bytes follow the message")
 
 
 def _frozen(fields: dict[str, Any]) -> dict[str, Any]:

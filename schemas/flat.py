@@ -1,0 +1,83 @@
+"""Avro records of nothing but texts and whole numbers, some of them nullable, read without fastavro.
+
+Most messages are of this kind, and small: being called alone takes fastavro longer than reading one takes here. What is
+in any way out of the ordinary is left to it, to read or to refuse: a text that is not UTF-8, a number of ten bytes,
+bytes that end too soon.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_NUMBER: Final = 0
+_TEXT: Final = 1
+_NULLABLE: Final = 2
+"""Added to the kind of what may be null."""
+
+_KINDS: Final = {"int": _NUMBER, "long": _NUMBER, "string": _TEXT}
+_BRANCH_OF_VALUE: Final = 2
+"""Of a union of null and something else; 1 as Avro writes it."""
+_LAST_BYTE_MAX: Final = 127
+_MORE: Final = 128
+"""Set in every byte of a number but the last; the rest of each is seven bits, the lowest first."""
+_SHIFT_MAX: Final = 56
+"""Of a ninth byte."""
+
+
+def kinds_of(schema: Any) -> bytes | None:
+    """The kinds of a record's fields, one byte each; None if `read_flat` does not know them all."""
+    kinds = [_kind(field["type"]) for field in schema["fields"]]
+    return None if None in kinds else bytes(kind for kind in kinds if kind is not None)
+
+
+def _kind(avro: Any) -> int | None:
+    match avro:
+        case str():
+            return _KINDS.get(avro)
+        case ["null", str(avro)] if avro in _KINDS:
+            return _KINDS[avro] + _NULLABLE
+    return None
+
+
+def read_flat(data: bytes, at: int, kinds: bytes) -> tuple[list[Any], int] | None:
+    """A record's values in the order of its fields, and where it ends; None for what fastavro must see.
+
+    Args:
+        at: where the record begins.
+        kinds: of its fields, by `kinds_of`.
+    """
+    values: list[Any] = []
+    try:
+        for kind in kinds:
+            number = data[at]
+            at += 1
+            if kind >= _NULLABLE:  # what was read is the branch of the union
+                if number == 0:
+                    values.append(None)
+                    continue
+                if number != _BRANCH_OF_VALUE:
+                    return None
+                number = data[at]
+                at += 1
+            if number > _LAST_BYTE_MAX:
+                number -= _MORE
+                shift = 7
+                while (byte := data[at]) > _LAST_BYTE_MAX:
+                    number += byte - _MORE << shift
+                    shift += 7
+                    if shift > _SHIFT_MAX:
+                        return None
+                    at += 1
+                number += byte << shift
+                at += 1
+            if not kind & _TEXT:
+                values.append(number >> 1 ^ -(number & 1))
+            elif number & 1:
+                return None  # a length below 0
+            else:
+                begin = at
+                at += number >> 1
+                values.append(data[begin:at].decode())
+    except (IndexError, UnicodeDecodeError):
+        return None
+    return (values, at) if at <= len(data) else None
