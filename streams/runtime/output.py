@@ -72,7 +72,8 @@ class Output:
         Args:
             report: called once, with the offset of the last record. It speaks for all, and costs as much as one.
         """
-        number, produce = self._number, self._producer.produce
+        number = self._number
+        produce: Callable[..., None] = self._producer.produce  # its stub wants headers whose values may be None
         options: dict[str, Any] = {}
         left = len(records)
         for key, value, headers in records:
