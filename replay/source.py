@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from accord.replay.archive import Archive, is_archive
-from accord.replay.fetch import FETCH_BYTES, Fetcher
 from accord.schemas.headers import Record
 from accord.schemas.position import Position
 from accord.schemas.topics import DOMAINS, commands_topic, events_topic
@@ -23,6 +22,7 @@ from accord.streams.partition import Identity
 from confluent_kafka import Consumer
 
 from accord.errors import BadInput, LogGap, NotFound
+from accord.fetch import FETCH_BYTES, Fetcher
 from accord.kafka import bootstrap, bounds, metadata, reader
 from accord.settings import KafkaSettings, Settings
 

@@ -44,7 +44,7 @@ from uuid_utils import uuid7
 
 from accord import logs
 from accord.errors import AccordError, ChainBroken, Corrupt, KafkaUnreachable, LogGap, Unavailable
-from accord.kafka import bounds, read, reader
+from accord.fetch import Fetcher
 from accord.settings import Settings
 
 logger = logs.get("accord.worker")
@@ -141,7 +141,7 @@ class Processor:
         self._marks = domain.dead_letter_marks
         self._tick_value = commands_codec(domain.name).encode(Tick())
         self._tick_type = commands_codec(domain.name).type_name(Tick())
-        self._reader = reader(settings.kafka)
+        self._log = Fetcher(settings.kafka)
         self._reading = ThreadPoolExecutor(1, f"accord-{domain.name}-reader")
         self._wake = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
@@ -169,7 +169,7 @@ class Processor:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
         self._reading.shutdown(wait=True)
-        self._reader.close()
+        self._log.close()
 
     def advance(self, ms: int) -> None:
         """The log's time has jumped ahead (embedded broker)."""
@@ -238,7 +238,7 @@ class Processor:
         loaded = cp.load(identity.root, self.delivery.table.rows(index))
         try:
             recovered = await self._blocking(
-                recovery.recover, self._reader, self.events_topic, identity, self.domain, loaded
+                recovery.recover, self._log, self.events_topic, identity, self.domain, loaded
             )
         except Corrupt as error:
             owned = Owned(Owner(Partition(identity, self.domain), 0, None), None)
@@ -276,7 +276,7 @@ class Processor:
 
     async def _check_commands(self, index: int, owned: Owned) -> None:
         """The next command must still be in the log, or an operator has said to go on without it."""
-        low, _ = await self._blocking(bounds, self._reader, self.commands_topic, index)
+        low, _ = await self._blocking(self._log.bounds, self.commands_topic, index)
         following = owned.owner.next_command
         if following >= low:
             return
@@ -301,7 +301,7 @@ class Processor:
 
     def _command_at(self, index: int, offset: int) -> Record | None:
         try:
-            return next(iter(read(self._reader, self.commands_topic, index, offset, offset + 1)), None)
+            return next(iter(self._log.read(self.commands_topic, index, offset, offset + 1)), None)
         except LogGap:
             return None
 
@@ -376,7 +376,7 @@ class Processor:
         return first == offset
 
     def _first_from(self, index: int, start: int, end: int) -> int | None:
-        for record in read(self._reader, self.commands_topic, index, start, end):
+        for record in self._log.read(self.commands_topic, index, start, end):
             return record.offset
         return None
 
@@ -439,7 +439,7 @@ class Processor:
 
     async def _settle(self, index: int, owned: Owned) -> bool:
         accepted, end = await self._blocking(
-            recovery.accepted_after, self._reader, self.events_topic, self._identity(index), owned.owner.confirmed
+            recovery.accepted_after, self._log, self.events_topic, self._identity(index), owned.owner.confirmed
         )
         settled = owned.owner.settle(accepted, end)
         if settled:
@@ -570,7 +570,7 @@ class Processor:
             mine = Confirmed(taken.checkpoint.offset, seq, taken.checkpoint.digest)
             identity = self._identity(index)
             owned.verified = await self._blocking(
-                recovery.read_back, self._reader, self.events_topic, identity, owned.verified, mine
+                recovery.read_back, self._log, self.events_topic, identity, owned.verified, mine
             )
             table = self.delivery.table
             rows, done, tombstones = cp.rows_of(taken, owned.checkpoint, partial(table.get_row, index))

@@ -16,11 +16,10 @@ from accord.streams.chain import Chain, Decision, parse
 from accord.streams.checkpoint import Checkpoint, Loaded, restore
 from accord.streams.decider import Domain
 from accord.streams.partition import Identity, Partition
-from confluent_kafka import Consumer
 
 from accord import logs
 from accord.errors import ChainBroken, LogGap
-from accord.kafka import bounds, read
+from accord.fetch import Fetcher
 
 logger = logs.get("accord.worker")
 
@@ -38,7 +37,7 @@ class Recovered(NamedTuple):
     refold: list[Decision]
 
 
-def recover(consumer: Consumer, topic: str, identity: Identity, domain: Domain, loaded: Loaded | None) -> Recovered:
+def recover(log: Fetcher, topic: str, identity: Identity, domain: Domain, loaded: Loaded | None) -> Recovered:
     """Loads a partition.
 
     Raises:
@@ -46,10 +45,10 @@ def recover(consumer: Consumer, topic: str, identity: Identity, domain: Domain, 
         ChainBroken: the events log itself is damaged.
         KafkaUnreachable: the log could not be read.
     """
-    low, end = bounds(consumer, topic, identity.partition)
+    low, end = log.bounds(topic, identity.partition)
     if loaded is not None:
         try:
-            return _from_checkpoint(consumer, topic, identity, domain, loaded, end)
+            return _from_checkpoint(log, topic, identity, domain, loaded, end)
         except (ChainBroken, LogGap) as error:
             logger.warning("checkpoint does not match the log, rebuilding", partition=identity.name, why=str(error))
     if low > 0:
@@ -62,20 +61,20 @@ def recover(consumer: Consumer, topic: str, identity: Identity, domain: Domain, 
     partition = Partition(identity, domain)
     chain = Chain(partition.root)
     decisions: list[Decision] = []
-    for decision in _accepted(consumer, topic, chain, identity.partition, 0, end):
+    for decision in _accepted(log, topic, chain, identity.partition, 0, end):
         partition.apply(partition.read(decision))
         decisions.append(decision)
     return Recovered(partition, _pointer(chain), end, None, _with_dead_letters(domain, decisions))
 
 
 def _from_checkpoint(
-    consumer: Consumer, topic: str, identity: Identity, domain: Domain, loaded: Loaded, end: int
+    log: Fetcher, topic: str, identity: Identity, domain: Domain, loaded: Loaded, end: int
 ) -> Recovered:
     partition = Partition(identity, domain)
     checkpoint, ahead = loaded.checkpoint, loaded.ahead
     chain = Chain.anchored(partition.root, checkpoint.window)
     refold: list[Decision] = []
-    for decision in _accepted(consumer, topic, chain, identity.partition, checkpoint.window.offset, end):
+    for decision in _accepted(log, topic, chain, identity.partition, checkpoint.window.offset, end):
         if decision.seq <= checkpoint.seq:
             partition.window.add(decision)
             if decision.seq == checkpoint.seq:
@@ -92,19 +91,19 @@ def _from_checkpoint(
 
 
 def accepted_after(
-    consumer: Consumer, topic: str, identity: Identity, confirmed: Confirmed | None
+    log: Fetcher, topic: str, identity: Identity, confirmed: Confirmed | None
 ) -> tuple[list[Decision], int]:
     """The decisions accepted after a confirmed one, and the end of the log."""
     root = identity.root
-    low, end = bounds(consumer, topic, identity.partition)
+    low, end = log.bounds(topic, identity.partition)
     chain = Chain.anchored(root, confirmed) if confirmed else Chain(root)
     start = confirmed.offset if confirmed else low
-    decisions = list(_accepted(consumer, topic, chain, identity.partition, start, end))
+    decisions = list(_accepted(log, topic, chain, identity.partition, start, end))
     return decisions[1:] if confirmed else decisions, end
 
 
 def read_back(
-    consumer: Consumer, topic: str, identity: Identity, start: Confirmed | None, head: Confirmed
+    log: Fetcher, topic: str, identity: Identity, start: Confirmed | None, head: Confirmed
 ) -> Confirmed:
     """Reads an owner's own decisions back, from one known point to its head.
 
@@ -119,10 +118,10 @@ def read_back(
         ChainBroken: the log holds something else.
     """
     root, begin = identity.root, start.offset if start else 0
-    if _adds_up(read(consumer, topic, identity.partition, begin, head.offset + 1), root, start, head):
+    if _adds_up(log.read(topic, identity.partition, begin, head.offset + 1), root, start, head):
         return head
     chain = Chain.anchored(root, start) if start else Chain(root)
-    for _ in _accepted(consumer, topic, chain, identity.partition, begin, head.offset + 1):
+    for _ in _accepted(log, topic, chain, identity.partition, begin, head.offset + 1):
         pass
     if (chain.head.seq, chain.head.digest) != (head.seq, head.digest):
         raise ChainBroken(
@@ -162,8 +161,8 @@ def _number(record: Record) -> int | None:
     return None
 
 
-def _accepted(consumer: Consumer, topic: str, chain: Chain, partition: int, start: int, end: int) -> Iterator[Decision]:
-    for record in read(consumer, topic, partition, start, end):
+def _accepted(log: Fetcher, topic: str, chain: Chain, partition: int, start: int, end: int) -> Iterator[Decision]:
+    for record in log.read(topic, partition, start, end):
         decision = chain.accept(record)
         if decision is not None:
             yield decision

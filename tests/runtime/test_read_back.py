@@ -29,31 +29,30 @@ def own_log(count: int, *, reason: int = 0) -> tuple[list[LogRecord], list[Confi
     return records, [Confirmed(d.offset, d.seq, d.digest) for d in made]
 
 
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> list[LogRecord]:
+class Log(list[LogRecord]):
     """What the brokers hold; the test fills it."""
-    records: list[LogRecord] = []
 
-    def read(_: object, __: str, ___: int, start: int, end: int) -> Iterator[LogRecord]:
-        yield from [record for record in records if start <= record.offset < end]
+    def read(self, _: str, __: int, start: int, end: int) -> Iterator[LogRecord]:
+        yield from [record for record in self if start <= record.offset < end]
 
-    monkeypatch.setattr(recovery, "read", read)
-    return records
-
-
-def read_back(start: Confirmed | None, head: Confirmed) -> Confirmed:
-    return recovery.read_back(None, "events", IDENTITY, start, head)  # type: ignore[arg-type]
+    def back(self, start: Confirmed | None, head: Confirmed) -> Confirmed:
+        return recovery.read_back(self, "events", IDENTITY, start, head)  # type: ignore[arg-type]
 
 
-def test_its_own_log_is_its_own(log: list[LogRecord]) -> None:
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def test_its_own_log_is_its_own(log: Log) -> None:
     records, pointers = own_log(5)
     log += records
-    assert read_back(None, pointers[-1]) == pointers[-1]
-    assert read_back(pointers[2], pointers[4]) == pointers[4]
-    assert read_back(pointers[3], pointers[3]) == pointers[3]
+    assert log.back(None, pointers[-1]) == pointers[-1]
+    assert log.back(pointers[2], pointers[4]) == pointers[4]
+    assert log.back(pointers[3], pointers[3]) == pointers[3]
 
 
-def test_repeats_and_garbage_between_are_passed_over(log: list[LogRecord]) -> None:
+def test_repeats_and_garbage_between_are_passed_over(log: Log) -> None:
     records, pointers = own_log(5)
     moved = [record._replace(offset=record.offset + (place > 2) * 2) for place, record in enumerate(records)]
     log += [
@@ -63,35 +62,35 @@ def test_repeats_and_garbage_between_are_passed_over(log: list[LogRecord]) -> No
         *moved[3:],
     ]
     head = pointers[-1]._replace(offset=pointers[-1].offset + 2)
-    assert read_back(pointers[1], head) == head
+    assert log.back(pointers[1], head) == head
 
 
-def test_a_decision_that_is_missing_is_noticed(log: list[LogRecord]) -> None:
+def test_a_decision_that_is_missing_is_noticed(log: Log) -> None:
     records, pointers = own_log(5)
     log += [*records[:3], *records[4:]]
     with pytest.raises(ChainBroken, match="goes on to decision 3"):
-        read_back(pointers[1], pointers[-1])
+        log.back(pointers[1], pointers[-1])
 
 
 @pytest.mark.parametrize("place", [1, 5])
-def test_another_decision_at_either_end_is_noticed(log: list[LogRecord], place: int) -> None:
+def test_another_decision_at_either_end_is_noticed(log: Log, place: int) -> None:
     records, pointers = own_log(5)
     others, _ = own_log(5, reason=1)
     log += [*records[:place], others[place], *records[place + 1 :]]
     with pytest.raises(ChainBroken):
-        read_back(pointers[1], pointers[-1])
+        log.back(pointers[1], pointers[-1])
 
 
-def test_a_head_at_another_offset_is_noticed(log: list[LogRecord]) -> None:
+def test_a_head_at_another_offset_is_noticed(log: Log) -> None:
     records, pointers = own_log(5)
     log += [*records[:5], records[4]._replace(offset=5), records[5]._replace(offset=6)]
     with pytest.raises(ChainBroken):
-        read_back(pointers[1], pointers[-1]._replace(offset=5))
+        log.back(pointers[1], pointers[-1]._replace(offset=5))
 
 
-def test_another_writers_fork_between_is_passed_over(log: list[LogRecord]) -> None:
+def test_another_writers_fork_between_is_passed_over(log: Log) -> None:
     records, pointers = own_log(5)
     others, _ = own_log(5, reason=1)
     log += [*records[:5], others[5]._replace(offset=5), records[5]._replace(offset=6)]
     head = pointers[-1]._replace(offset=6)
-    assert read_back(pointers[1], head) == head
+    assert log.back(pointers[1], head) == head

@@ -14,18 +14,19 @@ import asyncio
 import ssl
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from accord.schemas.headers import Record
 from aiokafka import TopicPartition, errors
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 from aiokafka.record.memory_records import MemoryRecords
 
 from accord.errors import KafkaUnreachable, LogGap
-from accord.kafka import READ_TIMEOUT_S, bootstrap, unreachable
+from accord.kafka import READ_TIMEOUT_S, bootstrap
+from accord.schemas.headers import Record
 from accord.settings import KafkaSettings
 
 T = TypeVar("T")
@@ -37,23 +38,16 @@ RETRY_S: Final = 0.1
 
 
 class Fetcher:
-    """Reads ranges of a cluster's partitions. For one thread at a time; `close` ends its own.
-
-    Raises:
-        KafkaUnreachable: no broker answers within `connect_timeout_ms`.
-    """
+    """Reads ranges of a cluster's partitions. For one thread at a time; it connects when it is first asked, and `close`
+    ends its own thread."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
+        self._client: Any = None
+        self._connecting = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="accord-fetch", daemon=True)
         self._thread.start()
-        self._client: Any = None
-        try:
-            self._start(self._connect()).result(settings.connect_timeout_ms / 1_000)
-        except (errors.KafkaError, TimeoutError) as error:
-            self.close()
-            raise unreachable(settings) from error
 
     def read(
         self, topic: str, partition: int, start: int, end: int, *, fetch_bytes: int = FETCH_BYTES
@@ -82,6 +76,14 @@ class Fetcher:
             if answer is not None:
                 answer.cancel()
 
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset and end (one past the last) of a partition.
+
+        Raises:
+            KafkaUnreachable: no answer for `READ_TIMEOUT_S`.
+        """
+        return self._start(self._bounds(TopicPartition(topic, partition))).result()
+
     def close(self) -> None:
         """Disconnects and ends the thread. Safe to call twice."""
         if not self._thread.is_alive():
@@ -92,49 +94,86 @@ class Fetcher:
         self._thread.join()
         self._loop.close()
 
-    async def _connect(self) -> None:
-        client = AIOKafkaClient(bootstrap_servers=bootstrap(self._settings), **_security(self._settings))
-        self._client = client
-        await client.bootstrap()
-
     async def _fetch(self, where: TopicPartition, offset: int, size: int) -> bytes:
         """What the partition's leader has from an offset on: whole batches, the first of which holds the offset."""
+
+        async def fetch() -> bytes | None:
+            request = FetchRequest(FETCH_WAIT_MS, 1, size, 0, [(where.topic, [(where.partition, offset, size)])])
+            _, error_code, *_, records = await self._ask(where, request)
+            _check(error_code)
+            return records or None
+
+        try:
+            return await self._answer(where, fetch, f"nothing from offset {offset} on")
+        except errors.OffsetOutOfRangeError as error:
+            raise LogGap(
+                f"{where.topic}/{where.partition}: offset {offset} is not there any more; the log was cut or rewritten."
+            ) from error
+
+    async def _bounds(self, where: TopicPartition) -> tuple[int, int]:
+        async def offset(strategy: int) -> int:
+            request = OffsetRequest(-1, 0, [(where.topic, [(where.partition, strategy)])])
+            _, error_code, *_, found = await self._ask(where, request)
+            _check(error_code)
+            return int(found)
+
+        async def offsets() -> tuple[int, int]:
+            return await offset(OffsetResetStrategy.EARLIEST), await offset(OffsetResetStrategy.LATEST)
+
+        return await self._answer(where, offsets, "no bounds")
+
+    async def _answer(self, where: TopicPartition, ask: Callable[[], Awaitable[T | None]], failed: str) -> T:
+        """What `ask` returns once it is not None. A leader may be new, or not known yet: that is waited for."""
         deadline = time.monotonic() + READ_TIMEOUT_S
-        problem: object = "no record"
+        problem: object = "it has no such record"
         while time.monotonic() < deadline:
             try:
-                data = await self._ask(where, offset, size)
-            except errors.OffsetOutOfRangeError as error:
-                raise LogGap(
-                    f"{where.topic}/{where.partition}: offset {offset} is not there any more; the log was cut or "
-                    "rewritten."
-                ) from error
-            except errors.KafkaError as error:
+                async with asyncio.timeout_at(self._loop.time() + deadline - time.monotonic()):
+                    answer = await ask()
+            except errors.OffsetOutOfRangeError:
+                raise
+            except (errors.KafkaError, OSError) as error:  # a TimeoutError is one
                 problem = error
                 await asyncio.sleep(RETRY_S)
-                await self._client.force_metadata_update()
             else:
-                if data:
-                    return data
-        raise KafkaUnreachable(
-            f"{where.topic}/{where.partition}: nothing from offset {offset} on for {READ_TIMEOUT_S:g} s: {problem}."
-        )
+                if answer is not None:
+                    return answer
+        raise KafkaUnreachable(f"{where.topic}/{where.partition}: {failed} for {READ_TIMEOUT_S:g} s: {problem!r}.")
 
-    async def _ask(self, where: TopicPartition, offset: int, size: int) -> bytes:
-        await self._client.add_topic(where.topic)
-        leader = self._client.cluster.leader_for_partition(where)
-        if leader is None or leader < 0:
-            raise errors.LeaderNotAvailableError
-        request = FetchRequest(FETCH_WAIT_MS, 1, size, 0, [(where.topic, [(where.partition, offset, size)])])
-        response = await self._client.send(leader, request)
-        _, error_code, *_, records = response.topics[0][1][0]
-        error = errors.for_code(error_code)
-        if error is not errors.NoError:
-            raise error
-        return records or b""
+    async def _ask(self, where: TopicPartition, request: Any) -> Any:
+        """The leader's answer for the one partition that the request names."""
+        client = await self._connected()
+        await client.add_topic(where.topic)
+        leader = client.cluster.leader_for_partition(where)
+        try:
+            if leader is None or leader < 0:
+                raise errors.LeaderNotAvailableError
+            response = await client.send(leader, request)
+        except errors.KafkaError:
+            client.force_metadata_update()  # in the background
+            raise
+        return response.topics[0][1][0]
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._client is None:
+                client: Any = AIOKafkaClient(bootstrap_servers=bootstrap(self._settings), **_security(self._settings))
+                try:
+                    await client.bootstrap()
+                except BaseException:
+                    await client.close()
+                    raise
+                self._client = client
+            return self._client
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+def _check(error_code: int) -> None:
+    error = errors.for_code(error_code)
+    if error is not errors.NoError:
+        raise error
 
 
 def _batches(data: bytes, offset: int) -> tuple[list[Any], int]:
