@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import fastavro
 import msgspec
-from accord.schemas.flat import kinds_of, read_flat
+from accord.schemas.flat import kinds_of, read_flat, write_flat
 from accord.schemas.messages import Command, Event, Message, deadletters, log
 from accord.schemas.position import Position
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
@@ -30,6 +30,7 @@ CONFLUENT: Final = b"\x00"
 _read_record: Final = fastavro.schemaless_reader
 _write_record: Final = fastavro.schemaless_writer
 _fields: Final = msgspec.structs.asdict
+_values: Final = msgspec.structs.astuple
 _SINGLE_OBJECT_BYTES: Final = 10
 _CONFLUENT_BYTES: Final = 5
 _NEWEST: Final = (None, _SINGLE_OBJECT_BYTES)
@@ -70,7 +71,7 @@ class Codec:
             bytes([2 * i])[: self._index_bytes]: (record, branch, kinds_of(branch))
             for i, (record, branch) in enumerate(zip(records, parsed, strict=True))
         }
-        self._index = {record: (index, branch) for index, (record, branch, _) in self._by_index.items()}
+        self._index = {record: (index, branch, kinds) for index, (record, branch, kinds) in self._by_index.items()}
         self._names: dict[type[Message], str] = {
             record: branch["namespace"] + "." + branch["name"] for record, branch in zip(records, branches, strict=True)
         }
@@ -91,28 +92,30 @@ class Codec:
         Args:
             frame: Confluent framing (`00` and the schema id) instead of the single object's.
         """
-        buffer = BytesIO()
-        buffer.write(frame or self.frame)
+        data = bytearray(frame or self.frame)
         if self.many:
-            self._write_block(buffer, value)  # type: ignore[arg-type]
+            self._write_block(data, value)  # type: ignore[arg-type]
         else:
-            self._write(buffer, value)  # type: ignore[arg-type]
-        return buffer.getvalue()
+            self._write(data, value)  # type: ignore[arg-type]
+        return bytes(data)
 
-    def _write_block(self, buffer: BytesIO, messages: Sequence[Message]) -> None:
+    def _write_block(self, data: bytearray, messages: Sequence[Message]) -> None:
         """An Avro array in one block, as fastavro writes it; handed the whole array, it would search the union for
         each message (5 us against 2)."""
         if messages:
-            buffer.write(_SMALL[len(messages)] if len(messages) < len(_SMALL) else _zigzag(len(messages)))
+            data += _SMALL[len(messages)] if len(messages) < len(_SMALL) else _zigzag(len(messages))
             for message in messages:
-                self._write(buffer, message)
-        buffer.write(b"\0")
+                self._write(data, message)
+        data += b"\0"
 
-    def _write(self, buffer: BytesIO, message: Message) -> None:
+    def _write(self, data: bytearray, message: Message) -> None:
         """The branch of the union is one byte (2 x index), then comes the record."""
-        index, branch = self._index[type(message)]
-        buffer.write(index)
-        _write_record(buffer, branch, _fields(message))
+        index, schema, kinds = self._index[type(message)]
+        data += index
+        if kinds is None or not write_flat(data, _values(message), kinds):
+            buffer = BytesIO()
+            _write_record(buffer, schema, _fields(message))
+            data += buffer.getvalue()
 
     def decode(self, data: bytes | None) -> Any:
         """The message of a value, or the tuple of messages of a decision.

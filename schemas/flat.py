@@ -1,12 +1,13 @@
-"""Avro records of nothing but texts and whole numbers, some of them nullable, read without fastavro.
+"""Avro records of nothing but texts and whole numbers, some of them nullable, read and written without fastavro.
 
-Most messages are of this kind, and small: being called alone takes fastavro longer than reading one takes here. What is
-in any way out of the ordinary is left to it, to read or to refuse: a text that is not UTF-8, a number of ten bytes,
-bytes that end too soon.
+Most messages are of this kind, and small: being called alone takes fastavro longer than reading or writing one takes
+here. What is in any way out of the ordinary is left to it, to take or to refuse: a text that is not UTF-8, a number of
+ten bytes, bytes that end too soon, a value that is not of its field's type.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 _NUMBER: Final = 0
@@ -22,10 +23,12 @@ _MORE: Final = 128
 """Set in every byte of a number but the last; the rest of each is seven bits, the lowest first."""
 _SHIFT_MAX: Final = 56
 """Of a ninth byte."""
+_NUMBER_MAX: Final = (1 << _SHIFT_MAX + 7) - 1
+"""What nine bytes hold, its sign included."""
 
 
 def kinds_of(schema: Any) -> bytes | None:
-    """The kinds of a record's fields, one byte each; None if `read_flat` does not know them all."""
+    """The kinds of a record's fields, one byte each; None if this module does not know them all."""
     kinds = [_kind(field["type"]) for field in schema["fields"]]
     return None if None in kinds else bytes(kind for kind in kinds if kind is not None)
 
@@ -81,3 +84,39 @@ def read_flat(data: bytes, at: int, kinds: bytes) -> tuple[list[Any], int] | Non
     except (IndexError, UnicodeDecodeError):
         return None
     return (values, at) if at <= len(data) else None
+
+
+def write_flat(data: bytearray, values: Iterable[Any], kinds: bytes) -> bool:
+    """Appends a record's values, in the order of its fields; False, and nothing appended, for what fastavro must see.
+
+    Args:
+        kinds: of its fields, by `kinds_of`.
+    """
+    begin, append = len(data), data.append
+    for value, kind in zip(values, kinds, strict=True):
+        if kind >= _NULLABLE:
+            if value is None:
+                append(0)
+                continue
+            append(_BRANCH_OF_VALUE)
+        if kind & _TEXT:
+            if type(value) is not str:
+                del data[begin:]
+                return False
+            text = value.encode()
+            number = len(text) << 1
+        else:
+            if type(value) is not int:
+                del data[begin:]
+                return False
+            text = b""
+            number = value << 1 if value >= 0 else ~(value << 1)
+            if number > _NUMBER_MAX:
+                del data[begin:]
+                return False
+        while number > _LAST_BYTE_MAX:
+            append(number & _LAST_BYTE_MAX | _MORE)
+            number >>= 7
+        append(number)
+        data += text
+    return True

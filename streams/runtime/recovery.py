@@ -102,9 +102,7 @@ def accepted_after(
     return decisions[1:] if confirmed else decisions, end
 
 
-def read_back(
-    log: Fetcher, topic: str, identity: Identity, start: Confirmed | None, head: Confirmed
-) -> Confirmed:
+def read_back(log: Fetcher, topic: str, identity: Identity, start: Confirmed | None, head: Confirmed) -> Confirmed:
     """Reads an owner's own decisions back, from one known point to its head.
 
     Both ends are compared by their hash, what lies between by its numbers: each decision follows the one before, and

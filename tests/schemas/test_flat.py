@@ -8,7 +8,7 @@ from typing import Any
 import fastavro
 import msgspec
 import pytest
-from accord.schemas.flat import kinds_of, read_flat
+from accord.schemas.flat import kinds_of, read_flat, write_flat
 from accord.schemas.messages import Message
 from accord.schemas.messages.locks import AcquireLock, LockGranted
 from accord.schemas.messages.signals import EmitSignal
@@ -89,3 +89,21 @@ def test_damaged_bytes_are_read_as_fastavro_does_or_left_to_it(message: Message,
     assert kinds is not None
     found = read_flat(bytes(damaged), 0, kinds)
     assert found is None or found == by_fastavro(type(message), bytes(damaged))
+
+
+@given(st.sampled_from(FLAT).flatmap(messages))
+@settings(max_examples=1_000)
+def test_a_flat_record_is_written_as_fastavro_writes_it_or_left_to_it(message: Message) -> None:
+    kinds = KINDS[type(message)]
+    assert kinds is not None
+    data = bytearray(b"before")
+    done = write_flat(data, msgspec.structs.astuple(message), kinds)
+    assert data == b"before" + (written(message) if done else b"")
+    assert done or any(type(value) is int and value.bit_length() > 62 for value in msgspec.structs.astuple(message))
+
+
+@pytest.mark.parametrize("value", ["5", None, True, 5.0, 2**62, -(2**62) - 1])
+def test_a_value_that_is_not_of_its_fields_type_is_left_to_fastavro(value: object) -> None:
+    data = bytearray()
+    assert not write_flat(data, ["ada", value], bytes([1, 0])) and not data
+    assert not write_flat(data, [b"ada", 5], bytes([1, 0])) and not data

@@ -108,6 +108,12 @@ class Broker:
         if not self.calm and self.random.random() < 0.01:
             self.now_ms += self.random.choice([WINDOW_MS // 2, WINDOW_MS + 1, -WINDOW_MS // 4])
 
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        return 0, len(self.events)
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[LogRecord]:
+        yield from self.events[max(start, 0) : end]
+
 
 @dataclass
 class View:
@@ -116,27 +122,24 @@ class View:
     broker: Broker
     end: int
 
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        return 0, self.end
 
-def _bounds(view: Any, topic: str, number: int) -> tuple[int, int]:
-    return 0, view.end if isinstance(view, View) else len(view.events)
-
-
-def _read(view: Any, topic: str, number: int, start: int, end: int) -> Iterator[LogRecord]:
-    events = (view.broker if isinstance(view, View) else view).events
-    yield from events[max(start, 0) : end]
+    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[LogRecord]:
+        return self.broker.read(topic, partition, start, end)
 
 
 @contextmanager
 def simulated_reads() -> Iterator[None]:
-    """Recovery and the readers' anchor read the simulated logs in place of Kafka's."""
-    real = [(module, name, getattr(module, name)) for module in (recovery, kafka) for name in ("bounds", "read")]
-    for module, name, _ in real:
-        setattr(module, name, _bounds if name == "bounds" else _read)
+    """The readers' anchor reads the simulated logs in place of Kafka's."""
+    real = [(name, getattr(kafka, name)) for name in ("bounds", "read")]
+    for name, _ in real:
+        setattr(kafka, name, lambda log, *where, name=name: getattr(log, name)(*where))
     try:
         yield
     finally:
-        for module, name, function in real:
-            setattr(module, name, function)
+        for name, function in real:
+            setattr(kafka, name, function)
 
 
 class Producer:
