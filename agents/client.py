@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import Token
 from types import TracebackType
@@ -25,8 +25,8 @@ from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
 from accord.agents.handlers import F, when_on
 from accord.agents.leases import Leases
-from accord.agents.lock_arguments import check_wait_ms
-from accord.agents.locks import Lock, OnLoss
+from accord.agents.lock_arguments import check_permits, check_wait_ms
+from accord.agents.locks import Lock, MultiLock, OnLoss, RWLock
 from accord.agents.signals import Receipt, emit_on
 
 from accord import logs
@@ -218,7 +218,14 @@ class Accord(Hub):
             raise problem
 
     def lock(
-        self, name: str, *, lease_ms: int | None = None, wait_ms: int | None = None, on_loss: OnLoss = "cancel"
+        self,
+        name: str,
+        *,
+        lease_ms: int | None = None,
+        wait_ms: int | None = None,
+        on_loss: OnLoss = "cancel",
+        priority: int = 0,
+        reentrant: bool = False,
     ) -> Lock:
         """A lock: one holder at a time, by lease, first come first served.
 
@@ -229,11 +236,67 @@ class Accord(Hub):
             wait_ms: how long to queue; 0 tries once, None waits without limit.
             on_loss: `"cancel"`: a lost lease cancels the body of `async with` and raises LeaseLost there; `"flag"`: it
                 only sets `grant.lost`.
+            priority: -10 to 10; higher goes first. Who is overtaken rises by one each time, so nobody starves.
+            reentrant: a call chain that holds the lock enters it again, and frees it when it has left as often; without
+                it, that is WouldSelfDeadlock.
 
         Raises:
-            BadInput: the name or a duration cannot be one.
+            BadInput: the name, a duration or the priority cannot be one.
         """
-        return Lock(self, name, lease_ms, wait_ms, on_loss)
+        return Lock(self, name, lease_ms, wait_ms, on_loss, priority=priority, reentrant=reentrant)
+
+    def semaphore(
+        self,
+        name: str,
+        permits: int,
+        *,
+        lease_ms: int | None = None,
+        wait_ms: int | None = None,
+        on_loss: OnLoss = "cancel",
+        priority: int = 0,
+    ) -> Lock:
+        """A lock that up to `permits` share, 1 to 200. Arguments and errors else as for `lock`.
+
+        While anybody holds or waits for it, the number stays: another one is TermsDiffer. Those who share a lock write
+        side by side, so their tokens do not fence one from the other.
+        """
+        return Lock(self, name, lease_ms, wait_ms, on_loss, priority=priority, permits=check_permits(permits))
+
+    def rwlock(
+        self,
+        name: str,
+        *,
+        lease_ms: int | None = None,
+        wait_ms: int | None = None,
+        on_loss: OnLoss = "cancel",
+        priority: int = 0,
+    ) -> RWLock:
+        """A lock that many `read()`, at most 200 at once, or one may `write()`. Arguments and errors as for `lock`.
+
+        First come first served, so neither side starves. A reader does not become a writer: asking for that is
+        WouldSelfDeadlock.
+        """
+        return RWLock(self, name, lease_ms, wait_ms, on_loss, priority=priority)
+
+    def locks(
+        self,
+        names: Iterable[str],
+        *,
+        lease_ms: int | None = None,
+        wait_ms: int | None = None,
+        on_loss: OnLoss = "cancel",
+        priority: int = 0,
+    ) -> MultiLock:
+        """Several locks, all or none, each by name in what `async with` gives. Arguments and errors as for `lock`.
+
+        Args:
+            wait_ms: for all together.
+        """
+
+        def make(name: str, left_ms: int | None) -> Lock:
+            return Lock(self, name, lease_ms, left_ms, on_loss, priority=priority)
+
+        return MultiLock(names, wait_ms, make)
 
     async def drain(self, *, wait_ms: int | None = None) -> None:
         """Returns when all that was emitted is recorded and the handlers of this hub have caught up.

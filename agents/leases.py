@@ -31,7 +31,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import uuid_utils
 from accord.agents.connection import Answer, Connection, future, settle
@@ -41,6 +41,7 @@ from accord.schemas.messages.locks import (
     AcquireLock,
     LeaseExpired,
     LeaseRenewed,
+    LeaseRevoked,
     LockDenied,
     LockGranted,
     LockQueued,
@@ -91,19 +92,32 @@ def believed_until_s(sent_s: float, span_ms: int, clock_step_ms: int) -> float:
     return sent_s + (span_ms * (1 - DRIFT) - clock_step_ms - MARGIN_MS) / 1_000
 
 
+class Terms(NamedTuple):
+    """How a lock is asked for; see `accord.streams.locks`.
+
+    `wait_ms` None is without limit, 0 tries once. `permits` None is alone, 0 is with any number, n with n - 1 others.
+    """
+
+    lease_ms: int
+    wait_ms: int | None
+    permits: int | None = None
+    priority: int = 0
+
+
 class Hold:
     """One request for a lock and the lease on it. Made by `Leases.ask`.
 
-    `granted` is settled when the lock is held, or with why not; `ended` when it was released, or lost.
+    `granted` is settled when the lock is held, or with why not; `ended` when it was released, or lost. `depth` counts
+    how often its owner has entered it; the last one to leave releases it.
     """
 
-    def __init__(
-        self, leases: Leases, key: str, owner: str, lease_ms: int, wait_ms: int | None, on_queued: OnQueued | None
-    ) -> None:
+    def __init__(self, leases: Leases, key: str, owner: str, terms: Terms, on_queued: OnQueued | None) -> None:
         self.key = key
         self.owner = owner
-        self.lease_ms = lease_ms
-        self.wait_ms = wait_ms
+        self.terms = terms
+        self.depth = 1
+        self.lease_ms = terms.lease_ms
+        self.wait_ms = terms.wait_ms
         self.id = str(uuid_utils.uuid7())
         self._task = current_task()
         self.token = 0
@@ -121,7 +135,7 @@ class Hold:
         self._place = 0
         self._until_s = 0.0
         self._on_queued = on_queued
-        self._on_loss: Callable[[], None] | None = None
+        self._on_loss: list[Callable[[], None]] = []
         self._undo: list[Callable[[], None]] = []
         self._cancel_timer: dict[str, Callable[[], None]] = {}
 
@@ -134,7 +148,8 @@ class Hold:
             What `Connection.submit` raises.
         """
         connection, agent = self._connection, self.agent
-        command = AcquireLock(agent, self.owner, self.lease_ms, self.wait_ms)
+        lease_ms, wait_ms, permits, priority = self.terms
+        command = AcquireLock(agent, self.owner, lease_ms, wait_ms, permits, priority)
         grace_ms = connection.settings.client.worker_warning_ms
         try:
             self._undo.append(connection.watch("locks", self.key, self._heard))
@@ -172,10 +187,21 @@ class Hold:
                     self._deny(denial(self.key, event, self.wait_ms, answer.position))
                 case RequestWithdrawn(request) if request == self.id:
                     self._deny(LockTimeout(f"{self.key}: the request was withdrawn.", key=self.key))
-                case LeaseExpired(_, token) if token == self.token:
+                case LeaseExpired() if self._is_meant(event):
                     self._lose("it ran out before it was renewed", answer.position)
-                case LockReleased(agent, token) if token == self.token and self._state == "held":
+                case LeaseRevoked(_, _, by, reason) if self._is_meant(event):
+                    self._lose(f"it was taken away by {by}: {reason}", answer.position)
+                case LockReleased(agent) if self._is_meant(event) and self._state == "held":
                     self._lose(f"it was released by {agent}", answer.position)
+
+    def _is_meant(self, event: LeaseExpired | LeaseRenewed | LeaseRevoked | LockReleased | RenewalRefused) -> bool:
+        """Whether an event is about this grant: by its token, and by its request where the lock is shared."""
+        return event.token == self.token and event.request in (None, self.id)
+
+    @property
+    def _told(self) -> str | None:
+        """What tells this grant from others with its token; one who is alone needs nothing."""
+        return None if self.terms.permits is None else self.id
 
     def _queued(self, event: LockQueued) -> None:
         self._state, self._since_ms, self._place = "queued", event.since_ms, event.place
@@ -262,7 +288,7 @@ class Hold:
     def on_loss(self, callback: Callable[[], None]) -> None:
         """Has `callback` called, on accord's thread, if the lease is lost; at once, if it is already."""
         with self._lock:
-            self._on_loss = callback
+            self._on_loss.append(callback)
             lost = isinstance(self.error, LeaseLost)
         if lost:
             callback()
@@ -283,7 +309,7 @@ class Hold:
             return
         self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
         sent_s = time.monotonic()
-        command = RenewLease(self.agent, self.token, self.lease_ms)
+        command = RenewLease(self.agent, self.token, self.lease_ms, self._told)
         try:
             submission = self._connection.submit("locks", self.key, command, task=self._task, answer_ms=self.lease_ms)
         except AccordError as error:
@@ -299,13 +325,13 @@ class Hold:
         answer = decided.result()
         for event in answer.events:
             match event:
-                case LeaseRenewed(_, token, _, deadline_ms) if token == self.token:
+                case LeaseRenewed(_, _, _, deadline_ms) if self._is_meant(event):
                     with self._lock:
                         self._until_s = self._believe(sent_s, deadline_ms - answer.decision.now_ms)
                         if self._state == "held":
                             self._watch_belief()
                     settle(self.granted, self)
-                case RenewalRefused(_, token) if token == self.token:
+                case RenewalRefused() if self._is_meant(event):
                     self._lose("its renewal was refused", answer.position)
 
     def _lose(self, why: str, position: Position | None) -> None:
@@ -315,13 +341,13 @@ class Hold:
                 return
             self.error = self.loss(why, position)
             self._finish()
-            callback = self._on_loss
+            callbacks = list(self._on_loss)
         logger.warning("a lease was lost", lock=self.key, token=self.token, why=why)
         with suppress(AccordError):
-            self._connection.submit("locks", self.key, ReleaseLock(self.agent, self.token), task=self._task)
+            self._connection.submit("locks", self.key, ReleaseLock(self.agent, self.token, self._told), task=self._task)
         settle(self.granted, self.error)
         settle(self.ended, self.error)
-        if callback is not None:
+        for callback in callbacks:
             callback()
 
     def loss(self, why: str = "", position: Position | None = None) -> LeaseLost:
@@ -350,8 +376,16 @@ class Hold:
 
     # -- releasing
 
+    def enter_again(self) -> None:
+        """Its owner enters it once more. Raises LeaseLost unless the lease may be believed in."""
+        with self._lock:
+            self.check()
+            self.depth += 1
+
     def release(self) -> Future[None]:
         """Frees the lock; from any thread, does not block. A second release is the first one.
+
+        Of an owner who entered it several times, only the last release frees it.
 
         Returns:
             A future that raises LeaseLost when the lease had ended, NotOwner when the log says that it is another's,
@@ -360,10 +394,15 @@ class Hold:
         with self._lock:
             if self._state != "held":
                 return self.ended
+            if self.depth > 1:
+                self.depth -= 1
+                left = future()
+                settle(left, None)
+                return left
             self._finish("releasing")
         try:
             submission = self._connection.submit(
-                "locks", self.key, ReleaseLock(self.agent, self.token), task=self._task
+                "locks", self.key, ReleaseLock(self.agent, self.token, self._told), task=self._task
             )
         except AccordError as error:
             self._release_over(error)
@@ -416,7 +455,7 @@ class Leases:
         self.connection = connection
         self.live: set[Hold] = set()
 
-    def ask(self, key: str, lease_ms: int, wait_ms: int | None, on_queued: OnQueued | None = None) -> Hold:
+    def ask(self, key: str, terms: Terms, on_queued: OnQueued | None = None) -> Hold:
         """Asks for a lock in the name of this call chain.
 
         Args:
@@ -425,8 +464,8 @@ class Leases:
         Raises:
             What `Connection.submit` raises.
         """
-        owner = next((hold.owner for hold in _chain.get() if hold.key == key and hold.held), None)
-        hold = Hold(self, key, owner or str(uuid_utils.uuid4()), lease_ms, wait_ms, on_queued)
+        mine = held_in_chain(key)
+        hold = Hold(self, key, mine.owner if mine else str(uuid_utils.uuid4()), terms, on_queued)
         self.live.add(hold)
         hold.ask()
         return hold
@@ -437,11 +476,17 @@ class Leases:
             hold.close()
 
 
+def held_in_chain(key: str) -> Hold | None:
+    """What this call chain holds of a lock, if anything."""
+    return next((hold for hold in _chain.get() if hold.key == key and hold.held), None)
+
+
 def enter_chain(hold: Hold) -> None:
     """Notes that this call chain holds a lock."""
     _chain.set((*[other for other in _chain.get() if other.held], hold))
 
 
 def leave_chain(hold: Hold) -> None:
-    """Notes that it does not any more; without effect in another call chain."""
-    _chain.set(tuple([other for other in _chain.get() if other is not hold and other.held]))
+    """Notes that it does not any more; without effect in another call chain, or before the last one leaves."""
+    if hold.depth == 1:
+        _chain.set(tuple([other for other in _chain.get() if other is not hold and other.held]))

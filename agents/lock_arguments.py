@@ -6,7 +6,7 @@ from typing import Any
 
 from accord.agents.leases import MARGIN_MS, RENEWALS_A_LEASE
 from accord.schemas.topics import KEY_BYTES_MAX
-from accord.streams.locks import LEASE_MS_MAX, LEASE_MS_MIN, WAIT_MS_MAX
+from accord.streams.locks import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, SHARED_MAX, WAIT_MS_MAX
 
 from accord.errors import BadInput
 
@@ -52,6 +52,20 @@ def check_wait_ms(wait_ms: Any) -> int | None:
             f"wait_ms={wait_ms}: a wait is 0 to {WAIT_MS_MAX} ms.", remedy="0 tries once, None waits without limit."
         )
     return int(wait_ms)
+
+
+def check_permits(permits: Any) -> int:
+    """A semaphore's permits. Raises BadInput unless it is a whole number that the log takes."""
+    if isinstance(permits, bool) or not isinstance(permits, int) or not 1 <= permits <= SHARED_MAX:
+        raise BadInput(f"permits={permits!r}: a semaphore has 1 to {SHARED_MAX} permits.")
+    return permits
+
+
+def check_priority(priority: Any) -> int:
+    """A priority. Raises BadInput unless it is a whole number that the log takes."""
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > PRIORITY_MAX:
+        raise BadInput(f"priority={priority!r}: a priority is {-PRIORITY_MAX} to {PRIORITY_MAX}, higher goes first.")
+    return priority
 
 
 def _whole(name: str, value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from accord.schemas.messages.locks import LockDenied, ReleaseRefused
 from accord.schemas.position import Position
 
-from accord.errors import AccordError, LockTimeout, NotOwner, Overloaded, WouldSelfDeadlock
+from accord.errors import AccordError, LockTimeout, NotOwner, Overloaded, TermsDiffer, WouldSelfDeadlock
 
 
 def denial(key: str, denied: LockDenied, wait_ms: int | None, position: Position) -> AccordError:
@@ -22,6 +22,12 @@ def denial(key: str, denied: LockDenied, wait_ms: int | None, position: Position
             remedy="Pass the grant down instead of acquiring again.",
             **named,
         )
+    if denied.reason == "permits":
+        return TermsDiffer(
+            f"{key} is shared by {_permits(denied.permits)} at present, and cannot be shared otherwise meanwhile.",
+            remedy="Ask for it in the same way everywhere, or use another name.",
+            **named,
+        )
     if denied.reason == "queue_full":
         return Overloaded(f"{key}: {denied.waiting} requests wait for it, no more are taken. {held}.", **named)
     if denied.reason == "held":
@@ -31,6 +37,10 @@ def denial(key: str, denied: LockDenied, wait_ms: int | None, position: Position
     return LockTimeout(
         f"{key} not granted within {wait_ms} ms. {held}{place}.", remedy=f"See: accord locks show {key}.", **named
     )
+
+
+def _permits(number: int | None) -> str:
+    return "any number of readers" if number == 0 else f"{number} permits"
 
 
 def not_owner(key: str, refused: ReleaseRefused, position: Position) -> NotOwner:

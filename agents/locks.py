@@ -4,9 +4,13 @@
         ...                         # alone, until the lease is lost
     grant = await hub.lock("room_12").acquire(wait_ms=0)
     await grant.release()
+    async with hub.semaphore("gpu", permits=2): ...
+    async with hub.rwlock("report").read(): ...
+    async with hub.locks(["room_12", "room_13"]) as grants: ...
 
 Rules that act here:
-- The owner is the call chain: another task queues, the same chain gets WouldSelfDeadlock.
+- The owner is the call chain: another task queues, the same chain gets WouldSelfDeadlock, or enters once more if it
+  asked for a reentrant lock.
 - A lease that is lost cancels the body of `async with`, as `asyncio.timeout` does, and surfaces there as LeaseLost;
   with `on_loss="flag"` it only sets `grant.lost`, and the body must look. Either way the body may go on for a while
   before it notices: guard what it writes by `grant.token`.
@@ -16,12 +20,15 @@ Rules that act here:
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from types import EllipsisType, TracebackType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from accord.agents.leases import Hold, OnQueued, enter_chain, leave_chain
-from accord.agents.lock_arguments import check_lease_ms, check_name, check_wait_ms
+from accord.agents.leases import Hold, OnQueued, Terms, enter_chain, held_in_chain, leave_chain
+from accord.agents.lock_arguments import check_lease_ms, check_name, check_priority, check_wait_ms
 from accord.schemas.position import Position
 
 from accord import logs
@@ -42,23 +49,41 @@ class Asked:
         BadInput: the name or a duration cannot be one.
     """
 
-    def __init__(self, hub: Hub, name: str, lease_ms: int | None, wait_ms: int | None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        name: str,
+        lease_ms: int | None = None,
+        wait_ms: int | None = None,
+        *,
+        permits: int | None = None,
+        priority: int = 0,
+        reentrant: bool = False,
+    ) -> None:
         self.name: Final = check_name(name)
         self.on_queued: OnQueued | None = None
         """Called on accord's thread when a request for the lock has to queue; must not block."""
         self._hub = hub
         self._lease_ms = lease_ms
         self._wait_ms = check_wait_ms(wait_ms)
+        self._permits = permits
+        self._priority = check_priority(priority)
+        self._reentrant = reentrant
         if lease_ms is not None:
             check_lease_ms(lease_ms, 0)
 
     def _ask(self, wait_ms: int | EllipsisType | None) -> Hold:
+        """Asks for it; or enters it once more, where that is wanted and this call chain holds it."""
         hub = self._hub
         hub.ensure_open(f"lock {self.name}")
+        mine = held_in_chain(self.name) if self._reentrant else None
+        if mine is not None:
+            mine.enter_again()
+            return mine
         locks = hub.settings.locks
-        lease_ms = locks.lease_ms if self._lease_ms is None else self._lease_ms
+        lease_ms = check_lease_ms(locks.lease_ms if self._lease_ms is None else self._lease_ms, locks.clock_step_ms)
         wait = self._wait_ms if isinstance(wait_ms, EllipsisType) else check_wait_ms(wait_ms)
-        return hub.leases.ask(self.name, check_lease_ms(lease_ms, locks.clock_step_ms), wait, self.on_queued)
+        return hub.leases.ask(self.name, Terms(lease_ms, wait, self._permits, self._priority), self.on_queued)
 
 
 class Held:
@@ -125,16 +150,22 @@ class Grant(Held):
 
 
 class Lock(Asked):
-    """A lock by name; made by `Accord.lock`, usable again and again, from several tasks."""
+    """A lock by name; made by `Accord.lock` and its like, usable again and again, from several tasks."""
 
     def __init__(
-        self, hub: Hub, name: str, lease_ms: int | None = None, wait_ms: int | None = None, on_loss: OnLoss = "cancel"
+        self,
+        hub: Hub,
+        name: str,
+        lease_ms: int | None = None,
+        wait_ms: int | None = None,
+        on_loss: OnLoss = "cancel",
+        **terms: Any,
     ) -> None:
-        super().__init__(hub, name, lease_ms, wait_ms)
+        super().__init__(hub, name, lease_ms, wait_ms, **terms)
         if on_loss not in ("cancel", "flag"):
             raise BadInput(f"on_loss={on_loss!r}: 'cancel' or 'flag' is needed.")
         self._on_loss = on_loss
-        self._bodies: dict[asyncio.Task[object], _Body] = {}
+        self._bodies: dict[asyncio.Task[object], list[_Body]] = {}
 
     async def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> Grant:
         """Waits for the lock.
@@ -145,6 +176,7 @@ class Lock(Asked):
         Raises:
             LockTimeout: not granted in time; names the holder and the place in the queue.
             WouldSelfDeadlock: this call chain holds it.
+            TermsDiffer: others share it with another number of permits.
             Overloaded: too many requests wait, or too many commands are under way.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers; the request is withdrawn.
             LeaseLost: it was granted so late that the lease had ended.
@@ -163,17 +195,87 @@ class Lock(Asked):
         grant = await self.acquire()
         task = asyncio.current_task()
         assert task is not None
-        grant._body = self._bodies[task] = _Body(grant, task, self._on_loss)
+        grant._body = _Body(grant, task, self._on_loss)
+        self._bodies.setdefault(task, []).append(grant._body)
         return grant
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task = asyncio.current_task()
-        body = self._bodies.pop(task, None) if task is not None else None
-        if body is None:
+        bodies = self._bodies.get(task) if task is not None else None
+        if task is None or not bodies:
             raise BadInput(f"lock {self.name}: async with must be left by the task that entered it.", key=self.name)
+        body = bodies.pop()
+        if not bodies:
+            del self._bodies[task]
         await body.leave(error)
+
+
+class RWLock:
+    """A lock that many read or one writes; made by `Accord.rwlock`. Readers do not become writers."""
+
+    def __init__(self, hub: Hub, name: str, *terms: Any, **named: Any) -> None:
+        self._make = partial(Lock, hub, name, *terms, **named)
+        self._make()  # what is wrong is said here
+
+    def read(self) -> Lock:
+        """Shared with other readers."""
+        return self._make(permits=0)
+
+    def write(self) -> Lock:
+        """Alone."""
+        return self._make()
+
+
+class MultiLock:
+    """Several locks, all or none; made by `Accord.locks`.
+
+    They are asked for one after the other, in the order of their names, so two who want the same ones cannot wait for
+    each other. If one is not granted, those before it are released.
+    """
+
+    def __init__(self, names: Iterable[str], wait_ms: int | None, make: Callable[[str, int | None], Lock]) -> None:
+        self.names: Final = ordered(names)
+        self._wait_ms = check_wait_ms(wait_ms)
+        self._make = make
+        self._entered: dict[asyncio.Task[object], list[AsyncExitStack]] = {}
+        for name in self.names:
+            make(name, wait_ms)  # what is wrong is said here
+
+    async def __aenter__(self) -> dict[str, Grant]:
+        task = asyncio.current_task()
+        assert task is not None
+        ends_s = None if self._wait_ms is None else time.monotonic() + self._wait_ms / 1_000
+        async with AsyncExitStack() as stack:
+            grants = {}
+            for name in self.names:
+                left_ms = None if ends_s is None else max(0, round((ends_s - time.monotonic()) * 1_000))
+                grants[name] = await stack.enter_async_context(self._make(name, left_ms))
+            self._entered.setdefault(task, []).append(stack.pop_all())
+        return grants
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        task = asyncio.current_task()
+        stacks = self._entered.get(task) if task is not None else None
+        if task is None or not stacks:
+            raise BadInput("async with must be left by the task that entered it.")
+        stack = stacks.pop()
+        if not stacks:
+            del self._entered[task]
+        return await stack.__aexit__(kind, error, trace)
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of several locks in the order in which everybody asks for them. Raises BadInput for a bad list."""
+    if isinstance(names, str):
+        raise BadInput(f"locks({names!r}): a list of names is needed; for one lock: hub.lock({names!r}).")
+    found = [check_name(name) for name in names]
+    if not found or len(set(found)) < len(found):
+        raise BadInput(f"locks({found!r}): one or more names are needed, each once.")
+    return tuple(sorted(found))
 
 
 class _Body:

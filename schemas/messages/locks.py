@@ -1,4 +1,4 @@
-"""Locks: a mutex a key, with lease, fencing token and a first-come queue."""
+"""Locks: one a key, held by one alone or shared by several, with leases, fencing tokens and a queue."""
 
 from accord.schemas.messages import Command, Event
 
@@ -8,22 +8,33 @@ class AcquireLock(Command, frozen=True):
     owner: str
     lease_ms: int
     wait_ms: int | None
+    permits: int | None = None
+    priority: int = 0
 
 
 class RenewLease(Command, frozen=True):
     agent: str
     token: int
     lease_ms: int
+    request: str | None = None
 
 
 class ReleaseLock(Command, frozen=True):
     agent: str
     token: int
+    request: str | None = None
 
 
 class WithdrawRequest(Command, frozen=True):
     agent: str
     request: str
+
+
+class RevokeLease(Command, frozen=True):
+    agent: str
+    token: int
+    reason: str
+    request: str | None = None
 
 
 class ReportStaleWrite(Command, frozen=True):
@@ -40,6 +51,7 @@ class LockGranted(Event, frozen=True):
     token: int
     lease_ms: int
     deadline_ms: int
+    permits: int | None = None
 
 
 class LockQueued(Event, frozen=True):
@@ -50,6 +62,8 @@ class LockQueued(Event, frozen=True):
     since_ms: int
     deadline_ms: int | None
     place: int
+    permits: int | None = None
+    priority: int = 0
 
 
 class LockDenied(Event, frozen=True):
@@ -61,6 +75,7 @@ class LockDenied(Event, frozen=True):
     held_ms: int
     place: int
     waiting: int
+    permits: int | None = None
 
 
 class RequestWithdrawn(Event, frozen=True):
@@ -73,17 +88,28 @@ class LeaseRenewed(Event, frozen=True):
     token: int
     lease_ms: int
     deadline_ms: int
+    request: str | None = None
 
 
 class LockReleased(Event, frozen=True):
     agent: str
     token: int
+    request: str | None = None
 
 
 class LeaseExpired(Event, frozen=True):
     agent: str
     token: int
     deadline_ms: int
+    request: str | None = None
+
+
+class LeaseRevoked(Event, frozen=True):
+    agent: str
+    token: int
+    by: str
+    reason: str
+    request: str | None = None
 
 
 class RenewalRefused(Event, frozen=True):
@@ -91,6 +117,7 @@ class RenewalRefused(Event, frozen=True):
     token: int
     holder: str | None
     current_token: int | None
+    request: str | None = None
 
 
 class ReleaseRefused(Event, frozen=True):
@@ -98,6 +125,7 @@ class ReleaseRefused(Event, frozen=True):
     token: int
     holder: str | None
     current_token: int | None
+    request: str | None = None
 
 
 class StaleWriteRefused(Event, frozen=True):
@@ -107,7 +135,7 @@ class StaleWriteRefused(Event, frozen=True):
     highest_token: int
 
 
-COMMANDS = (AcquireLock, RenewLease, ReleaseLock, WithdrawRequest, ReportStaleWrite)
+COMMANDS = (AcquireLock, RenewLease, ReleaseLock, WithdrawRequest, RevokeLease, ReportStaleWrite)
 EVENTS = (
     LockGranted,
     LockQueued,
@@ -116,6 +144,7 @@ EVENTS = (
     LeaseRenewed,
     LockReleased,
     LeaseExpired,
+    LeaseRevoked,
     RenewalRefused,
     ReleaseRefused,
     StaleWriteRefused,

@@ -100,6 +100,10 @@ class WouldSelfDeadlock(Refused):
     """The call chain that asks for the lock holds it already."""
 
 
+class TermsDiffer(Refused):
+    """Others use it with another number of permits, parties or the like, which stays as long as it is used."""
+
+
 class CircularTrigger(Refused):
     """Events trigger each other in a longer chain than allowed."""
 

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from accord import logs
 from accord.agents.client import Hub, not_drained
 from accord.agents.fencing import FencedResource
 from accord.agents.leases import Hold, enter_chain, leave_chain
-from accord.agents.lock_arguments import check_wait_ms
-from accord.agents.locks import Asked, Held
+from accord.agents.lock_arguments import check_permits, check_wait_ms
+from accord.agents.locks import Asked, Held, ordered
 from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
 from accord.settings import Settings
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Accord", "FencedResource", "Grant", "Lock", "local"]
 
 logger = logs.get("accord.locks")
+T = TypeVar("T")
 
 
 class Grant(Held):
@@ -62,11 +66,13 @@ class Grant(Held):
 
 
 class Lock(Asked):
-    """A lock by name; made by `Accord.lock`, usable again and again, from several threads."""
+    """A lock by name; made by `Accord.lock` and its like, usable again and again, from several threads."""
 
-    def __init__(self, hub: Hub, name: str, lease_ms: int | None = None, wait_ms: int | None = None) -> None:
-        super().__init__(hub, name, lease_ms, wait_ms)
-        self._entered = threading.local()
+    def __init__(
+        self, hub: Hub, name: str, lease_ms: int | None = None, wait_ms: int | None = None, **terms: Any
+    ) -> None:
+        super().__init__(hub, name, lease_ms, wait_ms, **terms)
+        self._entered = _Entered[Grant]()
 
     def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> Grant:
         """Waits for the lock; arguments and errors are those of `accord.agents.locks.Lock.acquire`."""
@@ -81,16 +87,68 @@ class Lock(Asked):
 
     def __enter__(self) -> Grant:
         grant = self.acquire()
-        self._entered.grant = grant
+        self._entered.stack.append(grant)
         return grant
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        grant: Grant | None = self._entered.__dict__.pop("grant", None)
-        if grant is None:
-            raise BadInput(f"lock {self.name}: with must be left by the thread that entered it.", key=self.name)
-        grant._leave(error)
+        self._entered.leave(f"lock {self.name}")._leave(error)
+
+
+class RWLock:
+    """As `accord.agents.locks.RWLock`."""
+
+    def __init__(self, hub: Hub, name: str, *terms: Any, **named: Any) -> None:
+        self._make = partial(Lock, hub, name, *terms, **named)
+        self._make()  # what is wrong is said here
+
+    def read(self) -> Lock:
+        """Shared with other readers."""
+        return self._make(permits=0)
+
+    def write(self) -> Lock:
+        """Alone."""
+        return self._make()
+
+
+class MultiLock:
+    """As `accord.agents.locks.MultiLock`."""
+
+    def __init__(self, names: Iterable[str], wait_ms: int | None, make: Callable[[str, int | None], Lock]) -> None:
+        self.names: Final = ordered(names)
+        self._wait_ms = check_wait_ms(wait_ms)
+        self._make = make
+        self._entered = _Entered[ExitStack]()
+        for name in self.names:
+            make(name, wait_ms)  # what is wrong is said here
+
+    def __enter__(self) -> dict[str, Grant]:
+        ends_s = None if self._wait_ms is None else time.monotonic() + self._wait_ms / 1_000
+        with ExitStack() as stack:
+            grants = {}
+            for name in self.names:
+                left_ms = None if ends_s is None else max(0, round((ends_s - time.monotonic()) * 1_000))
+                grants[name] = stack.enter_context(self._make(name, left_ms))
+            self._entered.stack.append(stack.pop_all())
+        return grants
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._entered.leave("locks").__exit__(kind, error, trace)
+
+
+class _Entered(threading.local, Generic[T]):
+    """What a thread has entered and not left."""
+
+    def __init__(self) -> None:
+        self.stack: list[T] = []
+
+    def leave(self, what: str) -> T:
+        if not self.stack:
+            raise BadInput(f"{what}: with must be left by the thread that entered it.")
+        return self.stack.pop()
 
 
 class Accord(Hub):
@@ -124,9 +182,39 @@ class Accord(Hub):
         if problem is not None:
             raise problem
 
-    def lock(self, name: str, *, lease_ms: int | None = None, wait_ms: int | None = None) -> Lock:
+    def lock(
+        self,
+        name: str,
+        *,
+        lease_ms: int | None = None,
+        wait_ms: int | None = None,
+        priority: int = 0,
+        reentrant: bool = False,
+    ) -> Lock:
         """A lock: one holder at a time, by lease, first come first served; as `accord.Accord.lock`."""
-        return Lock(self, name, lease_ms, wait_ms)
+        return Lock(self, name, lease_ms, wait_ms, priority=priority, reentrant=reentrant)
+
+    def semaphore(
+        self, name: str, permits: int, *, lease_ms: int | None = None, wait_ms: int | None = None, priority: int = 0
+    ) -> Lock:
+        """A lock that up to `permits` share; as `accord.Accord.semaphore`."""
+        return Lock(self, name, lease_ms, wait_ms, priority=priority, permits=check_permits(permits))
+
+    def rwlock(
+        self, name: str, *, lease_ms: int | None = None, wait_ms: int | None = None, priority: int = 0
+    ) -> RWLock:
+        """A lock that many read or one writes; as `accord.Accord.rwlock`."""
+        return RWLock(self, name, lease_ms, wait_ms, priority=priority)
+
+    def locks(
+        self, names: Iterable[str], *, lease_ms: int | None = None, wait_ms: int | None = None, priority: int = 0
+    ) -> MultiLock:
+        """Several locks, all or none; as `accord.Accord.locks`."""
+
+        def make(name: str, left_ms: int | None) -> Lock:
+            return Lock(self, name, lease_ms, left_ms, priority=priority)
+
+        return MultiLock(names, wait_ms, make)
 
     def drain(self, *, wait_ms: int | None = None) -> None:
         """Returns when all that was emitted is recorded and the handlers of this hub have caught up.

@@ -118,9 +118,9 @@ def test_an_archive_that_was_not_completed(archive: str, capsys: pytest.CaptureF
 def test_state(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     ran = Ran(capsys, "replay", "state", archive, "--at", "locks/0@2")
     assert ran.code == 0
-    assert "holder(" in ran.out and "agent=ada" in ran.out and "waiters(" in ran.out
+    assert "holders(" in ran.out and "agent=ada" in ran.out and "waiters(" in ran.out
     (world,) = Ran(capsys, "replay", "state", archive, "--json").objects
-    assert world["partitions"][0]["aggregates"]["room_1"]["holder"]["agent"] == "bob"  # type: ignore[index]
+    assert world["partitions"][0]["aggregates"]["room_1"]["holders"][0]["agent"] == "bob"  # type: ignore[index]
     assert world["hash"] in Ran(capsys, "replay", "state", archive).out  # type: ignore[operator]
 
 

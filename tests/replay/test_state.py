@@ -30,7 +30,7 @@ def play() -> Play:
 def holder(world: World) -> str | None:
     (locks,) = [p for p in world.partitions if p["partition"] == "locks/0"]
     lock = locks["aggregates"].get("room")
-    return lock["holder"]["agent"] if lock else None
+    return lock["holders"][0]["agent"] if lock else None
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,8 @@ class LockGrantedNext(Event, frozen=True):
     token: int
     lease_ms: int
     deadline_ms: int
-    shared: int
+    permits: int | None = None
+    shared: int = 0
 
 
 def next_codec(monkeypatch: pytest.MonkeyPatch, default: Any) -> Codec:

@@ -1,6 +1,6 @@
-"""Locks under any sequence of commands: never two holders, tokens only grow, first come first served.
+"""Locks under any sequence of commands: alone is alone, no more share than may, tokens grow, nobody starves.
 
-The model below is written from the rules, not from the code: a list of waiters and one holder. It decides nothing; it
+The model below is written from the rules, not from the code: a list of waiters and who holds. It decides nothing; it
 checks what the events claim.
 """
 
@@ -15,6 +15,7 @@ from accord.schemas.messages.locks import (
     AcquireLock,
     LeaseExpired,
     LeaseRenewed,
+    LeaseRevoked,
     LockDenied,
     LockGranted,
     LockQueued,
@@ -23,11 +24,12 @@ from accord.schemas.messages.locks import (
     RenewLease,
     ReportStaleWrite,
     RequestWithdrawn,
+    RevokeLease,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import Tick
 from accord.streams.decider import At
-from accord.streams.locks import Lock, LockDecider
+from accord.streams.locks import PRIORITY_MAX, SHARED_MAX, Lock, LockDecider
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -35,71 +37,125 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 AGENTS = st.sampled_from(["ada", "bob", "eve", "kim"])
 LEASES = st.sampled_from([1_000, 1_500, 4_000])
 WAITS = st.sampled_from([None, None, 0, 1, 500, 2_000])
+PERMITS = st.sampled_from([None, None, None, 0, 0, 2, 3])
+PRIORITIES = st.sampled_from([0, 0, 0, 1, 3, -1, PRIORITY_MAX, -PRIORITY_MAX])
 STEPS = st.sampled_from([0, 0, 1, 499, 500, 1_000, 3_000])
+
+
+@dataclass
+class Held:
+    token: int
+    permits: int | None
+    deadline_ms: int
+
+
+@dataclass
+class Waiting:
+    request: str
+    deadline_ms: int | None
+    permits: int | None
+    priority: int
+    """As asked for, and one more for each who overtook it."""
+    number: int
+    """In the order of arrival."""
+    asked_priority: int
+    overtaken_by_later: int = 0
+
+
+def shares(holders: list[Held], permits: int | None) -> bool:
+    """Whether one more may join those who hold the lock."""
+    everybody = [permits, *[held.permits for held in holders]]
+    return len(everybody) == 1 or (None not in everybody and len(everybody) <= (permits or SHARED_MAX))
 
 
 @dataclass
 class Model:
     """What a person would note down beside the lock."""
 
-    holder: tuple[int, str, int] | None = None
-    """Token, request and deadline."""
-    queue: list[tuple[str, int | None]] = field(default_factory=list)
-    """Request and deadline, first come first."""
+    holders: dict[str, Held] = field(default_factory=dict)
+    """By request."""
+    queue: list[Waiting] = field(default_factory=list)
+    """In the order of arrival."""
     last_token: int = 0
+    arrivals: int = 0
+    priorities: dict[str, int] = field(default_factory=dict)
+    """Of every request, as asked for."""
 
     def note(self, event: Event, now_ms: int) -> None:
         match event:
-            case LockGranted(request=request, token=token, deadline_ms=deadline_ms):
-                assert self.holder is None, "two holders"
-                assert token > self.last_token, "a token that does not grow"
+            case LockGranted(request=request, token=token, deadline_ms=deadline_ms, permits=permits):
+                assert shares(list(self.holders.values()), permits), "two who do not share the lock"
+                together = permits is not None and any(held.token == token for held in self.holders.values())
+                assert token > self.last_token or together, "a token that does not grow"
                 assert deadline_ms > now_ms, "a grant that is over already"
-                if self.queue:
-                    assert self.queue[0][0] == request, "overtaken in the queue"
-                    self.forget(request)
-                self.holder, self.last_token = (token, request, deadline_ms), token
-            case LockQueued(request=request, deadline_ms=deadline_ms, place=place):
-                assert place == len(self.queue) + 1
+                self.leave_queue(request)
+                self.holders[request], self.last_token = Held(token, permits, deadline_ms), token
+            case LockQueued(request=request, deadline_ms=deadline_ms, place=place, permits=permits, priority=priority):
+                assert place == 1 + sum(waiting.priority >= priority for waiting in self.queue)
                 assert deadline_ms is None or deadline_ms > now_ms
-                self.queue.append((request, deadline_ms))
-            case LockReleased(token=token):
-                assert self.holder is not None
-                assert self.holder[0] == token
-                assert self.holder[2] > now_ms, "released after its lease ended"
-                self.holder = None
-            case LeaseExpired(token=token, deadline_ms=deadline_ms):
-                assert self.holder is not None
-                assert (self.holder[0], self.holder[2]) == (token, deadline_ms)
+                assert priority == self.priorities.get(request, 0)
+                self.arrivals += 1
+                self.queue.append(Waiting(request, deadline_ms, permits, priority, self.arrivals, priority))
+            case LockReleased(token=token, request=request) | LeaseRevoked(token=token, request=request):
+                name = self.named(token, request)
+                assert self.holders.pop(name).deadline_ms > now_ms, "released after its lease ended"
+            case LeaseExpired(token=token, deadline_ms=deadline_ms, request=request):
+                held = self.holders.pop(self.named(token, request))
+                assert held.deadline_ms == deadline_ms
                 assert deadline_ms <= now_ms, "expired too early"
-                self.holder = None
-            case LeaseRenewed(token=token, deadline_ms=deadline_ms):
-                assert self.holder is not None
-                assert self.holder[0] == token
-                assert self.holder[2] > now_ms, "renewed after its end"
-                self.holder = (token, self.holder[1], deadline_ms)
+            case LeaseRenewed(token=token, deadline_ms=deadline_ms, request=request):
+                held = self.holders[self.named(token, request)]
+                assert held.deadline_ms > now_ms, "renewed after its end"
+                held.deadline_ms = deadline_ms
             case LockDenied(request=request, reason=reason):
-                deadlines = [deadline for name, deadline in self.queue if name == request and deadline is not None]
+                deadlines = [w.deadline_ms for w in self.queue if w.request == request and w.deadline_ms is not None]
                 assert reason != "timeout" or min(deadlines) <= now_ms, "gave up too early"
                 self.forget(request)
             case RequestWithdrawn(request=request):
-                assert request in dict(self.queue)
+                assert request in [waiting.request for waiting in self.queue]
                 self.forget(request)
             case _:
                 pass
 
+    def named(self, token: int, request: str | None) -> str:
+        """The request of the holder that an event means; it means exactly one."""
+        (name,) = [
+            name for name, held in self.holders.items() if held.token == token and (request is None or name == request)
+        ]
+        return name
+
+    def leave_queue(self, request: str) -> None:
+        """A request is granted: it was the first by priority, then by arrival, and those who came before it rise."""
+        mine = next((waiting for waiting in self.queue if waiting.request == request), None)
+        number = mine.number if mine else self.arrivals + 1
+        priority = mine.priority if mine else self.priorities.get(request, 0)
+        for other in self.queue:
+            if other is mine:
+                continue
+            assert (other.priority, -other.number) < (priority, -number), "overtaken in the queue"
+            if other.number < number:
+                other.priority += 1
+                other.overtaken_by_later += 1
+                assert other.overtaken_by_later <= PRIORITY_MAX - other.asked_priority, "starved"
+        if mine is not None:
+            self.queue.remove(mine)
+
     def forget(self, request: str) -> None:
-        """A request leaves the queue, however often it asked: under one id it is one request."""
-        self.queue = [waiting for waiting in self.queue if waiting[0] != request]
+        self.queue = [waiting for waiting in self.queue if waiting.request != request]
 
     def check_rest(self, now_ms: int) -> None:
-        """Nothing due is left, and a free lock has no queue."""
-        assert self.holder is None or self.holder[2] > now_ms, "a lease that is over"
-        assert all(deadline is None or deadline > now_ms for _, deadline in self.queue), "a wait that is over"
-        assert self.holder is not None or not self.queue, "a free lock that somebody waits for"
+        """Nothing due is left, and nobody waits who could hold the lock."""
+        assert all(held.deadline_ms > now_ms for held in self.holders.values()), "a lease that is over"
+        assert all(w.deadline_ms is None or w.deadline_ms > now_ms for w in self.queue), "a wait that is over"
+        if self.queue:
+            first = max(self.queue, key=lambda waiting: (waiting.priority, -waiting.number))
+            assert not shares(list(self.holders.values()), first.permits), "somebody waits for what is free"
+        agreed = {one.permits for one in (*self.holders.values(), *self.queue)} - {None}
+        assert len(agreed) <= 1, "shared in two ways at once"
 
     def next_deadline(self) -> int | None:
-        due = [deadline for _, deadline in self.queue if deadline is not None]
-        return min([*due, *([self.holder[2]] if self.holder else [])], default=None)
+        due = [waiting.deadline_ms for waiting in self.queue if waiting.deadline_ms is not None]
+        return min([*due, *[held.deadline_ms for held in self.holders.values()]], default=None)
 
 
 class LockMachine(RuleBasedStateMachine):
@@ -115,36 +171,49 @@ class LockMachine(RuleBasedStateMachine):
         self.now_ms = 1_000_000
         self.seq = 1
         self.requests: list[str] = []
-        self.tokens: list[int] = []
+        self.grants: list[LockGranted] = []
 
     def decide(self, command: Any, step_ms: int) -> None:
         self.now_ms += step_ms
         self.seq += 1
         request = f"r-{self.seq}"
         self.requests.append(request)
+        self.model.priorities[request] = getattr(command, "priority", 0)
         events = self.decider.decide(self.state, command, At(self.now_ms, self.seq, request))
-        assert sum(isinstance(event, LockGranted) for event in events) <= 1, "two grants in one decision"
-        assert not any(isinstance(event, LockGranted) for event in events[:-1]), "something after the grant"
+        granting = [isinstance(event, LockGranted) for event in events]
+        assert granting == sorted(granting), "something after a grant"
         for event in events:
             self.model.note(event, self.now_ms)
             self.state = self.decider.evolve(self.state, event)
             self.events.append(event)
             if isinstance(event, LockGranted):
                 assert event.token == self.seq
-                self.tokens.append(event.token)
+                self.grants.append(event)
         self.model.check_rest(self.now_ms)
 
-    @rule(agent=AGENTS, task=st.integers(0, 2), lease_ms=LEASES, wait_ms=WAITS, step_ms=STEPS)
-    def acquire(self, agent: str, task: int, lease_ms: int, wait_ms: int | None, step_ms: int) -> None:
-        self.decide(AcquireLock(agent, f"{agent}/{task}", lease_ms, wait_ms), step_ms)
+    @rule(
+        agent=AGENTS, task=st.integers(0, 2), lease_ms=LEASES, wait_ms=WAITS, permits=PERMITS, priority=PRIORITIES,
+        step_ms=STEPS,
+    )  # fmt: skip
+    def acquire(
+        self, agent: str, task: int, lease_ms: int, wait_ms: int | None, permits: int | None, priority: int,
+        step_ms: int,
+    ) -> None:  # fmt: skip
+        self.decide(AcquireLock(agent, f"{agent}/{task}", lease_ms, wait_ms, permits, priority), step_ms)
 
-    @rule(agent=AGENTS, back=st.integers(0, 3), lease_ms=LEASES, step_ms=STEPS)
+    @rule(agent=AGENTS, back=st.integers(0, 4), lease_ms=LEASES, step_ms=STEPS)
     def renew(self, agent: str, back: int, lease_ms: int, step_ms: int) -> None:
-        self.decide(RenewLease(agent, self.token(back), lease_ms), step_ms)
+        token, request = self.grant(back)
+        self.decide(RenewLease(agent, token, lease_ms, request), step_ms)
 
-    @rule(agent=AGENTS, back=st.integers(0, 3), step_ms=STEPS)
+    @rule(agent=AGENTS, back=st.integers(0, 4), step_ms=STEPS)
     def release(self, agent: str, back: int, step_ms: int) -> None:
-        self.decide(ReleaseLock(agent, self.token(back)), step_ms)
+        self.decide(ReleaseLock(agent, *self.grant(back)), step_ms)
+
+    @rule(agent=AGENTS, back=st.integers(0, 4), step_ms=STEPS)
+    def revoke(self, agent: str, back: int, step_ms: int) -> None:
+        token, request = self.grant(back)
+        self.decide(RevokeLease(agent, token, "an operator's word", request), step_ms)
 
     @precondition(lambda self: self.requests)
     @rule(agent=AGENTS, back=st.integers(0, 8), step_ms=STEPS)
@@ -163,20 +232,25 @@ class LockMachine(RuleBasedStateMachine):
     def take_snapshot(self) -> None:
         self.snapshot = (len(self.events), None if self.state is None else msgspec.msgpack.encode(self.state))
 
-    def token(self, back: int) -> int:
-        """One of the last tokens, the current one above all; sometimes none that ever was."""
-        return self.tokens[-back] if 0 < back <= len(self.tokens) else (self.tokens[-1] if self.tokens else 999)
+    def grant(self, back: int) -> tuple[int, str | None]:
+        """Token and request of one of the last grants; sometimes of none that ever was."""
+        if not back or not self.grants:
+            return 999_999, None
+        grant = self.grants[-min(back, len(self.grants))]
+        return grant.token, None if grant.permits is None else grant.request
 
     @invariant()
     def state_agrees_with_the_model(self) -> None:
         model, state = self.model, self.state
         if state is None:
-            assert model.holder is None
+            assert not model.holders
             assert not model.queue
             return
-        assert state.holder is not None, "a lock without a holder is not remembered"
-        assert model.holder == (state.holder.token, state.holder.request, state.holder.deadline_ms)
-        assert model.queue == [(waiter.request, waiter.deadline_ms) for waiter in state.waiters]
+        assert state.holders, "a lock without a holder is not remembered"
+        assert model.holders == {h.request: Held(h.token, h.permits, h.deadline_ms) for h in state.holders}
+        assert [(w.request, w.deadline_ms, w.permits, w.priority) for w in model.queue] == [
+            (waiter.request, waiter.deadline_ms, waiter.permits, waiter.priority) for waiter in state.waiters
+        ]
         assert self.decider.deadline_ms(state) == model.next_deadline()
 
     @invariant()

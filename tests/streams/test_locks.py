@@ -11,6 +11,7 @@ from accord.schemas.messages.locks import (
     AcquireLock,
     LeaseExpired,
     LeaseRenewed,
+    LeaseRevoked,
     LockDenied,
     LockGranted,
     LockQueued,
@@ -21,15 +22,19 @@ from accord.schemas.messages.locks import (
     RenewLease,
     ReportStaleWrite,
     RequestWithdrawn,
+    RevokeLease,
     StaleWriteRefused,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal
+from accord.streams.decider import At
 from accord.streams.locks import (
     DOMAIN,
     LEASE_MS_MAX,
     LEASE_MS_MIN,
+    PRIORITY_MAX,
+    SHARED_MAX,
     TEXT_BYTES_MAX,
     WAIT_MS_MAX,
     WAITERS_MAX,
@@ -60,7 +65,7 @@ def granted(waiter: LockQueued, now_ms: int, token: int = 100) -> LockGranted:
 
 def test_a_free_lock_is_granted() -> None:
     then = given().when(WANTED, 1_000).then(LockGranted("new", "kim", "kim/1", 100, 5_000, 6_000))
-    assert then.state == Lock(Holder("new", "kim", "kim/1", 100, 5_000, granted_ms=1_000, deadline_ms=6_000))
+    assert then.state == Lock((Holder("new", "kim", "kim/1", 100, 5_000, granted_ms=1_000, deadline_ms=6_000),))
     assert decider.deadline_ms(then.state) == 6_000
 
 
@@ -144,7 +149,7 @@ def test_a_request_after_the_lease_ended_queues_behind_who_came_first() -> None:
             granted(EVE, 6_000),
         )
     )
-    assert then.state.holder.agent == "eve"
+    assert then.state.holders[0].agent == "eve"
     assert [waiter.agent for waiter in then.state.waiters] == ["kim"]
 
 
@@ -163,13 +168,194 @@ def test_the_owner_of_an_expired_lease_may_ask_again() -> None:
     )
 
 
+# -- shared: semaphores and readers
+
+
+def shared(name: str, permits: int, token: int) -> LockGranted:
+    return LockGranted(f"r-{name}", name, f"{name}/1", token, 5_000, 6_000, permits)
+
+
+def asks(name: str, permits: int | None, *, wait_ms: int | None = None, priority: int = 0) -> AcquireLock:
+    return AcquireLock(name, f"{name}/1", 5_000, wait_ms, permits, priority)
+
+
+def queued(name: str, place: int, permits: int | None, priority: int = 0) -> LockQueued:
+    return LockQueued(f"r-{name}", name, f"{name}/1", 5_000, 2_000, None, place, permits, priority)
+
+
+ADA, TWO = shared("ada", 2, 7), shared("bob", 2, 8)
+
+
+def test_a_semaphore_is_held_by_as_many_as_it_has_permits() -> None:
+    then = given(ADA).when(asks("bob", 2), 2_000).then(LockGranted("new", "bob", "bob/1", 100, 5_000, 7_000, 2))
+    assert [holder.agent for holder in then.state.holders] == ["ada", "bob"]
+    assert decider.deadline_ms(then.state) == 6_000
+    given(ADA, TWO).when(asks("kim", 2), 2_000).then(LockQueued("new", "kim", "kim/1", 5_000, 2_000, None, 1, 2))
+
+
+def test_a_permit_that_comes_back_goes_to_the_next() -> None:
+    given(ADA, TWO, queued("kim", 1, 2)).when(ReleaseLock("bob", 8, "r-bob"), 3_000).then(
+        LockReleased("bob", 8, "r-bob"), LockGranted("r-kim", "kim", "kim/1", 100, 5_000, 8_000, 2)
+    )
+
+
+def test_a_crashed_holders_permit_comes_back_with_its_lease() -> None:
+    renewed = LeaseRenewed("ada", 7, 5_000, 9_000, "r-ada")
+    then = given(ADA, TWO, renewed).when(Tick(), 6_000).then(LeaseExpired("bob", 8, 6_000, "r-bob"))
+    assert [holder.agent for holder in then.state.holders] == ["ada"]
+
+
+def test_readers_share_and_a_writer_waits_for_all_of_them() -> None:
+    readers = [shared("ada", 0, 7), shared("bob", 0, 8)]
+    given(*readers).when(asks("eve", 0), 2_000).then(LockGranted("new", "eve", "eve/1", 100, 5_000, 7_000, 0))
+    writing = (
+        given(*readers).when(asks("kim", None), 2_000).then(LockQueued("new", "kim", "kim/1", 5_000, 2_000, None, 1))
+    )
+    assert writing.state.waiters[0].permits is None
+    given(*readers, queued("kim", 1, None)).when(ReleaseLock("ada", 7, "r-ada"), 3_000).then(
+        LockReleased("ada", 7, "r-ada")
+    )
+    given(readers[0], queued("kim", 1, None)).when(ReleaseLock("ada", 7, "r-ada"), 3_000).then(
+        LockReleased("ada", 7, "r-ada"), LockGranted("r-kim", "kim", "kim/1", 100, 5_000, 8_000)
+    )
+
+
+def test_a_reader_does_not_go_past_a_writer_who_waits() -> None:
+    given(shared("ada", 0, 7), queued("kim", 1, None)).when(asks("eve", 0), 2_500).then(
+        LockQueued("new", "eve", "eve/1", 5_000, 2_500, None, 2, 0)
+    )
+    given(shared("ada", 0, 7), queued("kim", 1, None)).when(asks("eve", 0, wait_ms=0), 2_500).then(
+        LockDenied("new", "eve", "held", "ada", 7, 1_500, 0, 2)
+    )
+
+
+def test_readers_who_waited_for_a_writer_come_in_together_up_to_the_next_writer() -> None:
+    history = [HELD, queued("bob", 1, 0), queued("eve", 2, 0), queued("kim", 3, None), queued("leo", 4, 0)]
+    then = (
+        given(*history)
+        .when(ReleaseLock("ada", 7), 3_000)
+        .then(
+            LockReleased("ada", 7),
+            LockGranted("r-bob", "bob", "bob/1", 100, 5_000, 8_000, 0),
+            LockGranted("r-eve", "eve", "eve/1", 100, 5_000, 8_000, 0),
+        )
+    )
+    assert [waiter.agent for waiter in then.state.waiters] == ["kim", "leo"]
+
+
+def test_who_came_by_one_decision_is_told_apart_by_request() -> None:
+    pair = [shared("ada", 0, 7), shared("bob", 0, 7)]
+    then = given(*pair).when(ReleaseLock("bob", 7, "r-bob"), 2_000).then(LockReleased("bob", 7, "r-bob"))
+    assert [holder.agent for holder in then.state.holders] == ["ada"]
+    renewed = LeaseRenewed("bob", 7, 9_000, 11_000, "r-bob")
+    then = given(*pair).when(RenewLease("bob", 7, 9_000, "r-bob"), 2_000).then(renewed)
+    assert [holder.deadline_ms for holder in then.state.holders] == [6_000, 11_000]
+    given(*pair).when(RenewLease("kim", 7, 9_000, "r-kim"), 2_000).then(RenewalRefused("kim", 7, "ada", 7, "r-kim"))
+    given(*pair).when(WithdrawRequest("bob", "r-bob"), 2_000).then(LockReleased("bob", 7, "r-bob"))
+
+
+def test_no_more_than_the_bound_share_a_lock() -> None:
+    crowd = [shared(f"a{i}", 0, 7) for i in range(SHARED_MAX)]
+    given(*crowd).when(asks("kim", 0), 2_000).then(LockQueued("new", "kim", "kim/1", 5_000, 2_000, None, 1, 0))
+    given(*crowd[1:]).when(asks("kim", 0), 2_000).then(LockGranted("new", "kim", "kim/1", 100, 5_000, 7_000, 0))
+
+
+@pytest.mark.parametrize("used", [[ADA], [HELD, queued("bob", 1, 2)]])
+def test_another_number_of_permits_is_refused_while_the_lock_is_shared(used: list[Event]) -> None:
+    for permits in (0, 3):
+        (denied,) = given(*used).when(asks("kim", permits), 2_000)._events
+        assert isinstance(denied, LockDenied)
+        assert (denied.reason, denied.permits) == ("permits", 2)
+    (free,) = given(ADA, LockReleased("ada", 7, "r-ada")).when(asks("kim", 3), 2_000)._events
+    assert isinstance(free, LockGranted), "a lock that is free has no number of permits"
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "reason"),
+    [
+        ([shared("ada", 0, 7)], None, "would_self_deadlock"),  # a reader does not become a writer
+        ([shared("ada", 0, 7), shared("bob", 0, 8)], None, "would_self_deadlock"),
+        ([HELD], 0, "would_self_deadlock"),
+        ([shared("ada", 0, 7), queued("kim", 1, None)], 0, "would_self_deadlock"),  # behind a writer who waits for ada
+        ([shared("ada", 1, 7)], 1, "would_self_deadlock"),  # the only permit
+        ([shared("ada", 2, 7), shared("bob", 2, 8)], 2, None),  # bob may go
+        ([shared("ada", 2, 7)], 2, None),
+        ([shared("ada", 0, 7)], 0, None),
+    ],
+)
+def test_who_would_wait_for_itself_is_refused(held: list[Event], wanted: int | None, reason: str | None) -> None:
+    (event,) = given(*held).when(asks("ada", wanted), 2_000)._events
+    assert (event.reason if isinstance(event, LockDenied) else None) == reason
+
+
+# -- priority
+
+
+def test_the_higher_priority_goes_first_and_equals_by_arrival() -> None:
+    history = [HELD, queued("bob", 1, None), queued("eve", 1, None, 2), queued("kim", 2, None, 2)]
+    given(*history).when(asks("leo", None, priority=2), 2_500).then(
+        LockQueued("new", "leo", "leo/1", 5_000, 2_500, None, place=3, priority=2)
+    )
+    given(*history).when(asks("leo", None, priority=3), 2_500).then(
+        LockQueued("new", "leo", "leo/1", 5_000, 2_500, None, place=1, priority=3)
+    )
+    then = given(*history).when(ReleaseLock("ada", 7), 3_000)
+    assert then._events[1] == LockGranted("r-eve", "eve", "eve/1", 100, 5_000, 8_000)
+
+
+def test_who_is_overtaken_rises() -> None:
+    history = [HELD, queued("bob", 1, None), queued("eve", 1, None, 2), queued("kim", 2, None, 1)]
+    granted = LockGranted("r-eve", "eve", "eve/1", 9, 5_000, 8_000)
+    state = given(*history, LockReleased("ada", 7), granted).state
+    assert [(waiter.agent, waiter.priority) for waiter in state.waiters] == [("bob", 1), ("kim", 1)], "kim came later"
+
+
+def test_a_higher_priority_may_join_those_who_share_past_one_who_waits() -> None:
+    waiting = [shared("ada", 2, 7), queued("kim", 1, None)]
+    then = (
+        given(*waiting)
+        .when(asks("bob", 2, priority=1), 2_500)
+        .then(LockGranted("new", "bob", "bob/1", 100, 5_000, 7_500, 2))
+    )
+    assert [waiter.priority for waiter in then.state.waiters] == [1]
+
+
+@pytest.mark.parametrize("first", [-PRIORITY_MAX, 0, PRIORITY_MAX])
+def test_against_an_endless_stream_of_the_highest_everybody_is_served_within_a_stated_number(first: int) -> None:
+    state = given(HELD, queued("bob", 1, None, first)).state
+    grants = 0
+    for number in range(100):
+        adversary = AcquireLock("eve", f"eve/{number}", 5_000, None, None, PRIORITY_MAX)
+        for command in (adversary, ReleaseLock("-", state.holders[0].token)):
+            for event in decider.decide(state, command, At(2_000, 1_000 + number, f"e-{number}")):
+                state = decider.evolve(state, event)
+                if isinstance(event, LockGranted):
+                    grants += 1
+                    if event.agent == "bob":
+                        assert grants <= PRIORITY_MAX - first + 1
+                        return
+    pytest.fail("starved")
+
+
+# -- RevokeLease
+
+
+def test_a_lease_can_be_taken_away() -> None:
+    revoke = RevokeLease("ops", 7, "stuck since noon")
+    revoked = LeaseRevoked("ada", 7, "ops", "stuck since noon")
+    assert given(HELD).when(revoke, 3_000).then(revoked).state is None
+    given(HELD, EVE).when(revoke, 3_000).then(revoked, granted(EVE, 3_000))
+    given(HELD).when(RevokeLease("ops", 6, "?"), 3_000).then(ReleaseRefused("ops", 6, "ada", 7))
+    given(ADA, TWO).when(RevokeLease("ops", 8, "?", "r-bob"), 3_000).then(LeaseRevoked("bob", 8, "ops", "?", "r-bob"))
+
+
 # -- RenewLease
 
 
 def test_a_renewal_sets_a_new_deadline_from_now() -> None:
     then = given(HELD).when(RenewLease("ada", 7, 8_000), 4_000).then(LeaseRenewed("ada", 7, 8_000, 12_000))
-    assert then.state.holder.deadline_ms == 12_000
-    assert then.state.holder.granted_ms == 1_000
+    assert then.state.holders[0].deadline_ms == 12_000
+    assert then.state.holders[0].granted_ms == 1_000
     assert decider.deadline_ms(then.state) == 12_000
 
 
@@ -212,7 +398,7 @@ def test_a_release_without_a_queue_leaves_nothing() -> None:
 
 def test_a_release_lets_the_first_in_the_queue_in() -> None:
     then = given(HELD, BOB, EVE).when(ReleaseLock("ada", 7), 3_000).then(LockReleased("ada", 7), granted(BOB, 3_000))
-    assert then.state.holder == Holder("r-bob", "bob", "bob/1", 100, 2_000, 3_000, 5_000)
+    assert then.state.holders[0] == Holder("r-bob", "bob", "bob/1", 100, 2_000, 3_000, 5_000)
     assert [waiter.agent for waiter in then.state.waiters] == ["eve"]
 
 
@@ -319,13 +505,16 @@ def test_all_waits_ending_at_once_fit_a_decision() -> None:
 
     name = "n" * TEXT_BYTES_MAX
     huge = 1 << 50
-    held = LockGranted(name, name, name, huge, LEASE_MS_MAX, huge + LEASE_MS_MAX)
-    queue = [LockQueued(name[:-4] + f"{i:04}", name, name, LEASE_MS_MAX, huge, huge, i + 1) for i in range(WAITERS_MAX)]
-    state = given(held, *queue).state
+    crowd = range(SHARED_MAX)
+    held = [LockGranted(name[:-4] + f"{i:04}", name, name, huge, LEASE_MS_MAX, huge + LEASE_MS_MAX, 0) for i in crowd]
+    queue = [
+        LockQueued(name[:-4] + f"{i:04}", name, name, LEASE_MS_MAX, huge, huge, i + 1, 0) for i in range(WAITERS_MAX)
+    ]
+    state = given(*held, *queue).state
     commands = [Tick(), AcquireLock(name, name, LEASE_MS_MAX, None), ReleaseLock(name, huge)]
     for command in commands:
-        events = given(held, *queue).when(command, huge + 2 * LEASE_MS_MAX, seq=huge)._events
-        assert len(events) > WAITERS_MAX
+        events = given(*held, *queue).when(command, huge + 2 * LEASE_MS_MAX, seq=huge)._events
+        assert len(events) >= WAITERS_MAX + SHARED_MAX
         assert len(events_codec("locks").encode(events)) <= DECISION_BYTES_MAX
     assert len(msgspec.msgpack.encode(state)) <= DECISION_BYTES_MAX
 
@@ -364,6 +553,12 @@ WIDE = "ж" * (TEXT_BYTES_MAX // 2 + 1)
         (AcquireLock(LONG, "o", 5_000, None), "agent has more than 255 bytes"),
         (AcquireLock(WIDE, "o", 5_000, None), "agent has more than 255 bytes"),
         (AcquireLock("a", LONG, 5_000, None), "owner has more than 255 bytes"),
+        (AcquireLock("a", "o", 5_000, None, -1), "permits=-1"),
+        (AcquireLock("a", "o", 5_000, None, SHARED_MAX + 1), "permits=201"),
+        (AcquireLock("a", "o", 5_000, None, None, PRIORITY_MAX + 1), "priority=11"),
+        (AcquireLock("a", "o", 5_000, None, None, -PRIORITY_MAX - 1), "priority=-11"),
+        (RevokeLease("a", 7, LONG), "reason has more than 255 bytes"),
+        (ReleaseLock("a", 7, LONG), "request has more than 255 bytes"),
         (RenewLease("a", 7, 0), "lease_ms=0"),
         (RenewLease("a", 7, LEASE_MS_MAX + 1), "lease_ms=86400001"),
         (WithdrawRequest("a", LONG), "request has more than 255 bytes"),
@@ -423,7 +618,7 @@ def test_every_event_of_the_domain_evolves() -> None:
 
     for event_type in locks.EVENTS:
         fields = {name: "x" if "str" in str(kind) else 1 for name, kind in get_type_hints(event_type).items()}
-        state = given(HELD).state
+        state = given(LockGranted("x", "ada", "ada/1", 1, 5_000, 6_000)).state
         assert decider.evolve(state, event_type(**fields)) is None or isinstance(state, Lock)
 
 

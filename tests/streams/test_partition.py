@@ -106,15 +106,18 @@ def test_a_command_is_decided_and_looked_at_only_when_applied() -> None:
         "rules": 1,
         "aggregates": {
             "room": {
-                "holder": {
-                    "request": "r-1",
-                    "agent": "ada",
-                    "owner": "ada/1",
-                    "token": 2,
-                    "lease_ms": 5_000,
-                    "granted_ms": START_MS,
-                    "deadline_ms": START_MS + 5_000,
-                },
+                "holders": [
+                    {
+                        "request": "r-1",
+                        "agent": "ada",
+                        "owner": "ada/1",
+                        "token": 2,
+                        "lease_ms": 5_000,
+                        "granted_ms": START_MS,
+                        "deadline_ms": START_MS + 5_000,
+                        "permits": None,
+                    }
+                ],
                 "waiters": [],
             }
         },

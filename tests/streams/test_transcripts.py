@@ -16,8 +16,15 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from accord.schemas.messages import Command, Event
-from accord.schemas.messages.locks import AcquireLock, ReleaseLock, RenewLease, ReportStaleWrite, WithdrawRequest
+from accord.schemas.messages import Command, Event, Message
+from accord.schemas.messages.locks import (
+    AcquireLock,
+    ReleaseLock,
+    RenewLease,
+    ReportStaleWrite,
+    RevokeLease,
+    WithdrawRequest,
+)
 from accord.schemas.messages.log import SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
 
@@ -30,6 +37,7 @@ COMMANDS: dict[str, type[Command]] = {
     "renew": RenewLease,
     "withdraw": WithdrawRequest,
     "report_stale_write": ReportStaleWrite,
+    "revoke": RevokeLease,
     "emit": EmitSignal,
     "report_handler_failure": ReportHandlerFailure,
     "switch_rules": SwitchRules,
@@ -71,10 +79,12 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
     """Takes a command's fields out of `fields`."""
     values: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
+        if name not in fields and name in defaults(kind):
+            continue
         default = {"owner": values.get("agent"), "wait_ms": "null", "trail": ""}.get(name)
         text = fields.pop(name, default)
         assert text is not None, f"{kind.__name__} needs {name}"
-        if hint is str:
+        if hint in (str, str | None):
             values[name] = text
         elif hint == tuple[str, ...]:
             values[name] = tuple(part for part in text.split(",") if part)
@@ -84,8 +94,21 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
 
 
 def printed(event: Event) -> str:
-    fields = " ".join(f"{name}={shown(getattr(event, name))}" for name in event.__struct_fields__)
+    """An event with its fields; those that have their defaults are left out."""
+    left_out = defaults(type(event))
+    values = {name: getattr(event, name) for name in event.__struct_fields__}
+    fields = " ".join(
+        f"{name}={shown(value)}" for name, value in values.items() if (name, value) not in left_out.items()
+    )
     return f"{type(event).__name__} {fields}".rstrip()
+
+
+def defaults(kind: type[Message]) -> dict[str, Any]:
+    """The fields of a message that have defaults; they come last."""
+    count = len(kind.__struct_defaults__)
+    return dict(
+        zip(kind.__struct_fields__[len(kind.__struct_fields__) - count :], kind.__struct_defaults__, strict=True)
+    )
 
 
 def shown(value: Any) -> str:
