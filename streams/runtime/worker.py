@@ -23,10 +23,13 @@ from accord.streams.domains import DOMAINS
 from accord.streams.runtime.app import StreamApp, StreamOptions
 from accord.streams.runtime.output import Output
 from accord.streams.runtime.processor import Processor
+from aiokafka.errors import KafkaError as AIOKafkaError
+from aiokafka.errors import KafkaTimeoutError
+from confluent_kafka import KafkaError, KafkaException
 
 from accord import logs
 from accord.errors import AccordError, TopicMismatch
-from accord.kafka import bootstrap, client_config, consumer, metadata
+from accord.kafka import bootstrap, client_config, consumer, metadata, unreachable
 from accord.registry import Registry
 from accord.settings import KafkaSettings, Settings
 
@@ -110,8 +113,10 @@ class Worker:
             self.processors[name] = processor
         try:
             await app.start()
-        except BaseException:
+        except BaseException as error:
             await self.stop()
+            if _broker_is_away(error):
+                raise unreachable(settings.kafka) from error
             raise
 
     def advance(self, ms: int) -> None:
@@ -141,6 +146,13 @@ class Worker:
         output, self._output = self._output, None
         if output is not None:
             await asyncio.get_running_loop().run_in_executor(None, output.close)
+
+
+def _broker_is_away(error: BaseException) -> bool:
+    """Whether Faust, or who makes its topics, lost the brokers between `look` and the first assignment."""
+    if isinstance(error, KafkaException):
+        return bool(error.args[0].retriable()) or error.args[0].code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
+    return isinstance(error, KafkaTimeoutError) or (isinstance(error, AIOKafkaError) and bool(error.retriable))
 
 
 def look(settings: Settings) -> tuple[str, dict[str, int]]:

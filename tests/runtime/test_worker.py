@@ -21,12 +21,16 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, SwitchRules
 from accord.schemas.topics import commands_topic, events_topic, partition_of
 from accord.streams.locks import LockDecider
+from accord.streams.runtime import worker as worker_module
 from accord.streams.runtime.processor import RETRY_S
+from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from accord.errors import KafkaUnreachable
 from accord.mock import MockCluster
 from accord.registry import Registry, codecs
+from accord.settings import Settings
 from tests.runtime.harness import PARTITIONS, Log, owned, states, until
 from tests.schemas.registry_server import RegistryServer
 
@@ -309,3 +313,15 @@ def test_release_and_the_next_grant_are_one_decision(log: Log) -> None:
         until(log.decided)
     last = log.decisions(partition_of(b"room", PARTITIONS))[-1]
     assert last.type == b"accord.locks.v1.LockReleased+LockGranted"
+
+
+def test_a_broker_that_goes_away_while_a_worker_starts_is_said_to_be_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answered at first; then Faust, which connects by itself, finds nobody."""
+    kafka_settings = {"bootstrap_servers": "127.0.0.1:9", "idempotent": False}
+    settings = Settings.load(kafka=kafka_settings, worker={"name": "w1", "data_dir": tmp_path})
+    counts = dict.fromkeys(settings.worker.domains, settings.topics.partitions)
+    monkeypatch.setattr(worker_module, "look", lambda _: ("cluster", counts))
+    with pytest.raises(KafkaUnreachable, match=r"no broker at 127\.0\.0\.1:9"):
+        EmbeddedWorker(settings, timestamps="create").start()
