@@ -6,7 +6,7 @@ from typing import Any
 
 from accord.agents.leases import MARGIN_MS, RENEWALS_A_LEASE
 from accord.schemas.topics import KEY_BYTES_MAX
-from accord.streams.locks import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, SHARED_MAX, WAIT_MS_MAX
+from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, SHARED_MAX, WAIT_MS_MAX
 
 from accord.errors import BadInput
 

@@ -32,7 +32,8 @@ class At(msgspec.Struct, frozen=True, gc=False):
 class Decider(Protocol[S]):
     """The rules of one kind of aggregate. A state of None is the aggregate that does not exist (any more)."""
 
-    state_type: type[Any]
+    state_type: Any
+    """The class of the state, or a union of such."""
 
     def decide(self, state: S | None, command: Command, at: At) -> Sequence[Event]:
         """The events that the command brings; due deadlines are handled first, in order of (deadline, arrival).

@@ -13,26 +13,37 @@ Rules:
   `PRIORITY_MAX - priority` who came later.
 - A decision grants after everything else that it does, as many as fit.
 - A lease or a wait ends when a command or a tick carries the clock to its deadline, not before.
-- A lock that is free and has no queue is not remembered.
-- Types are compared with `is`: an isinstance() of a msgspec struct takes ten times as long.
+- A condition: who holds the lock alone may give it back and wait for a notice; who was notified, or waited too long,
+  queues for the lock again. A notice to one who is gone since goes to the next, so no wake-up is lost; one too many is
+  possible, as with any condition variable.
+- A lock that is free and that nobody waits for is not remembered. A name that is used by a barrier (`barriers.py`) is
+  none of a lock, and the other way round.
+- Rules are found by type: an isinstance() of a msgspec struct takes ten times as long.
 - State has no cycles: gc=False spares the garbage collector going through every lock that is held, again and again.
 
     (free) --AcquireLock--> held --ReleaseLock | deadline--> next waiter, or free
                              |  RenewLease: new deadline
     waiting --grant--> held  |  waiting --deadline | WithdrawRequest--> gone
+    held --WaitOnCondition--> sleeping --NotifyCondition | deadline--> waiting
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.locks import (
-    COMMANDS,
     AcquireLock,
+    BarrierPassed,
+    BarrierReached,
+    BarrierRefused,
+    ConditionAwaited,
+    ConditionNotified,
+    ConditionRefused,
+    ConditionTimedOut,
     LeaseExpired,
     LeaseRenewed,
     LeaseRevoked,
@@ -40,6 +51,8 @@ from accord.schemas.messages.locks import (
     LockGranted,
     LockQueued,
     LockReleased,
+    NotifyCondition,
+    ReachBarrier,
     ReleaseLock,
     ReleaseRefused,
     RenewalRefused,
@@ -48,27 +61,17 @@ from accord.schemas.messages.locks import (
     RequestWithdrawn,
     RevokeLease,
     StaleWriteRefused,
+    WaitOnCondition,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
-from accord.streams.decider import At, Domain
-
-LEASE_MS_MIN: Final = 1_000
-"""Shorter leases end before a renewal can cross the log under load."""
-LEASE_MS_MAX: Final = 24 * 3_600_000
-WAIT_MS_MAX: Final = 30 * 24 * 3_600_000
-TEXT_BYTES_MAX: Final = 255
-"""Of each name in a command, and (`schemas.headers`) of its message id."""
-WAITERS_MAX: Final = 800
-"""Longest queue of one lock; beyond it a request is denied with `queue_full`. If all time out at once, the decision has
-at most 800 x (3 x 255 + 45) bytes and those of the holders whose leases end: it must fit `DECISION_BYTES_MAX`, or the
-lock could never be decided again."""
-SHARED_MAX: Final = 200
-"""Most who share a lock; more readers queue."""
-PRIORITY_MAX: Final = 10
+from accord.streams.barriers import Barrier, BarrierDecider
+from accord.streams.decider import At, Decider, Domain
+from accord.streams.lock_bounds import SHARED_MAX, WAITERS_MAX, problem_of
+from msgspec.structs import replace
 
 
-class Holder(msgspec.Struct, frozen=True, gc=False):
+class Holder(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     request: str
     agent: str
     owner: str
@@ -77,9 +80,10 @@ class Holder(msgspec.Struct, frozen=True, gc=False):
     granted_ms: int
     deadline_ms: int
     permits: int | None = None
+    notified: bool = False
 
 
-class Waiter(msgspec.Struct, frozen=True, gc=False):
+class Waiter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     request: str
     agent: str
     owner: str
@@ -89,47 +93,52 @@ class Waiter(msgspec.Struct, frozen=True, gc=False):
     permits: int | None = None
     priority: int = 0
     """As asked for, and one more for each who overtook it."""
+    notified: bool = False
 
 
-class Lock(msgspec.Struct, frozen=True, gc=False):
-    """A lock that is held or waited for. Holders and waiters stand in the order in which they came."""
+class Sleeper(msgspec.Struct, frozen=True, gc=False):
+    """Waits for a notice; `deadline_ms` is when it stops doing so."""
+
+    request: str
+    agent: str
+    owner: str
+    lease_ms: int
+    since_ms: int
+    deadline_ms: int | None
+
+
+class Lock(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A lock that is held or waited for. Holders, waiters and sleepers stand in the order in which they came."""
 
     holders: tuple[Holder, ...]
     waiters: tuple[Waiter, ...] = ()
+    sleepers: tuple[Sleeper, ...] = ()
+
+
+W = TypeVar("W", Waiter, Sleeper)
 
 
 class LockDecider:
-    """Version 1."""
+    """The rules of a name that is a lock's."""
 
     state_type = Lock
 
     def decide(self, state: Lock | None, command: Command, at: At) -> Sequence[Event]:
         lock = state or _FREE
-        problem = _problem(command)
-        if problem is not None:
-            return [CommandRejected(Reason.INVALID, problem)]
         events = _due(lock, at.now_ms)
+        lost = 0
         for event in events:
+            lost += _loses_notice(lock, event, command)
             lock = self.evolve(lock, event) or _FREE
-        if type(command) is AcquireLock:
-            decided = _acquire(lock, command, at)
-        elif type(command) is ReleaseLock:
-            decided = _release(lock, command)
-        elif type(command) is RenewLease:
-            decided = _renew(lock, command, at)
-        elif type(command) is WithdrawRequest:
-            decided = _withdraw(lock, command)
-        elif type(command) is RevokeLease:
-            decided = _revoke(lock, command)
-        elif type(command) is ReportStaleWrite:
-            decided = [StaleWriteRefused(command.agent, command.resource, command.token, command.highest_token)]
-        elif type(command) is Tick:
-            decided = []
-        else:
-            raise TypeError(f"the locks domain has no command {type(command).__name__}")
-        if lock.waiters and (events or decided):
+        decided = _ANSWERS[type(command)](lock, command, at)
+        if (lock.waiters or lock.sleepers) and (events or decided):
             for event in decided:
+                lost += _loses_notice(lock, event, command)
                 lock = self.evolve(lock, event) or _FREE
+            if lost and lock.sleepers:
+                passed_on = ConditionNotified("", tuple([sleeper.request for sleeper in lock.sleepers[:lost]]))
+                lock = self.evolve(lock, passed_on) or _FREE
+                decided = [*decided, passed_on]
             decided = [*decided, *self._grants(lock, at)]
         return [*events, *decided] if events else decided
 
@@ -141,45 +150,27 @@ class LockDecider:
             lock = self.evolve(lock, granted) or _FREE
 
     def evolve(self, state: Lock | None, event: Event) -> Lock | None:
-        lock = state or _FREE
-        if type(event) is LockGranted:
-            e = event
-            granted_ms = e.deadline_ms - e.lease_ms
-            holder = Holder(e.request, e.agent, e.owner, e.token, e.lease_ms, granted_ms, e.deadline_ms, e.permits)
-            return Lock((*lock.holders, holder), _overtaken(lock.waiters, e.request))
-        if type(event) is LockReleased or type(event) is LeaseExpired or type(event) is LeaseRevoked:
-            holders = tuple([h for h in lock.holders if not _is(h, event.token, event.request)])
-            return Lock(holders, lock.waiters) if holders or lock.waiters else None
-        if type(event) is LeaseRenewed:
-            assert _held(lock, event.token, event.request) is not None
-            renewed = [
-                msgspec.structs.replace(h, lease_ms=event.lease_ms, deadline_ms=event.deadline_ms)
-                if _is(h, event.token, event.request)
-                else h
-                for h in lock.holders
-            ]
-            return Lock(tuple(renewed), lock.waiters)
-        if type(event) is LockQueued:
-            q = event
-            waiter = Waiter(q.request, q.agent, q.owner, q.lease_ms, q.since_ms, q.deadline_ms, q.permits, q.priority)
-            return Lock(lock.holders, (*lock.waiters, waiter))
-        if type(event) is LockDenied or type(event) is RequestWithdrawn:
-            waiters = _without(lock.waiters, event.request)
-            return Lock(lock.holders, waiters) if lock.holders or waiters else None
         if type(event) in _CHANGE_NOTHING:
             return state
-        raise TypeError(f"the locks domain has no event {type(event).__name__}")
+        try:
+            change = _CHANGES[type(event)]
+        except KeyError:
+            raise TypeError(f"a lock has no event {type(event).__name__}") from None
+        return change(state or _FREE, event)
 
     def deadline_ms(self, state: Lock) -> int | None:
-        if not state.waiters and len(state.holders) == 1:
+        if len(state.holders) == 1 and not state.waiters and not state.sleepers:
             return state.holders[0].deadline_ms
         due = [holder.deadline_ms for holder in state.holders]
-        due += [waiter.deadline_ms for waiter in state.waiters if waiter.deadline_ms is not None]
+        due += [waiting.deadline_ms for waiting in state.waiters if waiting.deadline_ms is not None]
+        due += [sleeping.deadline_ms for sleeping in state.sleepers if sleeping.deadline_ms is not None]
         return min(due, default=None)
 
 
 _FREE: Final = Lock(())
-_CHANGE_NOTHING: Final = frozenset({RenewalRefused, ReleaseRefused, StaleWriteRefused})
+_CHANGE_NOTHING: Final = frozenset(
+    {RenewalRefused, ReleaseRefused, ConditionRefused, BarrierRefused, BarrierPassed, StaleWriteRefused}
+)
 
 
 def _due(lock: Lock, now_ms: int) -> list[Event]:
@@ -193,6 +184,10 @@ def _due(lock: Lock, now_ms: int) -> list[Event]:
         if waiter.deadline_ms is not None and waiter.deadline_ms <= now_ms:
             denied = _denied(lock, waiter, "timeout", now_ms, place=place)
             due.append((waiter.deadline_ms, place, denied))
+    for place, sleeper in enumerate(lock.sleepers, start=len(lock.waiters) + 1):
+        if sleeper.deadline_ms is not None and sleeper.deadline_ms <= now_ms:
+            timed_out = ConditionTimedOut(sleeper.request, sleeper.agent, sleeper.deadline_ms)
+            due.append((sleeper.deadline_ms, place, timed_out))
     if len(due) > 1:
         due.sort(key=lambda item: item[:2])
     return [event for _, _, event in due]
@@ -214,7 +209,7 @@ def _acquire(lock: Lock, command: AcquireLock, at: At) -> list[Event]:
         reason = "would_self_deadlock"
     elif c.wait_ms == 0:
         reason = "held"
-    elif len(lock.waiters) >= WAITERS_MAX:
+    elif len(lock.waiters) + len(lock.sleepers) >= WAITERS_MAX:
         reason = "queue_full"
     else:
         place = len(before) + 1
@@ -240,28 +235,157 @@ def _renew(lock: Lock, command: RenewLease, at: At) -> list[Event]:
     return [LeaseRenewed(command.agent, command.token, command.lease_ms, deadline_ms, _told(holder))]
 
 
-def _release(lock: Lock, command: ReleaseLock) -> list[Event]:
+def _release(lock: Lock, command: ReleaseLock, _: At) -> list[Event]:
     holder = _held(lock, command.token, command.request)
     if holder is None:
         return [ReleaseRefused(command.agent, command.token, *_current(lock), command.request)]
     return [LockReleased(command.agent, command.token, _told(holder))]
 
 
-def _revoke(lock: Lock, command: RevokeLease) -> list[Event]:
+def _revoke(lock: Lock, command: RevokeLease, _: At) -> list[Event]:
     holder = _held(lock, command.token, command.request)
     if holder is None:
         return [ReleaseRefused(command.agent, command.token, *_current(lock), command.request)]
     return [LeaseRevoked(holder.agent, holder.token, command.agent, command.reason, _told(holder))]
 
 
-def _withdraw(lock: Lock, command: WithdrawRequest) -> list[Event]:
+def _withdraw(lock: Lock, command: WithdrawRequest, _: At) -> list[Event]:
     """Takes a request back, whatever became of it; one that is gone already needs nothing."""
     for holder in lock.holders:
         if holder.request == command.request:
             return [LockReleased(command.agent, holder.token, _told(holder))]
-    if any(waiter.request == command.request for waiter in lock.waiters):
+    if command.request in [w.request for w in lock.waiters] + [s.request for s in lock.sleepers]:
         return [RequestWithdrawn(command.request, command.agent)]
     return []
+
+
+def _wait_on_condition(lock: Lock, command: WaitOnCondition, at: At) -> list[Event]:
+    holder = _alone(lock, command.token)
+    full = len(lock.waiters) + len(lock.sleepers) >= WAITERS_MAX
+    if holder is None or full:
+        reason = "not_holder" if holder is None else "queue_full"
+        return [ConditionRefused(at.request, command.agent, command.token, reason, *_current(lock))]
+    deadline_ms = None if command.wait_ms is None else at.now_ms + command.wait_ms
+    terms = (holder.owner, holder.token, holder.lease_ms, at.now_ms, deadline_ms)
+    return [ConditionAwaited(at.request, holder.agent, *terms)]
+
+
+def _notify(lock: Lock, command: NotifyCondition, at: At) -> list[Event]:
+    if _alone(lock, command.token) is None:
+        return [ConditionRefused(at.request, command.agent, command.token, "not_holder", *_current(lock))]
+    woken = lock.sleepers[: command.count]
+    return [ConditionNotified(command.agent, tuple([sleeper.request for sleeper in woken]))]
+
+
+def _report(_: Lock, command: ReportStaleWrite, __: At) -> list[Event]:
+    return [StaleWriteRefused(command.agent, command.resource, command.token, command.highest_token)]
+
+
+def _no_barrier(_: Lock, command: ReachBarrier, at: At) -> list[Event]:
+    return [BarrierRefused(at.request, command.agent, "lock", 0)]
+
+
+def _tick(_: Lock, __: Tick, ___: At) -> list[Event]:
+    return []
+
+
+_ANSWERS: Final[Mapping[type[Command], Callable[[Lock, Any, At], list[Event]]]] = {
+    AcquireLock: _acquire,
+    RenewLease: _renew,
+    ReleaseLock: _release,
+    Tick: _tick,
+    WithdrawRequest: _withdraw,
+    RevokeLease: _revoke,
+    WaitOnCondition: _wait_on_condition,
+    NotifyCondition: _notify,
+    ReachBarrier: _no_barrier,
+    ReportStaleWrite: _report,
+}
+"""What each command brings, to a lock of which nothing is due any more."""
+
+
+def _granted(lock: Lock, e: LockGranted) -> Lock:
+    waiting = next((waiter for waiter in lock.waiters if waiter.request == e.request), None)
+    notified = waiting is not None and waiting.notified
+    granted_ms = e.deadline_ms - e.lease_ms
+    holder = Holder(e.request, e.agent, e.owner, e.token, e.lease_ms, granted_ms, e.deadline_ms, e.permits, notified)
+    return Lock((*lock.holders, holder), _overtaken(lock.waiters, e.request), lock.sleepers)
+
+
+def _queued(lock: Lock, q: LockQueued) -> Lock:
+    waiter = Waiter(q.request, q.agent, q.owner, q.lease_ms, q.since_ms, q.deadline_ms, q.permits, q.priority)
+    return Lock(lock.holders, (*lock.waiters, waiter), lock.sleepers)
+
+
+def _left(lock: Lock, event: LockReleased | LeaseExpired | LeaseRevoked) -> Lock | None:
+    holders = tuple([holder for holder in lock.holders if not _is(holder, event.token, event.request)])
+    return _kept(holders, lock.waiters, lock.sleepers)
+
+
+def _renewed(lock: Lock, event: LeaseRenewed) -> Lock:
+    renewed = _held(lock, event.token, event.request)
+    assert renewed is not None
+    longer = replace(renewed, lease_ms=event.lease_ms, deadline_ms=event.deadline_ms)
+    holders = tuple([longer if holder is renewed else holder for holder in lock.holders])
+    return Lock(holders, lock.waiters, lock.sleepers)
+
+
+def _gone(lock: Lock, event: LockDenied | RequestWithdrawn) -> Lock | None:
+    return _kept(lock.holders, _without(lock.waiters, event.request), _without(lock.sleepers, event.request))
+
+
+def _asleep(lock: Lock, a: ConditionAwaited) -> Lock:
+    sleeper = Sleeper(a.request, a.agent, a.owner, a.lease_ms, a.since_ms, a.deadline_ms)
+    return Lock((), lock.waiters, (*lock.sleepers, sleeper))
+
+
+def _kept(holders: tuple[Holder, ...], waiters: tuple[Waiter, ...], sleepers: tuple[Sleeper, ...]) -> Lock | None:
+    """What is left of a lock; None when that is nothing."""
+    return Lock(holders, waiters, sleepers) if holders or waiters or sleepers else None
+
+
+def _woken(lock: Lock, requests: Sequence[str], *, notified: bool) -> Lock | None:
+    """These sleepers queue for the lock, without limit: they have to have it before they can go on."""
+    woken = [
+        Waiter(s.request, s.agent, s.owner, s.lease_ms, s.since_ms, None, notified=notified)
+        for s in lock.sleepers
+        if s.request in requests
+    ]
+    sleepers = tuple([sleeper for sleeper in lock.sleepers if sleeper.request not in requests])
+    return _kept(lock.holders, (*lock.waiters, *woken), sleepers)
+
+
+_CHANGES: Final[Mapping[type[Event], Callable[[Lock, Any], Lock | None]]] = {
+    LockGranted: _granted,
+    LockReleased: _left,
+    LeaseExpired: _left,
+    LeaseRevoked: _left,
+    LeaseRenewed: _renewed,
+    LockQueued: _queued,
+    LockDenied: _gone,
+    RequestWithdrawn: _gone,
+    ConditionAwaited: _asleep,
+    ConditionNotified: lambda lock, event: _woken(lock, event.requests, notified=True),
+    ConditionTimedOut: lambda lock, event: _woken(lock, (event.request,), notified=False),
+}
+"""What each event makes of the lock."""
+
+
+def _loses_notice(lock: Lock, event: Event, command: Command) -> bool:
+    """Whether with an event one is gone who was notified, and perhaps never came to know."""
+    withdrawn = type(event) is LockReleased and type(command) is WithdrawRequest
+    if withdrawn or type(event) is LeaseExpired or type(event) is LeaseRevoked:
+        holder = _held(lock, event.token, event.request)
+        return holder is not None and holder.notified
+    if type(event) is RequestWithdrawn:
+        return any(waiter.request == event.request and waiter.notified for waiter in lock.waiters)
+    return False
+
+
+def _alone(lock: Lock, token: int) -> Holder | None:
+    """The holder with this token, if it holds the lock alone."""
+    holder = _held(lock, token, None)
+    return holder if holder is not None and holder.permits is None else None
 
 
 def _fits(lock: Lock, permits: int | None) -> bool:
@@ -329,8 +453,8 @@ def _current(lock: Lock) -> tuple[str | None, int | None]:
     return (lock.holders[0].agent, lock.holders[0].token) if lock.holders else (None, None)
 
 
-def _without(waiters: tuple[Waiter, ...], request: str) -> tuple[Waiter, ...]:
-    return tuple([w for w in waiters if w.request != request]) if waiters else waiters
+def _without(waiting: tuple[W, ...], request: str) -> tuple[W, ...]:
+    return tuple([one for one in waiting if one.request != request]) if waiting else waiting
 
 
 def _overtaken(waiters: tuple[Waiter, ...], request: str) -> tuple[Waiter, ...]:
@@ -343,39 +467,39 @@ def _overtaken(waiters: tuple[Waiter, ...], request: str) -> tuple[Waiter, ...]:
         if waiter.request == request:
             before = False
         elif before:
-            left.append(msgspec.structs.replace(waiter, priority=waiter.priority + 1))
+            left.append(replace(waiter, priority=waiter.priority + 1))
         else:
             left.append(waiter)
     return tuple(left)
 
 
-def _problem(command: Command) -> str | None:
-    """Why a command from a careless sender cannot be decided; accord's own client refuses these earlier."""
-    if type(command) is AcquireLock or type(command) is RenewLease:
-        lease_ms = command.lease_ms
-        if not LEASE_MS_MIN <= lease_ms <= LEASE_MS_MAX:
-            return f"lease_ms={lease_ms}: a lease is {LEASE_MS_MIN} to {LEASE_MS_MAX} ms"
-    if type(command) is AcquireLock:
-        wait_ms, permits, priority = command.wait_ms, command.permits, command.priority
-        if wait_ms is not None and not 0 <= wait_ms <= WAIT_MS_MAX:
-            return f"wait_ms={wait_ms}: a wait is 0 to {WAIT_MS_MAX} ms, or null for no limit"
-        if permits is not None and not 0 <= permits <= SHARED_MAX:
-            return f"permits={permits}: a lock is shared by 1 to {SHARED_MAX}, by 0 for any number, or null for alone"
-        if not -PRIORITY_MAX <= priority <= PRIORITY_MAX:
-            return f"priority={priority}: a priority is {-PRIORITY_MAX} to {PRIORITY_MAX}"
-    for name in _TEXTS.get(type(command), ()):
-        if len((getattr(command, name) or "").encode()) > TEXT_BYTES_MAX:
-            return f"{name} has more than {TEXT_BYTES_MAX} bytes"
-    return None
+class NameDecider:
+    """Version 1 of the domain. A name is a lock's or a barrier's, as long as it is used."""
+
+    state_type: Any = Lock | Barrier
+
+    def __init__(self) -> None:
+        self._locks, self._barriers = LockDecider(), BarrierDecider()
+
+    def decide(self, state: Lock | Barrier | None, command: Command, at: At) -> Sequence[Event]:
+        problem = problem_of(command)
+        if problem is not None:
+            return [CommandRejected(Reason.INVALID, problem)]
+        if type(state) is not Barrier:
+            if state is None and type(command) is ReachBarrier:
+                return self._barriers.decide(None, command, at)
+            return self._locks.decide(state, command, at)
+        broken = self._barriers.due(state, at.now_ms)
+        return [*broken, *self.decide(None, command, at)] if broken else self._barriers.decide(state, command, at)
+
+    def evolve(self, state: Lock | Barrier | None, event: Event) -> Lock | Barrier | None:
+        if type(state) is Barrier or (state is None and type(event) is BarrierReached):
+            return self._barriers.evolve(state, event)
+        return self._locks.evolve(state, event)
+
+    def deadline_ms(self, state: Lock | Barrier) -> int | None:
+        rules: Decider[Any] = self._locks if type(state) is Lock else self._barriers
+        return rules.deadline_ms(state)
 
 
-_TEXTS: Final[dict[type[Command], tuple[str, ...]]] = {
-    kind: tuple(
-        [name for name in ("agent", "owner", "request", "resource", "reason") if name in kind.__struct_fields__]
-    )
-    for kind in COMMANDS
-}
-"""The fields of each command that a sender fills with text."""
-
-
-DOMAIN: Final = Domain("locks", {1: LockDecider()})
+DOMAIN: Final = Domain("locks", {1: NameDecider()})

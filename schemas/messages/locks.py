@@ -37,6 +37,25 @@ class RevokeLease(Command, frozen=True):
     request: str | None = None
 
 
+class WaitOnCondition(Command, frozen=True):
+    agent: str
+    token: int
+    wait_ms: int | None
+
+
+class NotifyCondition(Command, frozen=True):
+    agent: str
+    token: int
+    count: int | None
+
+
+class ReachBarrier(Command, frozen=True):
+    agent: str
+    parties: int
+    lease_ms: int
+    wait_ms: int | None
+
+
 class ReportStaleWrite(Command, frozen=True):
     agent: str
     resource: str
@@ -128,6 +147,62 @@ class ReleaseRefused(Event, frozen=True):
     request: str | None = None
 
 
+class ConditionAwaited(Event, frozen=True):
+    request: str
+    agent: str
+    owner: str
+    token: int
+    lease_ms: int
+    since_ms: int
+    deadline_ms: int | None
+
+
+class ConditionNotified(Event, frozen=True):
+    agent: str
+    requests: tuple[str, ...]
+
+
+class ConditionTimedOut(Event, frozen=True):
+    request: str
+    agent: str
+    deadline_ms: int
+
+
+class ConditionRefused(Event, frozen=True):
+    request: str
+    agent: str
+    token: int
+    reason: str
+    holder: str | None
+    current_token: int | None
+
+
+class BarrierReached(Event, frozen=True):
+    request: str
+    agent: str
+    parties: int
+    lease_ms: int
+    lease_deadline_ms: int
+    wait_deadline_ms: int | None
+
+
+class BarrierPassed(Event, frozen=True):
+    requests: tuple[str, ...]
+
+
+class BarrierBroken(Event, frozen=True):
+    agent: str
+    reason: str
+    requests: tuple[str, ...]
+
+
+class BarrierRefused(Event, frozen=True):
+    request: str
+    agent: str
+    reason: str
+    parties: int
+
+
 class StaleWriteRefused(Event, frozen=True):
     agent: str
     resource: str
@@ -135,7 +210,17 @@ class StaleWriteRefused(Event, frozen=True):
     highest_token: int
 
 
-COMMANDS = (AcquireLock, RenewLease, ReleaseLock, WithdrawRequest, RevokeLease, ReportStaleWrite)
+COMMANDS = (
+    AcquireLock,
+    RenewLease,
+    ReleaseLock,
+    WithdrawRequest,
+    RevokeLease,
+    WaitOnCondition,
+    NotifyCondition,
+    ReachBarrier,
+    ReportStaleWrite,
+)
 EVENTS = (
     LockGranted,
     LockQueued,
@@ -147,5 +232,13 @@ EVENTS = (
     LeaseRevoked,
     RenewalRefused,
     ReleaseRefused,
+    ConditionAwaited,
+    ConditionNotified,
+    ConditionTimedOut,
+    ConditionRefused,
+    BarrierReached,
+    BarrierPassed,
+    BarrierBroken,
+    BarrierRefused,
     StaleWriteRefused,
 )

@@ -20,7 +20,7 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, SwitchRules
 from accord.schemas.topics import commands_topic, events_topic, partition_of
-from accord.streams.locks import LockDecider
+from accord.streams.locks import NameDecider
 from accord.streams.runtime import worker as worker_module
 from accord.streams.runtime.processor import RETRY_S
 from accord.streams.runtime.worker import EmbeddedWorker
@@ -213,7 +213,7 @@ def test_a_bug_in_a_decider_pauses_its_partition_and_loses_nothing(
     mock_log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = mock_log
-    decide = LockDecider.decide
+    decide = NameDecider.decide
 
     def faulty(self, state, command, at):  # type: ignore[no-untyped-def]
         if isinstance(command, AcquireLock) and command.owner == "bug":
@@ -221,7 +221,7 @@ def test_a_bug_in_a_decider_pauses_its_partition_and_loses_nothing(
         return decide(self, state, command, at)
 
     with monkeypatch.context() as patched:
-        patched.setattr(LockDecider, "decide", faulty)
+        patched.setattr(NameDecider, "decide", faulty)
         with log.worker() as worker:
             log.send("room", acquire("a"))
             log.send("room", acquire("bug"))

@@ -32,7 +32,7 @@ from accord.schemas.topics import commands_topic, events_topic
 from accord.streams import checkpoint as cp
 from accord.streams.chain import Chain, Decision
 from accord.streams.decider import At, Domain
-from accord.streams.locks import LockDecider
+from accord.streams.locks import NameDecider
 from accord.streams.owner import Append, Owner
 from accord.streams.partition import WINDOW_MS, Identity, Partition
 from accord.streams.runtime import recovery
@@ -58,7 +58,7 @@ def demand(holds: bool, what: str) -> None:
         raise Violation(what)
 
 
-class HalfLeases(LockDecider):
+class HalfLeases(NameDecider):
     """Version 2 of the rules: half the lease."""
 
     def decide(self, state: Any, command: Command, at: At) -> Any:
@@ -67,8 +67,8 @@ class HalfLeases(LockDecider):
         return super().decide(state, command, at)
 
 
-OLD: Final = Domain("locks", {1: LockDecider()})
-NEW: Final = Domain("locks", {1: LockDecider(), 2: HalfLeases()})
+OLD: Final = Domain("locks", {1: NameDecider()})
+NEW: Final = Domain("locks", {1: NameDecider(), 2: HalfLeases()})
 
 
 # -- the broker

@@ -29,7 +29,8 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import Tick
 from accord.streams.decider import At
-from accord.streams.locks import PRIORITY_MAX, SHARED_MAX, Lock, LockDecider
+from accord.streams.lock_bounds import PRIORITY_MAX, SHARED_MAX
+from accord.streams.locks import Lock, NameDecider
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -163,7 +164,7 @@ class LockMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.decider = LockDecider()
+        self.decider = NameDecider()
         self.state: Lock | None = None
         self.snapshot: tuple[int, bytes | None] = (0, None)
         self.events: list[Event] = []

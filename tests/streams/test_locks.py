@@ -9,6 +9,7 @@ import pytest
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.locks import (
     AcquireLock,
+    BarrierReached,
     LeaseExpired,
     LeaseRenewed,
     LeaseRevoked,
@@ -29,8 +30,7 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import CommandRejected, SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal
 from accord.streams.decider import At
-from accord.streams.locks import (
-    DOMAIN,
+from accord.streams.lock_bounds import (
     LEASE_MS_MAX,
     LEASE_MS_MIN,
     PRIORITY_MAX,
@@ -38,15 +38,12 @@ from accord.streams.locks import (
     TEXT_BYTES_MAX,
     WAIT_MS_MAX,
     WAITERS_MAX,
-    Holder,
-    Lock,
-    LockDecider,
-    Waiter,
 )
+from accord.streams.locks import DOMAIN, Holder, Lock, NameDecider, Waiter
 
 from tests.streams.spec import Specification
 
-decider = LockDecider()
+decider = NameDecider()
 given = Specification(decider)
 
 # ada was granted the lock at 1,000 with a lease to 6,000; bob and eve wait, bob until 4,000
@@ -618,8 +615,11 @@ def test_every_event_of_the_domain_evolves() -> None:
 
     for event_type in locks.EVENTS:
         fields = {name: "x" if "str" in str(kind) else 1 for name, kind in get_type_hints(event_type).items()}
-        state = given(LockGranted("x", "ada", "ada/1", 1, 5_000, 6_000)).state
-        assert decider.evolve(state, event_type(**fields)) is None or isinstance(state, Lock)
+        fields |= {"requests": ("x",)} if "requests" in fields else {}
+        held = LockGranted("x", "ada", "ada/1", 1, 5_000, 6_000)
+        waited_at = BarrierReached("x", "ada", 2, 5_000, 6_000, None)
+        history = waited_at if event_type.__name__.startswith("Barrier") else held
+        decider.evolve(given(history).state, event_type(**fields))
 
 
 def test_the_state_survives_its_bytes() -> None:

@@ -42,7 +42,7 @@ from accord.schemas.messages.signals import EmitSignal, SignalEmitted
 from accord.schemas.topics import DECISION_BYTES_MAX, KEY_BYTES_MAX
 from accord.streams.chain import Chain, Decision, parse
 from accord.streams.decider import At, Domain
-from accord.streams.locks import LockDecider
+from accord.streams.locks import NameDecider
 from accord.streams.partition import RULES_MAX, WINDOW_COUNT_MAX, WINDOW_MS, Deadlines, Partition, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +106,7 @@ def test_a_command_is_decided_and_looked_at_only_when_applied() -> None:
         "rules": 1,
         "aggregates": {
             "room": {
+                "type": "Lock",
                 "holders": [
                     {
                         "request": "r-1",
@@ -115,10 +116,10 @@ def test_a_command_is_decided_and_looked_at_only_when_applied() -> None:
                         "lease_ms": 5_000,
                         "granted_ms": START_MS,
                         "deadline_ms": START_MS + 5_000,
-                        "permits": None,
                     }
                 ],
                 "waiters": [],
+                "sleepers": [],
             }
         },
     }
@@ -422,7 +423,7 @@ def test_a_window_read_back_from_its_oldest_decision_is_the_same(
 # -- versions
 
 
-class OneYearDecider(LockDecider):
+class OneYearDecider(NameDecider):
     """Another version of the rules: every lease is renewed for a fixed time, whatever was asked."""
 
     def decide(self, state: Any, message: Command, at: At) -> Sequence[Event]:
@@ -432,7 +433,7 @@ class OneYearDecider(LockDecider):
         ]
 
 
-TWO = Domain("locks", {1: LockDecider(), 2: OneYearDecider()})
+TWO = Domain("locks", {1: NameDecider(), 2: OneYearDecider()})
 ONE_OF_TWO = Domain("locks", {2: OneYearDecider()})
 
 
@@ -496,7 +497,7 @@ def everything_without_deadlines(made: Partition) -> dict[str, Any]:
 # -- bugs
 
 
-class BrokenDecider(LockDecider):
+class BrokenDecider(NameDecider):
     def decide(self, state: Any, message: Command, at: At) -> Sequence[Event]:
         if isinstance(message, ReleaseLock):
             raise ZeroDivisionError("a bug")
@@ -511,7 +512,7 @@ def test_an_exception_of_a_decider_comes_out_and_changes_nothing() -> None:
     with pytest.raises(ZeroDivisionError):
         made.decide(release)
     assert everything(made) == before
-    mended = Partition(made.identity, Domain("locks", {1: LockDecider()}))
+    mended = Partition(made.identity, Domain("locks", {1: NameDecider()}))
     apply(mended, mended.open(1, "log_append"))
     run(mended, [command(mended, 0, ACQUIRE)])
     assert list(mended.decide(release).events) == [LockReleased("ada", 2)], "a mended release goes on with the command"

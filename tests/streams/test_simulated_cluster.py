@@ -251,13 +251,11 @@ def tokens_start_again(patch: pytest.MonkeyPatch) -> None:
 
 def two_grants_at_once(patch: pytest.MonkeyPatch) -> None:
     """Somebody who asks is granted the lock, held or not."""
-    patch.setattr(
-        locks,
-        "_acquire",
-        lambda lock, command, at: [
-            locks._grant(locks.Waiter(at.request, command.agent, command.owner, command.lease_ms, at.now_ms, None), at)
-        ],
-    )
+
+    def granted(_: Any, c: Any, at: Any) -> list[Any]:
+        return [locks._grant(locks.Waiter(at.request, c.agent, c.owner, c.lease_ms, at.now_ms, None), at)]
+
+    patch.setitem(locks._ANSWERS, locks.AcquireLock, granted)
 
 
 def last_come_first_served(patch: pytest.MonkeyPatch) -> None:
