@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from accord.agents import context
+from accord.agents.barriers import Barrier
+from accord.agents.conditions import Condition
 from accord.agents.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
@@ -297,6 +299,22 @@ class Accord(Hub):
             return Lock(self, name, lease_ms, left_ms, on_loss, priority=priority)
 
         return MultiLock(names, wait_ms, make)
+
+    def condition(
+        self, name: str, *, lease_ms: int | None = None, wait_ms: int | None = None, on_loss: OnLoss = "cancel"
+    ) -> Condition:
+        """A condition variable and its lock, as `asyncio.Condition`. Arguments and errors as for `lock`."""
+        return Condition(self, name, lease_ms, wait_ms, on_loss)
+
+    def barrier(self, name: str, parties: int, *, lease_ms: int | None = None, wait_ms: int | None = None) -> Barrier:
+        """A point that `parties` reach together, 1 to 200; `await hub.barrier("ready", 3).wait()`.
+
+        Args:
+            name: 1 to 255 bytes of UTF-8; not that of a lock in use.
+            lease_ms: a party that is gone for so long breaks the barrier. None: `locks.lease_ms`.
+            wait_ms: how long to wait for the others; None waits without limit.
+        """
+        return Barrier(self, name, parties, lease_ms, wait_ms)
 
     async def drain(self, *, wait_ms: int | None = None) -> None:
         """Returns when all that was emitted is recorded and the handlers of this hub have caught up.

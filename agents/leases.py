@@ -3,7 +3,7 @@
 A `Hold` is one request, from the command that asks to the end of the grant. Its life runs on accord's own thread, so
 renewals go on whatever the program does; what is told to the program goes through futures and callbacks.
 
-    asking --LockQueued--> queued
+    asking --LockQueued--> queued    asking --ConditionAwaited--> asleep --notice, end of the wait--> queued
     asking, queued --LockGranted--> held    --LockDenied, no answer--> over
     held --release()--> over                --LeaseExpired, not renewed in time, taken away--> lost
 
@@ -31,14 +31,19 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import uuid_utils
 from accord.agents.connection import Answer, Connection, future, settle
-from accord.agents.lock_refusals import denial, not_owner, ordinal
+from accord.agents.lock_refusals import denial, no_condition, not_owner, ordinal
 from accord.agents.signals import current_task
+from accord.schemas.messages import Command
 from accord.schemas.messages.locks import (
     AcquireLock,
+    ConditionAwaited,
+    ConditionNotified,
+    ConditionRefused,
+    ConditionTimedOut,
     LeaseExpired,
     LeaseRenewed,
     LeaseRevoked,
@@ -51,6 +56,7 @@ from accord.schemas.messages.locks import (
     RenewalRefused,
     RenewLease,
     RequestWithdrawn,
+    WaitOnCondition,
     WithdrawRequest,
 )
 from accord.schemas.position import Position
@@ -63,6 +69,9 @@ from accord.errors import (
     NotConnected,
     NotOwner,
 )
+
+if TYPE_CHECKING:
+    from accord.agents.barriers import Arrival
 
 logger = logs.get("accord.locks")
 
@@ -128,13 +137,17 @@ class Hold:
         self._leases = leases
         self._connection = leases.connection
         self.agent = leases.connection.agent
-        self._state: Literal["asking", "queued", "held", "releasing", "over"] = "asking"
+        self.notified = False
+        """Of a request that waited on a condition: whether a notice came, rather than the end of the wait."""
+        self._state: Literal["asking", "queued", "asleep", "held", "releasing", "over"] = "asking"
         self._lock = threading.RLock()
         self._sent_s = 0.0
         self._since_ms: int | None = None
         self._place = 0
         self._until_s = 0.0
         self._on_queued = on_queued
+        self.grants: list[Any] = []
+        """What shows it to the program; see `accord.agents.locks.Held`."""
         self._on_loss: list[Callable[[], None]] = []
         self._undo: list[Callable[[], None]] = []
         self._cancel_timer: dict[str, Callable[[], None]] = {}
@@ -147,9 +160,34 @@ class Hold:
         Raises:
             What `Connection.submit` raises.
         """
-        connection, agent = self._connection, self.agent
         lease_ms, wait_ms, permits, priority = self.terms
-        command = AcquireLock(agent, self.owner, lease_ms, wait_ms, permits, priority)
+        self._send(AcquireLock(self.agent, self.owner, lease_ms, wait_ms, permits, priority))
+
+    def sleep(self, wait_ms: int | None) -> Hold:
+        """Gives the lock back until a notice comes, and asks for it anew.
+
+        Args:
+            wait_ms: how long to wait for the notice, in ms; None is without limit.
+
+        Returns:
+            The new request: `granted` when the lock is held again, with or without notice.
+
+        Raises:
+            LeaseLost, NotOwner: the lock is not held.
+            What `Connection.submit` raises.
+        """
+        with self._lock:
+            self.check()
+            again = Hold(self._leases, self.key, self.owner, self.terms._replace(wait_ms=wait_ms), None)
+            again.depth, again.terms = self.depth, self.terms
+            self._leases.live.add(again)
+            again._send(WaitOnCondition(self.agent, self.token, wait_ms))
+            self._finish()
+        settle(self.ended, None)
+        return again
+
+    def _send(self, command: Command) -> None:
+        connection, agent = self._connection, self.agent
         grace_ms = connection.settings.client.worker_warning_ms
         try:
             self._undo.append(connection.watch("locks", self.key, self._heard))
@@ -183,6 +221,14 @@ class Hold:
                     self._queued(event)
                 case LockGranted(request) if request == self.id:
                     self._grant(event, answer)
+                case ConditionAwaited(request) if request == self.id:
+                    self._fall_asleep(event)
+                case ConditionNotified(_, requests) if self.id in requests:
+                    self._wake(notified=True)
+                case ConditionTimedOut(request) if request == self.id:
+                    self._wake(notified=False)
+                case ConditionRefused(request) if request == self.id:
+                    self._deny(no_condition(self.key, event, answer.position))
                 case LockDenied(request) if request == self.id:
                     self._deny(denial(self.key, event, self.wait_ms, answer.position))
                 case RequestWithdrawn(request) if request == self.id:
@@ -212,6 +258,15 @@ class Hold:
         if self._on_queued is not None:
             self._on_queued(event)
 
+    def _fall_asleep(self, event: ConditionAwaited) -> None:
+        self._state, self._since_ms = "asleep", event.since_ms
+        if self.wait_ms is not None:
+            self._later("wait", self.wait_ms + self._connection.settings.client.worker_warning_ms, self._waited)
+
+    def _wake(self, *, notified: bool) -> None:
+        self._state, self.notified = "queued", notified
+        self._cancel_timers()
+
     def _warn(self, waited_ms: int) -> None:
         logger.warning("still waiting for a lock", lock=self.key, waited_ms=waited_ms, place_at_first=self._place)
         self._later("warning", waited_ms, lambda: self._warn(2 * waited_ms))
@@ -229,7 +284,7 @@ class Hold:
 
     def _grant(self, event: LockGranted, answer: Answer) -> None:
         with self._lock:
-            if self._state not in ("asking", "queued"):
+            if self._state not in ("asking", "queued", "asleep"):
                 return
             self.token, self.position = event.token, answer.position
             since_ms = answer.decision.now_ms if self._since_ms is None else self._since_ms
@@ -248,10 +303,11 @@ class Hold:
 
     def _deny(self, error: BaseException) -> None:
         with self._lock:
-            if self._state not in ("asking", "queued"):
+            if self._state not in ("asking", "queued", "asleep"):
                 return
             self._finish()
         settle(self.granted, error)
+        settle(self.ended, error)
 
     def withdraw(self, error: AccordError | None = None) -> None:
         """Takes the request back, whatever became of it: for who stopped waiting. From any thread; does not block."""
@@ -370,9 +426,13 @@ class Hold:
 
     def close(self) -> None:
         """The hub closes: what is asked is withdrawn, what is held is released and counts as lost."""
-        if self._state in ("asking", "queued"):
+        if self._state in ("asking", "queued", "asleep"):
             self.withdraw(NotConnected(f"{self.key}: the hub was closed before the lock was granted.", key=self.key))
         self._lose("the hub was closed", None)
+
+    def submit(self, command: Command, *, answer_ms: int | None = None) -> Future[Answer]:
+        """Sends a command about this lock; as `Connection.submit`."""
+        return self._connection.submit("locks", self.key, command, task=self._task, answer_ms=answer_ms).decided
 
     # -- releasing
 
@@ -449,11 +509,12 @@ class Hold:
 
 
 class Leases:
-    """The requests and leases of one hub. `live` are those that are asked, waited for or held."""
+    """The requests and leases of one hub. `live` are those that are asked, waited for or held, and who
+    waits at barriers."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.live: set[Hold] = set()
+        self.live: set[Hold | Arrival] = set()
 
     def ask(self, key: str, terms: Terms, on_queued: OnQueued | None = None) -> Hold:
         """Asks for a lock in the name of this call chain.
@@ -470,6 +531,14 @@ class Leases:
         hold.ask()
         return hold
 
+    def ask_again(self, hold: Hold) -> Hold:
+        """Asks, without limit, for a lock that its owner gave back to wait on a condition, and must have."""
+        again = Hold(self, hold.key, hold.owner, hold.terms._replace(wait_ms=None), None)
+        again.depth = hold.depth
+        self.live.add(again)
+        again.ask()
+        return again
+
     def close(self) -> None:
         """Releases what is held and withdraws what is asked; does not wait for the decisions."""
         for hold in list(self.live):
@@ -484,6 +553,11 @@ def held_in_chain(key: str) -> Hold | None:
 def enter_chain(hold: Hold) -> None:
     """Notes that this call chain holds a lock."""
     _chain.set((*[other for other in _chain.get() if other.held], hold))
+
+
+def swap_chain(hold: Hold, again: Hold) -> None:
+    """Notes that this call chain holds a lock by another request than before."""
+    _chain.set((*[other for other in _chain.get() if other is not hold and other.held], again))
 
 
 def leave_chain(hold: Hold) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from accord.agents.leases import MARGIN_MS, RENEWALS_A_LEASE
 from accord.schemas.topics import KEY_BYTES_MAX
-from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, SHARED_MAX, WAIT_MS_MAX
+from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PARTIES_MAX, PRIORITY_MAX, SHARED_MAX, WAIT_MS_MAX
 
 from accord.errors import BadInput
 
@@ -59,6 +59,13 @@ def check_permits(permits: Any) -> int:
     if isinstance(permits, bool) or not isinstance(permits, int) or not 1 <= permits <= SHARED_MAX:
         raise BadInput(f"permits={permits!r}: a semaphore has 1 to {SHARED_MAX} permits.")
     return permits
+
+
+def check_parties(parties: Any) -> int:
+    """A barrier's parties. Raises BadInput unless it is a whole number that the log takes."""
+    if isinstance(parties, bool) or not isinstance(parties, int) or not 1 <= parties <= PARTIES_MAX:
+        raise BadInput(f"parties={parties!r}: a barrier has 1 to {PARTIES_MAX} parties.")
+    return parties
 
 
 def check_priority(priority: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accord.schemas.messages.locks import LockDenied, ReleaseRefused
+from accord.schemas.messages.locks import ConditionRefused, LockDenied, ReleaseRefused
 from accord.schemas.position import Position
 
 from accord.errors import AccordError, LockTimeout, NotOwner, Overloaded, TermsDiffer, WouldSelfDeadlock
@@ -22,6 +22,8 @@ def denial(key: str, denied: LockDenied, wait_ms: int | None, position: Position
             remedy="Pass the grant down instead of acquiring again.",
             **named,
         )
+    if denied.reason == "barrier":
+        return TermsDiffer(f"{key} is a barrier at present, not a lock.", remedy="Use another name.", **named)
     if denied.reason == "permits":
         return TermsDiffer(
             f"{key} is shared by {_permits(denied.permits)} at present, and cannot be shared otherwise meanwhile.",
@@ -55,6 +57,16 @@ def not_owner(key: str, refused: ReleaseRefused, position: Position) -> NotOwner
         position=str(position),
         token=refused.token,
     )
+
+
+def no_condition(key: str, refused: ConditionRefused, position: Position) -> AccordError:
+    named: dict[str, Any] = {"key": key, "agent": refused.agent, "holder": refused.holder, "position": str(position)}
+    if refused.reason == "queue_full":
+        return Overloaded(f"{key}: as many wait for it as can.", **named)
+    now = (
+        f"{refused.holder} holds it with token {refused.current_token}" if refused.holder is not None else "it is free"
+    )
+    return NotOwner(f"{key}: token {refused.token} does not hold it alone: {now}.", **named)
 
 
 def ordinal(number: int) -> str:

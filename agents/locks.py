@@ -90,15 +90,28 @@ class Held:
     """A grant, as the async and the sync client share it.
 
     `token` is the fencing token: hand it to what is guarded, and have it refuse smaller ones than it has seen.
-    `position` is where the grant stands in the log.
+    `position` is where the grant stands in the log. Waiting on a condition begins a new grant: both change with it.
     """
 
     def __init__(self, hold: Hold) -> None:
-        assert hold.position is not None
-        self._hold = hold
-        self.token: Final[int] = hold.token
         self.key: Final[str] = hold.key
-        self.position: Final[Position] = hold.position
+        self._hold = hold
+        hold.grants.append(self)
+
+    @property
+    def token(self) -> int:
+        return self._hold.token
+
+    @property
+    def position(self) -> Position:
+        position = self._hold.position
+        assert position is not None, "it is held"
+        return position
+
+    def follow(self, hold: Hold) -> None:
+        """The lock is held by another request now: its holder waited on a condition."""
+        self._hold = hold
+        hold.grants.append(self)
 
     @property
     def agent(self) -> str:
@@ -126,11 +139,16 @@ class Grant(Held):
         loop = asyncio.get_running_loop()
         self._body: _Body | None = None
 
-        def on_loss() -> None:
+        def tell() -> None:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._on_loss)
 
-        hold.on_loss(on_loss)
+        self._tell = tell
+        hold.on_loss(tell)
+
+    def follow(self, hold: Hold) -> None:
+        super().follow(hold)
+        hold.on_loss(self._tell)
 
     def _on_loss(self) -> None:
         self.lost.set()

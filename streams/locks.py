@@ -373,8 +373,9 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Lock, Any], Lock | None]]] = {
 
 def _loses_notice(lock: Lock, event: Event, command: Command) -> bool:
     """Whether with an event one is gone who was notified, and perhaps never came to know."""
-    withdrawn = type(event) is LockReleased and type(command) is WithdrawRequest
-    if withdrawn or type(event) is LeaseExpired or type(event) is LeaseRevoked:
+    if type(event) is LockReleased and type(command) is not WithdrawRequest:
+        return False
+    if type(event) is LockReleased or type(event) is LeaseExpired or type(event) is LeaseRevoked:
         holder = _held(lock, event.token, event.request)
         return holder is not None and holder.notified
     if type(event) is RequestWithdrawn:

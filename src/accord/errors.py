@@ -104,6 +104,10 @@ class TermsDiffer(Refused):
     """Others use it with another number of permits, parties or the like, which stays as long as it is used."""
 
 
+class BrokenBarrier(Refused):
+    """Not all came together: one who waited at the barrier waited too long, died or went away."""
+
+
 class CircularTrigger(Refused):
     """Events trigger each other in a longer chain than allowed."""
 

@@ -21,6 +21,8 @@ from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from accord import logs
+from accord.agents import conditions
+from accord.agents.barriers import Reached
 from accord.agents.client import Hub, not_drained
 from accord.agents.fencing import FencedResource
 from accord.agents.leases import Hold, enter_chain, leave_chain
@@ -139,6 +141,54 @@ class MultiLock:
         return self._entered.leave("locks").__exit__(kind, error, trace)
 
 
+class Condition(Lock):
+    """As `accord.agents.conditions.Condition`."""
+
+    def wait(self, *, wait_ms: int | None = None) -> bool:
+        """Frees the lock, waits for a notice, and returns with the lock held again: whether there was one."""
+        hold = conditions.mine(self, "wait()")
+        again = hold.sleep(check_wait_ms(wait_ms))
+        try:
+            again.granted.result()
+        except KeyboardInterrupt:
+            again.withdraw()
+            raise
+        finally:
+            conditions.show(hold, again)
+        return again.notified
+
+    def wait_for(self, predicate: Callable[[], bool], *, wait_ms: int | None = None) -> bool:
+        """Waits until the predicate is true; returns what it was last. It is called with the lock held."""
+        ends_s = None if wait_ms is None else time.monotonic() + wait_ms / 1_000
+        while not (result := predicate()):
+            left_ms = None if ends_s is None else round((ends_s - time.monotonic()) * 1_000)
+            if left_ms is not None and left_ms <= 0:
+                break
+            self.wait(wait_ms=left_ms)
+        return result
+
+    def notify(self, n: int = 1) -> int:
+        """Has up to `n` of those who wait go on, first come first; returns how many there were."""
+        return conditions.notified(self, conditions.notify(self, n).result())
+
+    def notify_all(self) -> int:
+        """As `notify`, for all who wait."""
+        return conditions.notified(self, conditions.notify(self, None).result())
+
+
+class Barrier(Reached):
+    """As `accord.agents.barriers.Barrier`."""
+
+    def wait(self, *, wait_ms: int | EllipsisType | None = ...) -> int:
+        """Waits until all parties have come; returns the place in the order of arrival, 0 for the first."""
+        arrival = self._reach(wait_ms)
+        try:
+            return arrival.passed.result()
+        except KeyboardInterrupt:
+            arrival.withdraw()
+            raise
+
+
 class _Entered(threading.local, Generic[T]):
     """What a thread has entered and not left."""
 
@@ -215,6 +265,14 @@ class Accord(Hub):
             return Lock(self, name, lease_ms, left_ms, priority=priority)
 
         return MultiLock(names, wait_ms, make)
+
+    def condition(self, name: str, *, lease_ms: int | None = None, wait_ms: int | None = None) -> Condition:
+        """A condition variable and its lock; as `accord.Accord.condition`."""
+        return Condition(self, name, lease_ms, wait_ms)
+
+    def barrier(self, name: str, parties: int, *, lease_ms: int | None = None, wait_ms: int | None = None) -> Barrier:
+        """A point that `parties` reach together; as `accord.Accord.barrier`."""
+        return Barrier(self, name, parties, lease_ms, wait_ms)
 
     def drain(self, *, wait_ms: int | None = None) -> None:
         """Returns when all that was emitted is recorded and the handlers of this hub have caught up.

@@ -1,0 +1,146 @@
+"""Condition variables, as `asyncio.Condition`: a lock whose holder can wait until another one says that it may go on.
+
+    changed = hub.condition("inventory")
+    async with changed:
+        await changed.wait_for(lambda: stock() > 0)     # frees the lock meanwhile
+    async with changed:
+        await changed.notify()
+
+Rules that act here:
+- `wait` holds the lock again when it returns, and when it raises CancelledError, as asyncio's does.
+- A notice is for those who waited when it was given. One that was given to a waiter that died goes to the next.
+- There may be one notice too many, so look again after `wait`: `wait_for` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+
+from accord.agents.leases import Hold, held_in_chain, swap_chain
+from accord.agents.lock_arguments import check_wait_ms
+from accord.agents.lock_refusals import no_condition
+from accord.agents.locks import Asked, Lock
+from accord.agents.underway import Answer
+from accord.schemas.messages.locks import ConditionNotified, ConditionRefused, NotifyCondition
+from accord.streams.lock_bounds import WAITERS_MAX
+
+from accord.errors import BadInput, NotOwner
+
+
+class Condition(Lock):
+    """A condition by name, and its lock; made by `Accord.condition`, usable again and again, from several tasks."""
+
+    async def wait(self, *, wait_ms: int | None = None) -> bool:
+        """Frees the lock, waits for a notice, and returns with the lock held again.
+
+        Args:
+            wait_ms: how long to wait for the notice, in ms; None is without limit. Taking the lock again takes what it
+                takes.
+
+        Returns:
+            Whether there was a notice, rather than the end of the wait.
+
+        Raises:
+            NotOwner, LeaseLost: this call chain does not hold the lock.
+            Overloaded: too many wait.
+            NoWorker, KafkaUnreachable: nobody decides, or no broker answers; the lock is not held.
+        """
+        hold = mine(self, "wait()")
+        again = hold.sleep(check_wait_ms(wait_ms))
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await asyncio.wrap_future(again.granted)
+        except asyncio.CancelledError as error:
+            again.withdraw()
+            cancelled = error
+            again = self._hub.leases.ask_again(hold)
+        try:
+            if cancelled is not None:
+                await _uncancelled(again)
+        finally:
+            show(hold, again)
+        if cancelled is not None:
+            raise cancelled
+        return again.notified
+
+    async def wait_for(self, predicate: Callable[[], bool], *, wait_ms: int | None = None) -> bool:
+        """Waits until the predicate is true; returns what it was last. It is called with the lock held."""
+        ends_s = None if wait_ms is None else time.monotonic() + wait_ms / 1_000
+        while not (result := predicate()):
+            left_ms = None if ends_s is None else round((ends_s - time.monotonic()) * 1_000)
+            if left_ms is not None and left_ms <= 0:
+                break
+            await self.wait(wait_ms=left_ms)
+        return result
+
+    async def notify(self, n: int = 1) -> int:
+        """Has up to `n` of those who wait go on, first come first; they need the lock first.
+
+        Returns:
+            How many there were. The log has it when this returns.
+
+        Raises:
+            NotOwner, LeaseLost: this call chain does not hold the lock.
+        """
+        return notified(self, await asyncio.wrap_future(notify(self, n)))
+
+    async def notify_all(self) -> int:
+        """As `notify`, for all who wait."""
+        return notified(self, await asyncio.wrap_future(notify(self, None)))
+
+
+def mine(lock: Asked, what: str) -> Hold:
+    """What this call chain holds of a condition's lock.
+
+    Raises:
+        NotOwner: nothing.
+    """
+    hold = held_in_chain(lock.name)
+    if hold is None:
+        raise NotOwner(
+            f"{lock.name}: {what} needs the condition's lock, and this call chain does not hold it.",
+            remedy='Enter it first: "async with".',
+            key=lock.name,
+        )
+    return hold
+
+
+def show(hold: Hold, again: Hold) -> None:
+    """The call chain and its grants have the new hold in place of the one that ended with the wait."""
+    swap_chain(hold, again)
+    for grant in hold.grants:
+        grant.follow(again)
+
+
+def notify(lock: Asked, count: int | None) -> Future[Answer]:
+    """Sends a notice to `count` of those who wait; None is all."""
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= WAITERS_MAX):
+        raise BadInput(f"notify({count!r}): 1 to {WAITERS_MAX} can be notified.", key=lock.name)
+    hold = mine(lock, "notify()")
+    hold.check()
+    return hold.submit(NotifyCondition(hold.agent, hold.token, count))
+
+
+def notified(lock: Asked, answer: Answer) -> int:
+    """How many had the notice, by the log's answer.
+
+    Raises:
+        NotOwner: the log says that the lock is not held.
+    """
+    for event in answer.events:
+        if isinstance(event, ConditionRefused):
+            raise no_condition(lock.name, event, answer.position)
+    return sum(len(event.requests) for event in answer.events if isinstance(event, ConditionNotified) and event.agent)
+
+
+async def _uncancelled(hold: Hold) -> None:
+    """Waits for the lock, whoever wants the task to end meanwhile."""
+    granted = asyncio.wrap_future(hold.granted)
+    while not granted.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(granted)
+    granted.result()
