@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from accord.schemas.messages.locks import AcquireLock, ReleaseLock
+from accord.schemas.messages.locks import AcquireLock, ReachBarrier, ReleaseLock
 from accord.schemas.topics import topic_table
 
 from accord.cli.app import run
@@ -243,3 +243,52 @@ def test_events_list_colours_agents_apart(archive: str) -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     colours = {agent: set(re.findall(rf"\x1b\[(\d+)m{agent} ", ran.stdout)) for agent in ("ada", "bob")}
     assert [len(found) for found in colours.values()] == [1, 1] and colours["ada"] != colours["bob"]
+
+
+# -- accord locks
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> str:
+    """A mutex with a queue, a semaphore, a barrier; 1.5 s after the first of them."""
+    play = Play(locks=1)
+    play.send("room", AcquireLock("ada", "ada/1", 5_000, None))
+    play.send("room", AcquireLock("bob", "bob/1", 5_000, None))
+    play.send("room", AcquireLock("eve", "eve/1", 5_000, None, None, 3))
+    play.send("gpu", AcquireLock("ada", "ada/2", 60_000, None, 2))
+    play.send("gpu", AcquireLock("bob", "bob/2", 60_000, None, 2))
+    play.send("ready", ReachBarrier("kim", 3, 60_000, None), after_ms=1_500)
+    play.save(tmp_path / "busy.accord")
+    return str(tmp_path / "busy.accord")
+
+
+def test_locks_list(busy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "locks", "list", busy)
+    assert ran.code == 0
+    rows = {line.split()[0]: line for line in ran.out.splitlines()[1:] if line.strip()}
+    assert set(rows) == {"gpu", "ready", "room"}
+    assert "mutex" in rows["room"] and "ada" in rows["room"] and rows["room"].rstrip().endswith("2")
+    assert "semaphore of 2" in rows["gpu"] and "ada and 1 more" in rows["gpu"]
+    assert "barrier" in rows["ready"]
+    by_name = {view["name"]: view for view in Ran(capsys, "locks", "list", busy, "--json").objects}
+    assert {"name", "kind", "holder", "token", "waiters", "position"} <= set(by_name["room"])
+    assert (by_name["room"]["holder"], by_name["gpu"]["permits"]) == ("ada", 2)
+    assert [holder["agent"] for holder in by_name["gpu"]["holders"]] == ["ada", "bob"]
+
+
+def test_locks_show(busy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (view,) = Ran(capsys, "locks", "show", "room", busy, "--json").objects
+    assert [(waiter["agent"], waiter["place"]) for waiter in view["waiters"]] == [("eve", 1), ("bob", 2)]
+    assert 0 < view["holders"][0]["lease_left_ms"] <= 5_000 - 1_500
+    assert view["holders"][0]["held_ms"] >= 1_500
+    shown = Ran(capsys, "locks", "show", "room", busy).out
+    assert "held by ada, token 2" in shown
+    assert shown.index("1.  eve") < shown.index("2.  bob")
+    missing = Ran(capsys, "locks", "show", "attic", busy)
+    assert (missing.code, missing.err.split(":")[0]) == (4, "NotFound")
+
+
+def test_locks_release_wants_force(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "locks", "release", "room", "--reason", "stuck")
+    assert ran.code == 2
+    assert "--force" in ran.err

@@ -25,6 +25,7 @@ from accord.admin import send
 from accord.cli.app import run
 from accord.kafka import producer
 from accord.settings import Settings
+from tests.agents.support import until
 
 PROGRAM = str(Path(sys.executable).with_name("accord"))
 WAIT_S = 30.0
@@ -289,3 +290,17 @@ def test_tail_survives_a_restart_of_the_broker(tmp_path: Path) -> None:
             for process in (tail, worker):
                 process.send_signal(signal.SIGTERM)
                 process.wait(30)
+
+
+def test_locks_of_a_running_cluster_are_shown_and_released_by_force(served: Cluster) -> None:
+    held = AcquireLock("ada", "ada/1", 60_000, None)
+    send(served.settings, "locks", {"stuck": held, "other": AcquireLock("bob", "bob/1", 60_000, None)}, source="ada")
+    until(lambda: len(served.objects("locks", "list")) >= 2)
+    shown = served.accord("locks", "show", "stuck")
+    assert shown.returncode == 0 and "held by ada" in shown.stdout and "lease left 59" in shown.stdout
+    released = served.accord("locks", "release", "stuck", "--force", "--reason", "ada is on holiday")
+    assert released.returncode == 0 and released.stdout.startswith("taken from ada, token ")
+    again = served.accord("locks", "release", "stuck", "--force", "--reason", "ada is on holiday")
+    assert again.returncode == 4, again.stderr
+    events = served.accord("events", "list", served.bootstrap_servers, "--json").stdout
+    assert "LeaseRevoked" in events and "ada is on holiday" in events
