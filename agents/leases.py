@@ -31,6 +31,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import uuid_utils
@@ -525,8 +526,7 @@ class Leases:
         Raises:
             What `Connection.submit` raises.
         """
-        mine = held_in_chain(key)
-        hold = Hold(self, key, mine.owner if mine else str(uuid_utils.uuid4()), terms, on_queued)
+        hold = Hold(self, key, _owner(key), terms, on_queued)
         self.live.add(hold)
         hold.ask()
         return hold
@@ -548,6 +548,22 @@ class Leases:
 def held_in_chain(key: str) -> Hold | None:
     """What this call chain holds of a lock, if anything."""
     return next((hold for hold in _chain.get() if hold.key == key and hold.held), None)
+
+
+def _owner(key: str) -> str:
+    """The owner's name for a request of this call chain: `CHAIN/NUMBER`.
+
+    Whoever holds the lock keeps the name, so asking again is seen. The chain is the same for all that it holds, so who
+    waits for whom can be seen across locks; it is a UUID of version 7, so the younger chain has the greater one.
+    """
+    mine = held_in_chain(key)
+    if mine is not None:
+        return mine.owner
+    chain = next((hold.owner.partition("/")[0] for hold in _chain.get() if hold.held), None)
+    return f"{chain or uuid_utils.uuid7()}/{next(_numbers)}"
+
+
+_numbers = count(1)
 
 
 def enter_chain(hold: Hold) -> None:

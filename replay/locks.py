@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -63,6 +66,60 @@ def locks_at(source: Source, point: Point = None, *, now_ms: int | None = None, 
         for name, state in partition["aggregates"].items()
     ]
     return sorted(found, key=lambda view: view.name)
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """One call chain waits for another: `waiter` asks for `lock`, which `holder` holds, or is to have before it.
+
+    A chain is named as in `accord.agents.leases`: by what stands before the `/` of an owner.
+    """
+
+    waiter: str
+    waiter_agent: str
+    lock: str
+    holder: str
+    holder_agent: str
+    token: int | None
+
+
+def wait_graph(views: Iterable[LockView]) -> list[Edge]:
+    """Who waits for whom: for every holder that is in the way, and for those whose turn comes before.
+
+    A waiter does not wait for itself: tasks of one chain that queue behind each other are no edge.
+    """
+    edges = []
+    for view in views:
+        for place, waiter in enumerate(view.waiters):
+            if waiter.for_notice or view.kind == "barrier":
+                continue
+            before = [other for other in view.waiters[:place] if not other.for_notice]
+            in_the_way = [(holder.owner, holder.agent, holder.token) for holder in view.holders]
+            for owner, agent, token in [*in_the_way, *[(other.owner, other.agent, None) for other in before]]:
+                if chain_of(owner) != chain_of(waiter.owner):
+                    edges.append(Edge(chain_of(waiter.owner), waiter.agent, view.name, chain_of(owner), agent, token))
+    return edges
+
+
+def chain_of(owner: str) -> str:
+    return owner.partition("/")[0]
+
+
+def cycles(edges: Iterable[Edge]) -> list[list[Edge]]:
+    """Deadlocks: chains that wait for each other in a ring. Of rings that share a chain, one is told."""
+    left = {(edge.waiter, edge.holder): edge for edge in edges}
+    found = []
+    while True:
+        graph: dict[str, set[str]] = {}
+        for waiter, holder in left:
+            graph.setdefault(waiter, set()).add(holder)
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            ring: list[str] = error.args[1][::-1]  # its last is its first; reversed, each waits for the next
+            found.append([left[pair] for pair in pairwise(ring)])
+            left = {pair: edge for pair, edge in left.items() if not set(pair) & set(ring)}
+        else:
+            return found
 
 
 def _view(name: str, state: dict[str, Any], partition: dict[str, Any], now_ms: int) -> LockView:

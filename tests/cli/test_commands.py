@@ -292,3 +292,31 @@ def test_locks_release_wants_force(capsys: pytest.CaptureFixture[str]) -> None:
     ran = Ran(capsys, "locks", "release", "room", "--reason", "stuck")
     assert ran.code == 2
     assert "--force" in ran.err
+
+
+def test_locks_graph(busy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "locks", "graph", busy)
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "eve waits for ada: room (token 2)",
+        "bob waits for ada: room (token 2)",
+        "bob waits for eve: room (ahead in the queue)",
+    ]
+    play = Play(locks=1)
+    for chain, mine, wanted in (("a", "fork-1", "fork-2"), ("b", "fork-2", "fork-3"), ("c", "fork-3", "fork-1")):
+        play.send(mine, AcquireLock(f'"{chain}"', f"{chain}/1", 60_000, None))
+        play.send(wanted, AcquireLock(f'"{chain}"', f"{chain}/2", 60_000, None)) if chain == "c" else None
+    play.send("fork-2", AcquireLock('"a"', "a/2", 60_000, None))
+    play.send("fork-3", AcquireLock('"b"', "b/2", 60_000, None))
+    play.save(tmp_path / "philosophers.accord")
+    philosophers = str(tmp_path / "philosophers.accord")
+    ran = Ran(capsys, "locks", "graph", philosophers)
+    assert ran.code == 1
+    assert "deadlock: " in ran.out and ran.out.count("waits for") == 6
+    (found,) = Ran(capsys, "locks", "graph", philosophers, "--json").objects
+    (ring,) = found["deadlocks"]  # type: ignore[misc]
+    assert {(edge["waiter"], edge["holder"], edge["lock"]) for edge in ring} == {
+        ("a", "b", "fork-2"), ("b", "c", "fork-3"), ("c", "a", "fork-1"),
+    }  # fmt: skip
+    dot = Ran(capsys, "locks", "graph", philosophers, "--dot").out
+    assert dot.startswith("digraph locks {") and dot.count("color=red") == 3 and r'label="\"a\""' in dot

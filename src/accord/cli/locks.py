@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from accord.cli.options import Bootstrap, Json, Prefix, Processes, Source, load, open_log
 from accord.cli.output import json_line, say
 from accord.errors import BadInput, NotFound, Refused
 
 if TYPE_CHECKING:
-    from accord.replay.locks import LockView
+    from accord.replay.locks import Edge, LockView
     from accord.replay.source import Source as Log
+
+DEADLOCK = 1
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The lock's name.")]
 
@@ -22,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="What is locked, by whom, and who waits.")
     group.command("list")(list_locks)
     group.command()(show)
+    group.command()(graph)
     group.command()(release)
     app.add_typer(group, name="locks")
 
@@ -36,7 +41,6 @@ def list_locks(source: Source = None, processes: Processes = 0, as_json: Json = 
     if not views:
         say("nothing is locked")
         return
-    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from accord.cli.output import console  # noqa: PLC0415
@@ -65,8 +69,6 @@ def show(name: Name, source: Source = None, processes: Processes = 0, as_json: J
     if as_json:
         json_line(view)
         return
-    from rich.markup import escape  # noqa: PLC0415
-
     say(f"[bold cyan]{escape(name)}[/]  {_kind(view)}, as of {view.position}")
     for holder in view.holders:
         say(
@@ -78,6 +80,49 @@ def show(name: Name, source: Source = None, processes: Processes = 0, as_json: J
         priority = f", priority {waiter.priority}" if waiter.priority else ""
         since = f", for {_span(waiter.waiting_ms)}" if waiter.waiting_ms else ""
         say(f"  waits {place}  {escape(waiter.agent)}{since}{priority}")
+
+
+def graph(
+    source: Source = None,
+    dot: Annotated[bool, typer.Option("--dot", help="Print it for Graphviz.")] = False,
+    processes: Processes = 0,
+    as_json: Json = False,
+) -> None:
+    """Show who waits for whom, over all locks. Exit 1: some wait for each other, a deadlock."""
+    from accord.replay.locks import cycles, wait_graph  # noqa: PLC0415
+
+    edges = wait_graph(_views(source, processes))
+    rings = cycles(edges)
+    if as_json:
+        json_line({"edges": edges, "deadlocks": rings})
+    elif dot:
+        sys.stdout.write(_dot(edges, rings))
+    else:
+        for edge in edges:
+            behind = "ahead in the queue" if edge.token is None else f"token {edge.token}"
+            say(f"{escape(edge.waiter_agent)} waits for {escape(edge.holder_agent)}: {escape(edge.lock)} ({behind})")
+        for ring in rings:
+            steps = " ".join(f"waits for {escape(edge.holder_agent)} ({escape(edge.lock)})" for edge in ring)
+            say(f"[bold red]deadlock[/]: {escape(ring[0].waiter_agent)} {steps}")
+        if not edges:
+            say("nobody waits")
+    if rings:
+        raise typer.Exit(DEADLOCK)
+
+
+def _dot(edges: list[Edge], rings: list[list[Edge]]) -> str:
+    in_a_ring = {(edge.waiter, edge.holder, edge.lock) for ring in rings for edge in ring}
+    names = {edge.waiter: edge.waiter_agent for edge in edges} | {edge.holder: edge.holder_agent for edge in edges}
+    lines = [f"  {_quoted(chain)} [label={_quoted(agent)}];" for chain, agent in names.items()]
+    for edge in edges:
+        red = ", color=red" if (edge.waiter, edge.holder, edge.lock) in in_a_ring else ""
+        lines.append(f"  {_quoted(edge.waiter)} -> {_quoted(edge.holder)} [label={_quoted(edge.lock)}{red}];")
+    return "\n".join(["digraph locks {", *lines, "}", ""])
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    return f'"{escaped}"'
 
 
 def release(
