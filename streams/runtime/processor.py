@@ -79,6 +79,7 @@ class Owned:
         self.reports = 0
         self.changed = asyncio.Event()
         self.settling = asyncio.Lock()
+        self.settlement: asyncio.Task[None] | None = None
         self.log_ms = 0
         self.log_seen = 0.0
         self.ticking: dict[str, None] = {}
@@ -400,11 +401,17 @@ class Processor:
         owned.owner.delivered(seq, offset)
         owned.changed.set()
         if owned.owner.contested and owned.reports == 0 and self.owned.get(index) is owned:
-            task = asyncio.ensure_future(self._settled(index, owned))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            owned.settlement = asyncio.create_task(self._settle_unasked(index, owned))
         self._send_letters(index, owned)
 
     # -- contested
+
+    async def _settle_unasked(self, index: int, owned: Owned) -> None:
+        """Settles a contest although no command waits for it."""
+        try:
+            await self._settled(index, owned)
+        except Exception as error:
+            self._halt(owned, error)
 
     async def _settled(self, index: int, owned: Owned) -> bool:
         """Reads the log until the contest is over. False: the partition was rebuilt."""

@@ -11,6 +11,7 @@ from accord.schemas.messages.locks import AcquireLock, LeaseExpired, LockGranted
 from accord.schemas.topics import partition_of
 from accord.streams.runtime.worker import Worker
 
+from accord.errors import ChainBroken
 from accord.mock import MockCluster
 from tests.runtime.harness import PARTITIONS, Log, owned, until
 
@@ -49,3 +50,24 @@ def test_ticks_under_way_are_sent_again(log: Log) -> None:
         until(settling[0].done)
         assert settling[0].result() is True
         until(lambda: any(isinstance(event, LeaseExpired) for _, event in log.events()), 15)
+
+
+def test_a_contest_that_cannot_be_settled_halts_its_partition_though_no_command_comes(log: Log) -> None:
+    index = partition_of(b"room", PARTITIONS)
+
+    async def torn(*_: object) -> bool:
+        raise ChainBroken("the log is torn")
+
+    def contested(worker: Worker) -> None:
+        processor = worker.processors["locks"]
+        processor._settle = torn  # type: ignore[method-assign]
+        mine = processor.owned[index]
+        mine.owner.contested, mine.reports = True, 1
+        processor._reported(index, mine, mine.owner.partition.head.seq, None)
+
+    with log.worker() as worker:
+        log.send("room", AcquireLock("tester", "tester/1", LEASE_MS, None))
+        until(lambda: any(isinstance(event, LockGranted) for _, event in log.events()))
+        worker.run(contested)
+        until(lambda: owned(worker)[index].halted is not None)
+        assert "the log is torn" in str(owned(worker)[index].halted)
