@@ -18,12 +18,17 @@ from typing import Any
 from accord.replay.source import open_source
 from accord.replay.state import state_at
 from accord.schemas.codec import commands_codec
+from accord.schemas.messages import Command
 from accord.schemas.messages.locks import (
     AcquireLock,
     LockGranted,
+    NotifyCondition,
+    ReachBarrier,
     ReleaseLock,
     RenewLease,
     ReportStaleWrite,
+    RevokeLease,
+    WaitOnCondition,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import Tick
@@ -67,6 +72,53 @@ def hotel() -> Play:
                     f"{event.agent}_started", EmitSignal(event.agent, f'{{"room": "{room}"}}', ("hotel",)),
                     domain="signals",
                 )  # fmt: skip
+    return play
+
+
+def family() -> Play:
+    """Every kind of lock: permits, priorities, conditions, barriers; leases that end, an operator's word."""
+    play = Play(cluster="history-family", locks=3)
+    chance = Random(11)
+    grants: dict[str, list[LockGranted]] = {}
+    requests: dict[str, list[str]] = {}
+    names = {"gpu": 2, "report": 0, "stock": None, "desk": None, "ready": 3}
+    for number in range(400):
+        agent, name = chance.choice(AGENTS), chance.choice(list(names))
+        after_ms, permits = chance.choice((0, 1, 5, 40, 900)), names[name]
+        asked = requests.setdefault(name, ["c0"])
+        granted = grants.setdefault(name, [LockGranted("c0", agent, "nobody", 0, 1_000, 0)])
+        last = granted[-chance.randrange(min(3, len(granted))) - 1]
+        told = None if last.permits is None else last.request
+        wait_ms = chance.choice((None, None, 0, 1_500))
+        if name == "report":
+            permits = chance.choice((0, 0, None))
+        commands: list[Command]
+        if name == "ready":
+            commands = [
+                ReachBarrier(agent, 3, 2_000, wait_ms),
+                RenewLease(agent, 0, 2_000, asked[-1]),
+                WithdrawRequest(agent, asked[-1]),
+                Tick(),
+                AcquireLock(agent, f"{agent}/{number}", 2_000, 0),
+            ]
+            chosen = chance.choices(commands, (8, 3, 1, 1, 1))[0]
+        else:
+            commands = [
+                AcquireLock(agent, f"{agent}/{number}", 2_000, wait_ms, permits, chance.choice((0, 0, 0, 2, -1))),
+                ReleaseLock(last.agent, last.token, told),
+                RenewLease(last.agent, last.token, 3_000, told),
+                WithdrawRequest(agent, asked[-1]),
+                RevokeLease("ops", last.token, "an operator's word", told),
+                WaitOnCondition(last.agent, last.token, chance.choice((None, 700))),
+                NotifyCondition(last.agent, last.token, chance.choice((None, 1, 2))),
+                Tick(),
+                ReachBarrier(agent, 2, 2_000, None),
+            ]
+            chosen = chance.choices(commands, (12, 8, 2, 2, 1, 5, 4, 2, 1))[0]
+        if isinstance(chosen, AcquireLock | WaitOnCondition | ReachBarrier):
+            asked.append(f"c{number + 1}")
+        decided = play.send(name, chosen, after_ms=after_ms)
+        granted += [event for event in decided.events if isinstance(event, LockGranted)]
     return play
 
 
@@ -130,6 +182,7 @@ STATES = HERE / "states.json"
 
 HISTORIES: dict[str, Callable[[], Play]] = {
     "hotel": hotel,
+    "family": family,
     "rejections": rejections,
     "clocks": clocks,
     "wrong_grant": wrong_grant,
