@@ -532,8 +532,14 @@ def test_a_changelog_that_never_comes_fails_the_start(
 
     async def run() -> None:
         worker = Worker(broker, tmp_path, create_changelogs=False)
+
+        async def start() -> None:
+            await worker.app.start()  # between two assignments it has no partitions, which is no failure yet
+            raise await worker.app.wait_failed()
+
         with pytest.raises(RuntimeError, match=r"lacks partitions of .*-locks-changelog"):
-            await asyncio.wait_for(worker.app.start(), 20)
+            await asyncio.wait_for(start(), 20)
+        await worker.app.stop()
 
     asyncio.run(run())
 
