@@ -1,10 +1,11 @@
-"""Requests for locks and the leases on them, for the async and the sync client alike.
+"""Requests for what is held by lease (locks, capacity of pools), for the async and the sync client alike.
 
 A `Hold` is one request, from the command that asks to the end of the grant. Its life runs on accord's own thread, so
-renewals go on whatever the program does; what is told to the program goes through futures and callbacks.
+renewals go on whatever the program does; what is told to the program goes through futures and callbacks. What is asked
+for, and in which words of its domain, is in its `Terms`.
 
-    asking --LockQueued--> queued
-    asking, queued --LockGranted--> held    --LockDenied, no answer--> over
+    asking --queued--> queued
+    asking, queued --granted--> held        --denied, no answer--> over
     held --release()--> over                --LeaseExpired, not renewed in time, taken away--> lost
 
 What a holder may believe. Let the command that started the lease have been sent at monotonic time s, and have the log
@@ -17,42 +18,28 @@ which was not before s. Hence the holder may believe until
 with a margin larger than the largest step of the brokers' clocks, and DRIFT for clocks that run at different speeds.
 The command's own log time is not in the decision; what is there instead is never earlier, so the belief only gets
 shorter. For a grant at once or a renewal it is `now_ms`, the partition's clock at the decision: the largest time seen,
-the command's included. For a grant after queueing, t is that of the AcquireLock itself, which is not after
-`LockQueued.since_ms`; the wait is then part of d - t, and DRIFT is taken off it, too. No belief is longer than a whole
-lease from when the grant was read. If what is left of it does not reach the next renewal, the lease is renewed before
-the program is told that it has the lock.
+the command's included. For a grant after queueing, t is that of the request itself, which is not after the `since_ms`
+of the event that queued it; the wait is then part of d - t, and DRIFT is taken off it, too. No belief is longer than a
+whole lease from when the grant was read. If what is left of it does not reach the next renewal, the lease is renewed
+before the program is told that it has the lock.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Final, Literal, NamedTuple
+from typing import ClassVar, Final, Literal
 
 import uuid_utils
 from accord.agents.connection import Answer, Connection, future, settle
-from accord.agents.lock_refusals import denial, not_owner, ordinal
+from accord.agents.lock_refusals import ordinal
 from accord.agents.signals import current_task
-from accord.schemas.messages.locks import (
-    AcquireLock,
-    LeaseExpired,
-    LeaseRenewed,
-    LeaseRevoked,
-    LockDenied,
-    LockGranted,
-    LockQueued,
-    LockReleased,
-    ReleaseLock,
-    ReleaseRefused,
-    RenewalRefused,
-    RenewLease,
-    RequestWithdrawn,
-    WithdrawRequest,
-)
+from accord.schemas.messages import Command, Event, limits, locks
 from accord.schemas.position import Position
 
 from accord import logs
@@ -72,9 +59,15 @@ MARGIN_MS: Final = 20
 """Added to `locks.clock_step_ms`: the belief ends before the lease does."""
 RENEWALS_A_LEASE: Final = 3
 
-OnQueued = Callable[[LockQueued], None]
+Queued = locks.LockQueued | limits.CapacityQueued
+Granted = locks.LockGranted | limits.CapacityGranted
+OnQueued = Callable[[Queued], None]
+_OfGrant = (
+    locks.LeaseExpired | locks.LeaseRenewed | locks.LeaseRevoked | locks.LockReleased | locks.RenewalRefused
+    | limits.LeaseExpired | limits.LeaseRenewed | limits.CapacityReleased | limits.RenewalRefused
+)  # fmt: skip
 
-_chain: ContextVar[tuple[Hold, ...]] = ContextVar("accord_locks_held", default=())
+_chain: ContextVar[tuple[Hold, ...]] = ContextVar("accord_held", default=())
 """What this call chain holds. Tasks started in it inherit it: who waits for them would wait for itself."""
 
 
@@ -92,22 +85,46 @@ def believed_until_s(sent_s: float, span_ms: int, clock_step_ms: int) -> float:
     return sent_s + (span_ms * (1 - DRIFT) - clock_step_ms - MARGIN_MS) / 1_000
 
 
-class Terms(NamedTuple):
-    """How a lock is asked for; see `accord.streams.locks`.
+class Terms(ABC):
+    """What is asked for, in the commands and refusals of its domain. One for each request.
 
-    `wait_ms` None is without limit, 0 tries once. `permits` None is alone, 0 is with any number, n with n - 1 others.
+    Args:
+        lease_ms: of the lease, in ms.
+        wait_ms: how long to queue, in ms; None is without limit, 0 tries once.
     """
 
-    lease_ms: int
-    wait_ms: int | None
-    permits: int | None = None
-    priority: int = 0
+    domain: ClassVar[str]
+    noun: ClassVar[str]
+    """What it is a lease on, for texts: `lock`."""
+
+    def __init__(self, lease_ms: int, wait_ms: int | None) -> None:
+        self.lease_ms: Final = lease_ms
+        self.wait_ms: Final = wait_ms
+
+    @abstractmethod
+    def request(self, agent: str, owner: str) -> Command:
+        """The command that asks."""
+
+    @abstractmethod
+    def withdraw(self, agent: str, request: str) -> Command: ...
+    @abstractmethod
+    def renew(self, agent: str, token: int, request: str) -> Command: ...
+    @abstractmethod
+    def release(self, agent: str, token: int, request: str) -> Command: ...
+
+    @abstractmethod
+    def denial(self, key: str, denied: Event, position: Position) -> AccordError:
+        """The error that a denied request raises."""
+
+    @abstractmethod
+    def not_owner(self, key: str, refused: Event, position: Position) -> NotOwner:
+        """The error of a release that was refused."""
 
 
 class Hold:
-    """One request for a lock and the lease on it. Made by `Leases.ask`.
+    """One request and the lease on what it brought. Made by `Leases.ask`.
 
-    `granted` is settled when the lock is held, or with why not; `ended` when it was released, or lost. `depth` counts
+    `granted` is settled when it is held, or with why not; `ended` when it was released, or lost. `depth` counts
     how often its owner has entered it; the last one to leave releases it.
     """
 
@@ -148,20 +165,19 @@ class Hold:
             What `Connection.submit` raises.
         """
         connection, agent = self._connection, self.agent
-        lease_ms, wait_ms, permits, priority = self.terms
-        command = AcquireLock(agent, self.owner, lease_ms, wait_ms, permits, priority)
+        command = self.terms.request(agent, self.owner)
         grace_ms = connection.settings.client.worker_warning_ms
         try:
-            self._undo.append(connection.watch("locks", self.key, self._heard))
+            self._undo.append(connection.watch(self.terms.domain, self.key, self._heard))
             self._undo.append(connection.on_failure(self._failed))
             self._sent_s = time.monotonic()
             submission = connection.submit(
-                "locks",
+                self.terms.domain,
                 self.key,
                 command,
                 task=self._task,
                 message_id=self.id,
-                withdrawal=lambda request: WithdrawRequest(agent, request),
+                withdrawal=lambda request: self.terms.withdraw(agent, request),
                 answer_ms=None if self.wait_ms is None else self.wait_ms + grace_ms,
             )
         except BaseException:
@@ -176,34 +192,35 @@ class Hold:
             self._deny(error)
 
     def _heard(self, answer: Answer) -> None:
-        """A decision about this lock; on accord's thread."""
+        """A decision about what is asked for or held; on accord's thread."""
         for event in answer.events:
             match event:
-                case LockQueued(request) if request == self.id:
+                case locks.LockQueued(request) | limits.CapacityQueued(request) if request == self.id:
                     self._queued(event)
-                case LockGranted(request) if request == self.id:
+                case locks.LockGranted(request) | limits.CapacityGranted(request) if request == self.id:
                     self._grant(event, answer)
-                case LockDenied(request) if request == self.id:
-                    self._deny(denial(self.key, event, self.wait_ms, answer.position))
-                case RequestWithdrawn(request) if request == self.id:
+                case locks.LockDenied(request) | limits.CapacityDenied(request) if request == self.id:
+                    self._deny(self.terms.denial(self.key, event, answer.position))
+                case locks.RequestWithdrawn(request) | limits.RequestWithdrawn(request) if request == self.id:
                     self._deny(LockTimeout(f"{self.key}: the request was withdrawn.", key=self.key))
-                case LeaseExpired() if self._is_meant(event):
+                case locks.LeaseExpired() | limits.LeaseExpired() if self._is_meant(event):
                     self._lose("it ran out before it was renewed", answer.position)
-                case LeaseRevoked(_, _, by, reason) if self._is_meant(event):
+                case locks.LeaseRevoked(_, _, by, reason) if self._is_meant(event):
                     self._lose(f"it was taken away by {by}: {reason}", answer.position)
-                case LockReleased(agent) if self._is_meant(event) and self._state == "held":
-                    self._lose(f"it was released by {agent}", answer.position)
+                case locks.LockReleased(agent) | limits.CapacityReleased(agent) if self._is_meant(event):
+                    if self._state == "held":
+                        self._lose(f"it was released by {agent}", answer.position)
 
-    def _is_meant(self, event: LeaseExpired | LeaseRenewed | LeaseRevoked | LockReleased | RenewalRefused) -> bool:
-        """Whether an event is about this grant: by its token, and by its request where the lock is shared."""
+    def _is_meant(self, event: _OfGrant) -> bool:
+        """Whether an event is about this grant: by its token, and by its request where others may have the token."""
         return event.token == self.token and event.request in (None, self.id)
 
     @property
-    def _told(self) -> str | None:
-        """What tells this grant from others with its token; one who is alone needs nothing."""
-        return None if self.terms.permits is None else self.id
+    def _named(self) -> dict[str, str]:
+        """What log lines call it."""
+        return {self.terms.noun: self.key}
 
-    def _queued(self, event: LockQueued) -> None:
+    def _queued(self, event: Queued) -> None:
         self._state, self._since_ms, self._place = "queued", event.since_ms, event.place
         settings = self._connection.settings
         self._later("warning", settings.locks.wait_warning_ms, lambda: self._warn(settings.locks.wait_warning_ms))
@@ -213,7 +230,9 @@ class Hold:
             self._on_queued(event)
 
     def _warn(self, waited_ms: int) -> None:
-        logger.warning("still waiting for a lock", lock=self.key, waited_ms=waited_ms, place_at_first=self._place)
+        logger.warning(
+            f"still waiting for a {self.terms.noun}", **self._named, waited_ms=waited_ms, place_at_first=self._place
+        )
         self._later("warning", waited_ms, lambda: self._warn(2 * waited_ms))
 
     def _waited(self) -> None:
@@ -227,7 +246,7 @@ class Hold:
             )
         )
 
-    def _grant(self, event: LockGranted, answer: Answer) -> None:
+    def _grant(self, event: Granted, answer: Answer) -> None:
         with self._lock:
             if self._state not in ("asking", "queued"):
                 return
@@ -260,8 +279,8 @@ class Hold:
                 return
             self._finish()
         with suppress(AccordError):  # the connection is gone: the lease, or the wait, ends by itself
-            command = WithdrawRequest(self.agent, self.id)
-            self._connection.submit("locks", self.key, command, task=self._task)
+            command = self.terms.withdraw(self.agent, self.id)
+            self._connection.submit(self.terms.domain, self.key, command, task=self._task)
         error = error or NotConnected(f"{self.key}: the request was withdrawn.", key=self.key)
         settle(self.granted, error)
         settle(self.ended, error)
@@ -270,7 +289,7 @@ class Hold:
 
     @property
     def valid(self) -> bool:
-        """Whether the holder may believe that it holds the lock."""
+        """Whether the holder may believe that it holds it."""
         return self._state == "held" and self.error is None and time.monotonic() < self._until_s
 
     @property
@@ -309,11 +328,13 @@ class Hold:
             return
         self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
         sent_s = time.monotonic()
-        command = RenewLease(self.agent, self.token, self.lease_ms, self._told)
+        command = self.terms.renew(self.agent, self.token, self.id)
         try:
-            submission = self._connection.submit("locks", self.key, command, task=self._task, answer_ms=self.lease_ms)
+            submission = self._connection.submit(
+                self.terms.domain, self.key, command, task=self._task, answer_ms=self.lease_ms
+            )
         except AccordError as error:
-            logger.warning("a lease was not renewed", lock=self.key, token=self.token, why=str(error))
+            logger.warning("a lease was not renewed", **self._named, token=self.token, why=str(error))
             return
         submission.decided.add_done_callback(lambda decided: self._renewed(sent_s, decided))
 
@@ -325,13 +346,13 @@ class Hold:
         answer = decided.result()
         for event in answer.events:
             match event:
-                case LeaseRenewed(_, _, _, deadline_ms) if self._is_meant(event):
+                case locks.LeaseRenewed() | limits.LeaseRenewed() if self._is_meant(event):
                     with self._lock:
-                        self._until_s = self._believe(sent_s, deadline_ms - answer.decision.now_ms)
+                        self._until_s = self._believe(sent_s, event.deadline_ms - answer.decision.now_ms)
                         if self._state == "held":
                             self._watch_belief()
                     settle(self.granted, self)
-                case RenewalRefused() if self._is_meant(event):
+                case locks.RenewalRefused() | limits.RenewalRefused() if self._is_meant(event):
                     self._lose("its renewal was refused", answer.position)
 
     def _lose(self, why: str, position: Position | None) -> None:
@@ -342,9 +363,10 @@ class Hold:
             self.error = self.loss(why, position)
             self._finish()
             callbacks = list(self._on_loss)
-        logger.warning("a lease was lost", lock=self.key, token=self.token, why=why)
+        logger.warning("a lease was lost", **self._named, token=self.token, why=why)
         with suppress(AccordError):
-            self._connection.submit("locks", self.key, ReleaseLock(self.agent, self.token, self._told), task=self._task)
+            command = self.terms.release(self.agent, self.token, self.id)
+            self._connection.submit(self.terms.domain, self.key, command, task=self._task)
         settle(self.granted, self.error)
         settle(self.ended, self.error)
         for callback in callbacks:
@@ -356,7 +378,7 @@ class Hold:
             return self.error
         return LeaseLost(
             f"{self.key}: the lease of token {self.token} ({self.lease_ms} ms) ended: {why}.",
-            remedy="Another agent may hold the lock now. Acquire again and re-read before writing.",
+            remedy=f"Another agent may hold the {self.terms.noun} now. Acquire again and re-read before writing.",
             agent=self.agent,
             key=self.key,
             position=None if position is None else str(position),
@@ -371,7 +393,9 @@ class Hold:
     def close(self) -> None:
         """The hub closes: what is asked is withdrawn, what is held is released and counts as lost."""
         if self._state in ("asking", "queued"):
-            self.withdraw(NotConnected(f"{self.key}: the hub was closed before the lock was granted.", key=self.key))
+            self.withdraw(
+                NotConnected(f"{self.key}: the hub was closed before the {self.terms.noun} was granted.", key=self.key)
+            )
         self._lose("the hub was closed", None)
 
     # -- releasing
@@ -383,7 +407,7 @@ class Hold:
             self.depth += 1
 
     def release(self) -> Future[None]:
-        """Frees the lock; from any thread, does not block. A second release is the first one.
+        """Gives it back; from any thread, does not block. A second release is the first one.
 
         Of an owner who entered it several times, only the last release frees it.
 
@@ -401,9 +425,8 @@ class Hold:
                 return left
             self._finish("releasing")
         try:
-            submission = self._connection.submit(
-                "locks", self.key, ReleaseLock(self.agent, self.token, self._told), task=self._task
-            )
+            command = self.terms.release(self.agent, self.token, self.id)
+            submission = self._connection.submit(self.terms.domain, self.key, command, task=self._task)
         except AccordError as error:
             self._release_over(error)
         else:
@@ -414,8 +437,8 @@ class Hold:
         error = decided.exception()
         if error is None:
             for event in decided.result().events:
-                if isinstance(event, ReleaseRefused):
-                    error = not_owner(self.key, event, decided.result().position)
+                if isinstance(event, locks.ReleaseRefused | limits.ReleaseRefused):
+                    error = self.terms.not_owner(self.key, event, decided.result().position)
         self._release_over(error)
 
     def _release_over(self, error: BaseException | None) -> None:
@@ -456,7 +479,7 @@ class Leases:
         self.live: set[Hold] = set()
 
     def ask(self, key: str, terms: Terms, on_queued: OnQueued | None = None) -> Hold:
-        """Asks for a lock in the name of this call chain.
+        """Asks in the name of this call chain.
 
         Args:
             on_queued: called, on accord's thread, if the request has to queue.
@@ -464,7 +487,7 @@ class Leases:
         Raises:
             What `Connection.submit` raises.
         """
-        mine = held_in_chain(key)
+        mine = held_in_chain(key, terms.domain)
         hold = Hold(self, key, mine.owner if mine else str(uuid_utils.uuid4()), terms, on_queued)
         self.live.add(hold)
         hold.ask()
@@ -476,13 +499,13 @@ class Leases:
             hold.close()
 
 
-def held_in_chain(key: str) -> Hold | None:
-    """What this call chain holds of a lock, if anything."""
-    return next((hold for hold in _chain.get() if hold.key == key and hold.held), None)
+def held_in_chain(key: str, domain: str = "locks") -> Hold | None:
+    """What this call chain holds of a lock or pool, if anything."""
+    return next((h for h in _chain.get() if h.key == key and h.terms.domain == domain and h.held), None)
 
 
 def enter_chain(hold: Hold) -> None:
-    """Notes that this call chain holds a lock."""
+    """Notes what this call chain holds."""
     _chain.set((*[other for other in _chain.get() if other.held], hold))
 
 

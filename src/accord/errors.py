@@ -81,7 +81,7 @@ class Refused(AccordError):
 
 
 class LockTimeout(Refused, TimeoutError):
-    """The lock was not granted within the wait."""
+    """The lock, or the capacity, was not granted within the wait."""
 
 
 class NotOwner(Refused):
@@ -102,6 +102,18 @@ class WouldSelfDeadlock(Refused):
 
 class TermsDiffer(Refused):
     """Others use it with another number of permits, parties or the like, which stays as long as it is used."""
+
+
+class Denied(Refused, PermissionError):
+    """Who asks is not permitted to have it."""
+
+    http_status = 403
+
+
+class ExceedsCapacity(Refused, ValueError):
+    """More was asked for than there ever is."""
+
+    http_status = 422
 
 
 class CircularTrigger(Refused):

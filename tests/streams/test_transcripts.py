@@ -6,8 +6,8 @@ A block's commands go to one partition in order; a file is one log. A command is
 
 `at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing), `lock`,
 `event` or `pool` the key. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the other fields that may be
-left out. `show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a decision without
-events. A file's name begins with its domain.
+left out. `show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a decision
+without events. A file's name begins with its domain.
 """
 
 from __future__ import annotations
