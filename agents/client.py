@@ -27,6 +27,7 @@ from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
 from accord.agents.handlers import F, when_on
 from accord.agents.leases import Leases
+from accord.agents.limits import Pool, Request
 from accord.agents.lock_arguments import check_permits, check_wait_ms
 from accord.agents.locks import Lock, MultiLock, OnLoss, RWLock
 from accord.agents.signals import Receipt, emit_on
@@ -315,6 +316,32 @@ class Accord(Hub):
             wait_ms: how long to wait for the others; None waits without limit.
         """
         return Barrier(self, name, parties, lease_ms, wait_ms)
+
+    def limit(
+        self,
+        name: str,
+        *,
+        tokens: int = 0,
+        wait_ms: int | None = None,
+        lease_ms: int | None = None,
+        priority: int = 0,
+        role: str = "",
+        on_loss: OnLoss = "cancel",
+    ) -> Request:
+        """A slot for one call of a shared resource. A name that nobody has configured lets in one call at a time, first
+        come first served; `pool(name).configure` sets how many at a time and a minute, and who.
+
+        Args:
+            tokens: that the call is expected to take, counted where the pool has tokens a minute.
+            role: in which the agent asks, where the pool is for some only.
+
+        The other arguments, and the errors, are those of `lock`.
+        """
+        return Request(self, name, lease_ms, wait_ms, on_loss, tokens=tokens, priority=priority, role=role)
+
+    def pool(self, name: str) -> Pool:
+        """A pool of capacity, to configure or to ask for a part of. Raises BadInput if the name cannot be one."""
+        return Pool(self, name)
 
     async def drain(self, *, wait_ms: int | None = None) -> None:
         """Returns when all that was emitted is recorded and the handlers of this hub have caught up.

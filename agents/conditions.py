@@ -23,6 +23,7 @@ from contextlib import suppress
 from accord.agents.leases import Hold, held_in_chain, swap_chain
 from accord.agents.lock_arguments import check_wait_ms
 from accord.agents.lock_refusals import no_condition
+from accord.agents.lock_terms import LockTerms, NoticeTerms
 from accord.agents.locks import Asked, Lock
 from accord.agents.underway import Answer
 from accord.schemas.messages.locks import ConditionNotified, ConditionRefused, NotifyCondition
@@ -50,14 +51,14 @@ class Condition(Lock):
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers; the lock is not held.
         """
         hold = mine(self, "wait()")
-        again = hold.sleep(check_wait_ms(wait_ms))
+        again = sleep(hold, wait_ms)
         cancelled: asyncio.CancelledError | None = None
         try:
             await asyncio.wrap_future(again.granted)
         except asyncio.CancelledError as error:
             again.withdraw()
             cancelled = error
-            again = self._hub.leases.ask_again(hold)
+            again = self._hub.leases.ask_again(hold, LockTerms(hold.lease_ms, None))
         try:
             if cancelled is not None:
                 await _uncancelled(again)
@@ -107,6 +108,11 @@ def mine(lock: Asked, what: str) -> Hold:
             key=lock.name,
         )
     return hold
+
+
+def sleep(hold: Hold, wait_ms: int | None) -> Hold:
+    """Gives the lock back until a notice comes; the request for having it again."""
+    return hold.sleep(NoticeTerms(hold.lease_ms, check_wait_ms(wait_ms), hold.token))
 
 
 def show(hold: Hold, again: Hold) -> None:

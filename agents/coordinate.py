@@ -36,8 +36,8 @@ from accord.errors import AccordError, BadInput, LeaseLost, Refused, ResultNotSe
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
+    from accord.agents.leases import Queued
     from accord.agents.locks import Asked, Held
-    from accord.schemas.messages.locks import LockQueued
 
 logger = logs.get("accord.coordinate")
 
@@ -251,7 +251,7 @@ class _Call:
         lock.on_queued = lambda queued: inherited.run(self._waiting, queued)
         return lock
 
-    def _waiting(self, queued: LockQueued) -> None:
+    def _waiting(self, queued: Queued) -> None:
         """On accord's thread. A loss here must not cost the call its lock: it is told by drain and closing."""
         self._told = True
         try:

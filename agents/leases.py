@@ -1,10 +1,11 @@
-"""Requests for locks and the leases on them, for the async and the sync client alike.
+"""Requests for what is held by lease (locks, capacity of pools), for the async and the sync client alike.
 
 A `Hold` is one request, from the command that asks to the end of the grant. Its life runs on accord's own thread, so
-renewals go on whatever the program does; what is told to the program goes through futures and callbacks.
+renewals go on whatever the program does; what is told to the program goes through futures and callbacks. What is asked
+for, and in which words of its domain, is in its `Terms`.
 
-    asking --LockQueued--> queued    asking --ConditionAwaited--> asleep --notice, end of the wait--> queued
-    asking, queued --LockGranted--> held    --LockDenied, no answer--> over
+    asking --queued--> queued    asking --ConditionAwaited--> asleep --notice, end of the wait--> queued
+    asking, queued --granted--> held        --denied, no answer--> over
     held --release()--> over                --LeaseExpired, not renewed in time, taken away--> lost
 
 What a holder may believe. Let the command that started the lease have been sent at monotonic time s, and have the log
@@ -17,49 +18,29 @@ which was not before s. Hence the holder may believe until
 with a margin larger than the largest step of the brokers' clocks, and DRIFT for clocks that run at different speeds.
 The command's own log time is not in the decision; what is there instead is never earlier, so the belief only gets
 shorter. For a grant at once or a renewal it is `now_ms`, the partition's clock at the decision: the largest time seen,
-the command's included. For a grant after queueing, t is that of the AcquireLock itself, which is not after
-`LockQueued.since_ms`; the wait is then part of d - t, and DRIFT is taken off it, too. No belief is longer than a whole
-lease from when the grant was read. If what is left of it does not reach the next renewal, the lease is renewed before
-the program is told that it has the lock.
+the command's included. For a grant after queueing, t is that of the request itself, which is not after the `since_ms`
+of the event that queued it; the wait is then part of d - t, and DRIFT is taken off it, too. No belief is longer than a
+whole lease from when the grant was read. If what is left of it does not reach the next renewal, the lease is renewed
+before the program is told that it has the lock.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import uuid_utils
 from accord.agents.connection import Answer, Connection, future, settle
-from accord.agents.lock_refusals import denial, no_condition, not_owner, ordinal
+from accord.agents.lock_refusals import no_condition, ordinal
 from accord.agents.signals import current_task
-from accord.schemas.messages import Command
-from accord.schemas.messages.locks import (
-    AcquireLock,
-    ConditionAwaited,
-    ConditionNotified,
-    ConditionRefused,
-    ConditionTimedOut,
-    LeaseExpired,
-    LeaseRenewed,
-    LeaseRevoked,
-    LockDenied,
-    LockGranted,
-    LockQueued,
-    LockReleased,
-    ReleaseLock,
-    ReleaseRefused,
-    RenewalRefused,
-    RenewLease,
-    RequestWithdrawn,
-    WaitOnCondition,
-    WithdrawRequest,
-)
+from accord.schemas.messages import Command, Event, limits, locks
 from accord.schemas.position import Position
 
 from accord import logs
@@ -82,9 +63,19 @@ MARGIN_MS: Final = 20
 """Added to `locks.clock_step_ms`: the belief ends before the lease does."""
 RENEWALS_A_LEASE: Final = 3
 
-OnQueued = Callable[[LockQueued], None]
+Queued = locks.LockQueued | limits.CapacityQueued
+Granted = locks.LockGranted | limits.CapacityGranted
+OnQueued = Callable[[Queued], None]
+_OfGrant = (
+    locks.LeaseExpired | locks.LeaseRenewed | locks.LeaseRevoked | locks.LockReleased | locks.RenewalRefused
+    | limits.LeaseExpired | limits.LeaseRenewed | limits.CapacityReleased | limits.RenewalRefused
+)  # fmt: skip
 
-_chain: ContextVar[tuple[Hold, ...]] = ContextVar("accord_locks_held", default=())
+_OF_CONDITION: Final = frozenset(
+    {locks.ConditionAwaited, locks.ConditionNotified, locks.ConditionTimedOut, locks.ConditionRefused}
+)
+
+_chain: ContextVar[tuple[Hold, ...]] = ContextVar("accord_held", default=())
 """What this call chain holds. Tasks started in it inherit it: who waits for them would wait for itself."""
 
 
@@ -102,22 +93,46 @@ def believed_until_s(sent_s: float, span_ms: int, clock_step_ms: int) -> float:
     return sent_s + (span_ms * (1 - DRIFT) - clock_step_ms - MARGIN_MS) / 1_000
 
 
-class Terms(NamedTuple):
-    """How a lock is asked for; see `accord.streams.locks`.
+class Terms(ABC):
+    """What is asked for, in the commands and refusals of its domain. One for each request.
 
-    `wait_ms` None is without limit, 0 tries once. `permits` None is alone, 0 is with any number, n with n - 1 others.
+    Args:
+        lease_ms: of the lease, in ms.
+        wait_ms: how long to queue, in ms; None is without limit, 0 tries once.
     """
 
-    lease_ms: int
-    wait_ms: int | None
-    permits: int | None = None
-    priority: int = 0
+    domain: ClassVar[str]
+    noun: ClassVar[str]
+    """What it is a lease on, for texts: `lock`."""
+
+    def __init__(self, lease_ms: int, wait_ms: int | None) -> None:
+        self.lease_ms: Final = lease_ms
+        self.wait_ms: Final = wait_ms
+
+    @abstractmethod
+    def request(self, agent: str, owner: str) -> Command:
+        """The command that asks."""
+
+    @abstractmethod
+    def withdraw(self, agent: str, request: str) -> Command: ...
+    @abstractmethod
+    def renew(self, agent: str, token: int, request: str) -> Command: ...
+    @abstractmethod
+    def release(self, agent: str, token: int, request: str) -> Command: ...
+
+    @abstractmethod
+    def denial(self, key: str, denied: Event, position: Position) -> AccordError:
+        """The error that a denied request raises."""
+
+    @abstractmethod
+    def not_owner(self, key: str, refused: Event, position: Position) -> NotOwner:
+        """The error of a release that was refused."""
 
 
 class Hold:
-    """One request for a lock and the lease on it. Made by `Leases.ask`.
+    """One request and the lease on what it brought. Made by `Leases.ask`.
 
-    `granted` is settled when the lock is held, or with why not; `ended` when it was released, or lost. `depth` counts
+    `granted` is settled when it is held, or with why not; `ended` when it was released, or lost. `depth` counts
     how often its owner has entered it; the last one to leave releases it.
     """
 
@@ -161,14 +176,13 @@ class Hold:
         Raises:
             What `Connection.submit` raises.
         """
-        lease_ms, wait_ms, permits, priority = self.terms
-        self._send(AcquireLock(self.agent, self.owner, lease_ms, wait_ms, permits, priority))
+        self._send(self.terms.request(self.agent, self.owner))
 
-    def sleep(self, wait_ms: int | None) -> Hold:
+    def sleep(self, terms: Terms) -> Hold:
         """Gives the lock back until a notice comes, and asks for it anew.
 
         Args:
-            wait_ms: how long to wait for the notice, in ms; None is without limit.
+            terms: whose request waits for the notice.
 
         Returns:
             The new request: `granted` when the lock is held again, with or without notice.
@@ -179,10 +193,7 @@ class Hold:
         """
         with self._lock:
             self.check()
-            again = Hold(self._leases, self.key, self.owner, self.terms._replace(wait_ms=wait_ms), None)
-            again.depth, again.terms = self.depth, self.terms
-            self._leases.live.add(again)
-            again._send(WaitOnCondition(self.agent, self.token, wait_ms))
+            again = self._leases.ask_again(self, terms)
             self._finish()
         settle(self.ended, None)
         return again
@@ -191,16 +202,16 @@ class Hold:
         connection, agent = self._connection, self.agent
         grace_ms = connection.settings.client.worker_warning_ms
         try:
-            self._undo.append(connection.watch("locks", self.key, self._heard))
+            self._undo.append(connection.watch(self.terms.domain, self.key, self._heard))
             self._undo.append(connection.on_failure(self._failed))
             self._sent_s = time.monotonic()
             submission = connection.submit(
-                "locks",
+                self.terms.domain,
                 self.key,
                 command,
                 task=self._task,
                 message_id=self.id,
-                withdrawal=lambda request: WithdrawRequest(agent, request),
+                withdrawal=lambda request: self.terms.withdraw(agent, request),
                 answer_ms=None if self.wait_ms is None else self.wait_ms + grace_ms,
             )
         except BaseException:
@@ -215,42 +226,48 @@ class Hold:
             self._deny(error)
 
     def _heard(self, answer: Answer) -> None:
-        """A decision about this lock; on accord's thread."""
+        """A decision about what is asked for or held; on accord's thread."""
         for event in answer.events:
             match event:
-                case LockQueued(request) if request == self.id:
+                case locks.LockQueued(request) | limits.CapacityQueued(request) if request == self.id:
                     self._queued(event)
-                case LockGranted(request) if request == self.id:
+                case locks.LockGranted(request) | limits.CapacityGranted(request) if request == self.id:
                     self._grant(event, answer)
-                case ConditionAwaited(request) if request == self.id:
-                    self._fall_asleep(event)
-                case ConditionNotified(_, requests) if self.id in requests:
-                    self._wake(notified=True)
-                case ConditionTimedOut(request) if request == self.id:
-                    self._wake(notified=False)
-                case ConditionRefused(request) if request == self.id:
-                    self._deny(no_condition(self.key, event, answer.position))
-                case LockDenied(request) if request == self.id:
-                    self._deny(denial(self.key, event, self.wait_ms, answer.position))
-                case RequestWithdrawn(request) if request == self.id:
+                case _ if type(event) in _OF_CONDITION:
+                    self._heard_of_condition(event, answer)
+                case locks.LockDenied(request) | limits.CapacityDenied(request) if request == self.id:
+                    self._deny(self.terms.denial(self.key, event, answer.position))
+                case locks.RequestWithdrawn(request) | limits.RequestWithdrawn(request) if request == self.id:
                     self._deny(LockTimeout(f"{self.key}: the request was withdrawn.", key=self.key))
-                case LeaseExpired() if self._is_meant(event):
+                case locks.LeaseExpired() | limits.LeaseExpired() if self._is_meant(event):
                     self._lose("it ran out before it was renewed", answer.position)
-                case LeaseRevoked(_, _, by, reason) if self._is_meant(event):
+                case locks.LeaseRevoked(_, _, by, reason) if self._is_meant(event):
                     self._lose(f"it was taken away by {by}: {reason}", answer.position)
-                case LockReleased(agent) if self._is_meant(event) and self._state == "held":
-                    self._lose(f"it was released by {agent}", answer.position)
+                case locks.LockReleased(agent) | limits.CapacityReleased(agent) if self._is_meant(event):
+                    if self._state == "held":
+                        self._lose(f"it was released by {agent}", answer.position)
 
-    def _is_meant(self, event: LeaseExpired | LeaseRenewed | LeaseRevoked | LockReleased | RenewalRefused) -> bool:
-        """Whether an event is about this grant: by its token, and by its request where the lock is shared."""
+    def _heard_of_condition(self, event: Event, answer: Answer) -> None:
+        match event:
+            case locks.ConditionAwaited(request) if request == self.id:
+                self._fall_asleep(event)
+            case locks.ConditionNotified(_, requests) if self.id in requests:
+                self._wake(notified=True)
+            case locks.ConditionTimedOut(request) if request == self.id:
+                self._wake(notified=False)
+            case locks.ConditionRefused(request) if request == self.id:
+                self._deny(no_condition(self.key, event, answer.position))
+
+    def _is_meant(self, event: _OfGrant) -> bool:
+        """Whether an event is about this grant: by its token, and by its request where others may have the token."""
         return event.token == self.token and event.request in (None, self.id)
 
     @property
-    def _told(self) -> str | None:
-        """What tells this grant from others with its token; one who is alone needs nothing."""
-        return None if self.terms.permits is None else self.id
+    def _named(self) -> dict[str, str]:
+        """What log lines call it."""
+        return {self.terms.noun: self.key}
 
-    def _queued(self, event: LockQueued) -> None:
+    def _queued(self, event: Queued) -> None:
         self._state, self._since_ms, self._place = "queued", event.since_ms, event.place
         settings = self._connection.settings
         self._later("warning", settings.locks.wait_warning_ms, lambda: self._warn(settings.locks.wait_warning_ms))
@@ -259,7 +276,7 @@ class Hold:
         if self._on_queued is not None:
             self._on_queued(event)
 
-    def _fall_asleep(self, event: ConditionAwaited) -> None:
+    def _fall_asleep(self, event: locks.ConditionAwaited) -> None:
         self._state, self._since_ms = "asleep", event.since_ms
         if self.wait_ms is not None:
             self._later("wait", self.wait_ms + self._connection.settings.client.worker_warning_ms, self._waited)
@@ -269,7 +286,9 @@ class Hold:
         self._cancel_timers()
 
     def _warn(self, waited_ms: int) -> None:
-        logger.warning("still waiting for a lock", lock=self.key, waited_ms=waited_ms, place_at_first=self._place)
+        logger.warning(
+            f"still waiting for a {self.terms.noun}", **self._named, waited_ms=waited_ms, place_at_first=self._place
+        )
         self._later("warning", waited_ms, lambda: self._warn(2 * waited_ms))
 
     def _waited(self) -> None:
@@ -283,7 +302,7 @@ class Hold:
             )
         )
 
-    def _grant(self, event: LockGranted, answer: Answer) -> None:
+    def _grant(self, event: Granted, answer: Answer) -> None:
         with self._lock:
             if self._state not in ("asking", "queued", "asleep"):
                 return
@@ -317,8 +336,8 @@ class Hold:
                 return
             self._finish()
         with suppress(AccordError):  # the connection is gone: the lease, or the wait, ends by itself
-            command = WithdrawRequest(self.agent, self.id)
-            self._connection.submit("locks", self.key, command, task=self._task)
+            command = self.terms.withdraw(self.agent, self.id)
+            self._connection.submit(self.terms.domain, self.key, command, task=self._task)
         error = error or NotConnected(f"{self.key}: the request was withdrawn.", key=self.key)
         settle(self.granted, error)
         settle(self.ended, error)
@@ -327,7 +346,7 @@ class Hold:
 
     @property
     def valid(self) -> bool:
-        """Whether the holder may believe that it holds the lock."""
+        """Whether the holder may believe that it holds it."""
         return self._state == "held" and self.error is None and time.monotonic() < self._until_s
 
     @property
@@ -366,11 +385,13 @@ class Hold:
             return
         self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
         sent_s = time.monotonic()
-        command = RenewLease(self.agent, self.token, self.lease_ms, self._told)
+        command = self.terms.renew(self.agent, self.token, self.id)
         try:
-            submission = self._connection.submit("locks", self.key, command, task=self._task, answer_ms=self.lease_ms)
+            submission = self._connection.submit(
+                self.terms.domain, self.key, command, task=self._task, answer_ms=self.lease_ms
+            )
         except AccordError as error:
-            logger.warning("a lease was not renewed", lock=self.key, token=self.token, why=str(error))
+            logger.warning("a lease was not renewed", **self._named, token=self.token, why=str(error))
             return
         submission.decided.add_done_callback(lambda decided: self._renewed(sent_s, decided))
 
@@ -382,13 +403,13 @@ class Hold:
         answer = decided.result()
         for event in answer.events:
             match event:
-                case LeaseRenewed(_, _, _, deadline_ms) if self._is_meant(event):
+                case locks.LeaseRenewed() | limits.LeaseRenewed() if self._is_meant(event):
                     with self._lock:
-                        self._until_s = self._believe(sent_s, deadline_ms - answer.decision.now_ms)
+                        self._until_s = self._believe(sent_s, event.deadline_ms - answer.decision.now_ms)
                         if self._state == "held":
                             self._watch_belief()
                     settle(self.granted, self)
-                case RenewalRefused() if self._is_meant(event):
+                case locks.RenewalRefused() | limits.RenewalRefused() if self._is_meant(event):
                     self._lose("its renewal was refused", answer.position)
 
     def _lose(self, why: str, position: Position | None) -> None:
@@ -399,9 +420,10 @@ class Hold:
             self.error = self.loss(why, position)
             self._finish()
             callbacks = list(self._on_loss)
-        logger.warning("a lease was lost", lock=self.key, token=self.token, why=why)
+        logger.warning("a lease was lost", **self._named, token=self.token, why=why)
         with suppress(AccordError):
-            self._connection.submit("locks", self.key, ReleaseLock(self.agent, self.token, self._told), task=self._task)
+            command = self.terms.release(self.agent, self.token, self.id)
+            self._connection.submit(self.terms.domain, self.key, command, task=self._task)
         settle(self.granted, self.error)
         settle(self.ended, self.error)
         for callback in callbacks:
@@ -413,7 +435,7 @@ class Hold:
             return self.error
         return LeaseLost(
             f"{self.key}: the lease of token {self.token} ({self.lease_ms} ms) ended: {why}.",
-            remedy="Another agent may hold the lock now. Acquire again and re-read before writing.",
+            remedy=f"Another agent may hold the {self.terms.noun} now. Acquire again and re-read before writing.",
             agent=self.agent,
             key=self.key,
             position=None if position is None else str(position),
@@ -428,12 +450,16 @@ class Hold:
     def close(self) -> None:
         """The hub closes: what is asked is withdrawn, what is held is released and counts as lost."""
         if self._state in ("asking", "queued", "asleep"):
-            self.withdraw(NotConnected(f"{self.key}: the hub was closed before the lock was granted.", key=self.key))
+            self.withdraw(
+                NotConnected(f"{self.key}: the hub was closed before the {self.terms.noun} was granted.", key=self.key)
+            )
         self._lose("the hub was closed", None)
 
     def submit(self, command: Command, *, answer_ms: int | None = None) -> Future[Answer]:
         """Sends a command about this lock; as `Connection.submit`."""
-        return self._connection.submit("locks", self.key, command, task=self._task, answer_ms=answer_ms).decided
+        return self._connection.submit(
+            self.terms.domain, self.key, command, task=self._task, answer_ms=answer_ms
+        ).decided
 
     # -- releasing
 
@@ -444,7 +470,7 @@ class Hold:
             self.depth += 1
 
     def release(self) -> Future[None]:
-        """Frees the lock; from any thread, does not block. A second release is the first one.
+        """Gives it back; from any thread, does not block. A second release is the first one.
 
         Of an owner who entered it several times, only the last release frees it.
 
@@ -462,9 +488,8 @@ class Hold:
                 return left
             self._finish("releasing")
         try:
-            submission = self._connection.submit(
-                "locks", self.key, ReleaseLock(self.agent, self.token, self._told), task=self._task
-            )
+            command = self.terms.release(self.agent, self.token, self.id)
+            submission = self._connection.submit(self.terms.domain, self.key, command, task=self._task)
         except AccordError as error:
             self._release_over(error)
         else:
@@ -475,8 +500,8 @@ class Hold:
         error = decided.exception()
         if error is None:
             for event in decided.result().events:
-                if isinstance(event, ReleaseRefused):
-                    error = not_owner(self.key, event, decided.result().position)
+                if isinstance(event, locks.ReleaseRefused | limits.ReleaseRefused):
+                    error = self.terms.not_owner(self.key, event, decided.result().position)
         self._release_over(error)
 
     def _release_over(self, error: BaseException | None) -> None:
@@ -518,7 +543,7 @@ class Leases:
         self.live: set[Hold | Arrival] = set()
 
     def ask(self, key: str, terms: Terms, on_queued: OnQueued | None = None) -> Hold:
-        """Asks for a lock in the name of this call chain.
+        """Asks in the name of this call chain.
 
         Args:
             on_queued: called, on accord's thread, if the request has to queue.
@@ -526,14 +551,14 @@ class Leases:
         Raises:
             What `Connection.submit` raises.
         """
-        hold = Hold(self, key, _owner(key), terms, on_queued)
+        hold = Hold(self, key, _owner(key, terms.domain), terms, on_queued)
         self.live.add(hold)
         hold.ask()
         return hold
 
-    def ask_again(self, hold: Hold) -> Hold:
-        """Asks, without limit, for a lock that its owner gave back to wait on a condition, and must have."""
-        again = Hold(self, hold.key, hold.owner, hold.terms._replace(wait_ms=None), None)
+    def ask_again(self, hold: Hold, terms: Terms) -> Hold:
+        """Asks, on other terms, for what its owner gives back, or gave back, and wants again."""
+        again = Hold(self, hold.key, hold.owner, terms, None)
         again.depth = hold.depth
         self.live.add(again)
         again.ask()
@@ -545,18 +570,18 @@ class Leases:
             hold.close()
 
 
-def held_in_chain(key: str) -> Hold | None:
-    """What this call chain holds of a lock, if anything."""
-    return next((hold for hold in _chain.get() if hold.key == key and hold.held), None)
+def held_in_chain(key: str, domain: str = "locks") -> Hold | None:
+    """What this call chain holds of a lock or pool, if anything."""
+    return next((h for h in _chain.get() if h.key == key and h.terms.domain == domain and h.held), None)
 
 
-def _owner(key: str) -> str:
+def _owner(key: str, domain: str) -> str:
     """The owner's name for a request of this call chain: `CHAIN/NUMBER`.
 
     Whoever holds the lock keeps the name, so asking again is seen. The chain is the same for all that it holds, so who
     waits for whom can be seen across locks; it is a UUID of version 7, so the younger chain has the greater one.
     """
-    mine = held_in_chain(key)
+    mine = held_in_chain(key, domain)
     if mine is not None:
         return mine.owner
     chain = next((hold.owner.partition("/")[0] for hold in _chain.get() if hold.held), None)
@@ -567,7 +592,7 @@ _numbers = count(1)
 
 
 def enter_chain(hold: Hold) -> None:
-    """Notes that this call chain holds a lock."""
+    """Notes what this call chain holds."""
     _chain.set((*[other for other in _chain.get() if other.held], hold))
 
 

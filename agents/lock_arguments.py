@@ -1,4 +1,4 @@
-"""What may be asked of a lock: names and durations, checked before anything is written to the log."""
+"""What may be asked of a lock or a pool: names and durations, checked before anything is written to the log."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PARTIES_MAX, 
 from accord.errors import BadInput
 
 
-def check_name(name: Any) -> str:
-    """A lock's name. Raises BadInput unless it is text of 1 to 255 bytes of UTF-8."""
+def check_name(name: Any, noun: str = "lock") -> str:
+    """A lock's or a pool's name. Raises BadInput unless it is text of 1 to 255 bytes of UTF-8."""
     if not isinstance(name, str):
-        raise BadInput(f"a lock's name is text, not {name!r}.")
+        raise BadInput(f"a {noun}'s name is text, not {name!r}.")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
         size = 0
     if not 0 < size <= KEY_BYTES_MAX:
-        raise BadInput(f"lock name {name[:40]!r} has {size} bytes of UTF-8; 1 to {KEY_BYTES_MAX} are needed.")
+        raise BadInput(f"{noun} name {name[:40]!r} has {size} bytes of UTF-8; 1 to {KEY_BYTES_MAX} are needed.")
     return name
 
 
@@ -73,6 +73,13 @@ def check_priority(priority: Any) -> int:
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > PRIORITY_MAX:
         raise BadInput(f"priority={priority!r}: a priority is {-PRIORITY_MAX} to {PRIORITY_MAX}, higher goes first.")
     return priority
+
+
+def check_number(name: str, value: Any, low: int, high: int) -> int:
+    """A whole number. Raises BadInput unless it is one from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise BadInput(f"{name}={value!r}: a whole number of {low} to {high} is needed.")
+    return value
 
 
 def _whole(name: str, value: Any) -> None:

@@ -25,10 +25,11 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import EllipsisType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 from accord.agents.leases import Hold, OnQueued, Terms, enter_chain, held_in_chain, leave_chain
 from accord.agents.lock_arguments import check_lease_ms, check_name, check_priority, check_wait_ms
+from accord.agents.lock_terms import LockTerms
 from accord.schemas.position import Position
 
 from accord import logs
@@ -43,11 +44,44 @@ OnLoss = Literal["cancel", "flag"]
 
 
 class Asked:
-    """A lock as it was named and asked for; what the async and the sync `Lock` share.
+    """What is held by lease, as it was named and asked for; what the async and the sync client share.
 
     Raises:
         BadInput: the name or a duration cannot be one.
     """
+
+    noun: ClassVar[str]
+
+    def __init__(
+        self, hub: Hub, name: str, lease_ms: int | None = None, wait_ms: int | None = None, *, priority: int = 0
+    ) -> None:
+        self.name: Final = check_name(name, self.noun)
+        self.on_queued: OnQueued | None = None
+        """Called on accord's thread when a request has to queue; must not block."""
+        self._hub = hub
+        self._lease_ms = lease_ms
+        self._wait_ms = check_wait_ms(wait_ms)
+        self._priority = check_priority(priority)
+        if lease_ms is not None:
+            check_lease_ms(lease_ms, 0)
+
+    def _terms(self, lease_ms: int, wait_ms: int | None) -> Terms:
+        """What a request asks for."""
+        raise NotImplementedError
+
+    def _ask(self, wait_ms: int | EllipsisType | None) -> Hold:
+        hub = self._hub
+        hub.ensure_open(f"{self.noun} {self.name}")
+        locks = hub.settings.locks
+        lease_ms = check_lease_ms(locks.lease_ms if self._lease_ms is None else self._lease_ms, locks.clock_step_ms)
+        wait = self._wait_ms if isinstance(wait_ms, EllipsisType) else check_wait_ms(wait_ms)
+        return hub.leases.ask(self.name, self._terms(lease_ms, wait), self.on_queued)
+
+
+class AskedLock(Asked):
+    """A lock as it was named and asked for."""
+
+    noun = "lock"
 
     def __init__(
         self,
@@ -60,30 +94,21 @@ class Asked:
         priority: int = 0,
         reentrant: bool = False,
     ) -> None:
-        self.name: Final = check_name(name)
-        self.on_queued: OnQueued | None = None
-        """Called on accord's thread when a request for the lock has to queue; must not block."""
-        self._hub = hub
-        self._lease_ms = lease_ms
-        self._wait_ms = check_wait_ms(wait_ms)
+        super().__init__(hub, name, lease_ms, wait_ms, priority=priority)
         self._permits = permits
-        self._priority = check_priority(priority)
         self._reentrant = reentrant
-        if lease_ms is not None:
-            check_lease_ms(lease_ms, 0)
+
+    def _terms(self, lease_ms: int, wait_ms: int | None) -> Terms:
+        return LockTerms(lease_ms, wait_ms, self._permits, self._priority)
 
     def _ask(self, wait_ms: int | EllipsisType | None) -> Hold:
         """Asks for it; or enters it once more, where that is wanted and this call chain holds it."""
-        hub = self._hub
-        hub.ensure_open(f"lock {self.name}")
+        self._hub.ensure_open(f"lock {self.name}")
         mine = held_in_chain(self.name) if self._reentrant else None
         if mine is not None:
             mine.enter_again()
             return mine
-        locks = hub.settings.locks
-        lease_ms = check_lease_ms(locks.lease_ms if self._lease_ms is None else self._lease_ms, locks.clock_step_ms)
-        wait = self._wait_ms if isinstance(wait_ms, EllipsisType) else check_wait_ms(wait_ms)
-        return hub.leases.ask(self.name, Terms(lease_ms, wait, self._permits, self._priority), self.on_queued)
+        return super()._ask(wait_ms)
 
 
 class Held:
@@ -119,11 +144,11 @@ class Held:
 
     @property
     def valid(self) -> bool:
-        """Whether the holder may believe that the lock is its own at this moment."""
+        """Whether the holder may believe that it is its own at this moment."""
         return self._hold.valid
 
     def check(self) -> None:
-        """Raises LeaseLost when the lease was lost, NotOwner when the lock was released."""
+        """Raises LeaseLost when the lease was lost, NotOwner when it was released."""
         self._hold.check()
 
     def __repr__(self) -> str:
@@ -131,7 +156,7 @@ class Held:
 
 
 class Grant(Held):
-    """A held lock. `lost` is set when the lease is lost."""
+    """What is held. `lost` is set when the lease is lost."""
 
     def __init__(self, hold: Hold) -> None:
         super().__init__(hold)
@@ -156,7 +181,7 @@ class Grant(Held):
             self._body.cancel()
 
     async def release(self) -> None:
-        """Frees the lock, and returns when the log says so.
+        """Gives it back, and returns when the log says so.
 
         Raises:
             LeaseLost: the lease had ended before.
@@ -167,8 +192,11 @@ class Grant(Held):
         await asyncio.wrap_future(self._hold.release())
 
 
-class Lock(Asked):
-    """A lock by name; made by `Accord.lock` and its like, usable again and again, from several tasks."""
+G = TypeVar("G", bound=Grant)
+
+
+class Leased(Asked, Generic[G]):
+    """What is held by lease, for `async with` and `acquire`; usable again and again, from several tasks."""
 
     def __init__(
         self,
@@ -185,16 +213,23 @@ class Lock(Asked):
         self._on_loss = on_loss
         self._bodies: dict[asyncio.Task[object], list[_Body]] = {}
 
-    async def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> Grant:
-        """Waits for the lock.
+    def _granted(self, hold: Hold) -> G:
+        """What the program gets of a grant."""
+        raise NotImplementedError
+
+    async def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> G:
+        """Waits for it.
 
         Args:
-            wait_ms: how long, in ms; 0 tries once, None is without limit; left out: as the lock was made.
+            wait_ms: how long, in ms; 0 tries once, None is without limit; left out: as it was made.
 
         Raises:
             LockTimeout: not granted in time; names the holder and the place in the queue.
             WouldSelfDeadlock: this call chain holds it.
-            TermsDiffer: others share it with another number of permits.
+            TermsDiffer: others share the lock with another number of permits.
+            Denied: the pool is not for this role.
+            NotFound: nobody has configured the pool.
+            BadInput: the pool never has so much.
             Overloaded: too many requests wait, or too many commands are under way.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers; the request is withdrawn.
             LeaseLost: it was granted so late that the lease had ended.
@@ -207,9 +242,9 @@ class Lock(Asked):
             hold.withdraw()
             raise
         enter_chain(hold)
-        return Grant(hold)
+        return self._granted(hold)
 
-    async def __aenter__(self) -> Grant:
+    async def __aenter__(self) -> G:
         grant = await self.acquire()
         task = asyncio.current_task()
         assert task is not None
@@ -223,11 +258,20 @@ class Lock(Asked):
         task = asyncio.current_task()
         bodies = self._bodies.get(task) if task is not None else None
         if task is None or not bodies:
-            raise BadInput(f"lock {self.name}: async with must be left by the task that entered it.", key=self.name)
+            raise BadInput(
+                f"{self.noun} {self.name}: async with must be left by the task that entered it.", key=self.name
+            )
         body = bodies.pop()
         if not bodies:
             del self._bodies[task]
         await body.leave(error)
+
+
+class Lock(Leased[Grant], AskedLock):
+    """A lock by name; made by `Accord.lock` and its like."""
+
+    def _granted(self, hold: Hold) -> Grant:
+        return Grant(hold)
 
 
 class RWLock:
@@ -313,7 +357,7 @@ class _Body:
             self._task.cancel(f"the lease of {self._grant.key} was lost")
 
     async def leave(self, error: BaseException | None) -> None:
-        """Releases the lock; turns our own cancellation into LeaseLost, and lets that of others pass."""
+        """Gives it back; turns our own cancellation into LeaseLost, and lets that of others pass."""
         self._over = True
         hold = self._grant._hold
         leave_chain(hold)
@@ -328,7 +372,7 @@ class _Body:
             elif self._raises:
                 raise hold.loss("its release was refused") from lost
         except Unavailable as unavailable:
-            logger.warning("a release was not confirmed; the lease ends by itself", lock=hold.key, why=str(unavailable))
+            logger.warning("a release was not confirmed; the lease ends by itself", key=hold.key, why=str(unavailable))
 
     async def _leave_cancelled(self, hold: Hold, error: BaseException | None) -> None:
         lost = hold.loss()

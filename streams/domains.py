@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from accord.streams import locks, signals
+from accord.streams import limits, locks, signals
 from accord.streams.decider import Domain
 
-DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in (locks.DOMAIN, signals.DOMAIN)}
+DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in (locks.DOMAIN, signals.DOMAIN, limits.DOMAIN)}

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from accord.errors import CircularTrigger as CircularTrigger
     from accord.errors import ConfigError as ConfigError
     from accord.errors import Corrupt as Corrupt
+    from accord.errors import Denied as Denied
+    from accord.errors import ExceedsCapacity as ExceedsCapacity
     from accord.errors import KafkaUnreachable as KafkaUnreachable
     from accord.errors import LeaseLost as LeaseLost
     from accord.errors import LockTimeout as LockTimeout
@@ -74,7 +76,9 @@ __all__ = [
     "CircularTrigger",
     "ConfigError",
     "Corrupt",
+    "Denied",
     "Event",
+    "ExceedsCapacity",
     "FencedResource",
     "Grant",
     "KafkaUnreachable",

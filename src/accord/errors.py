@@ -81,7 +81,7 @@ class Refused(AccordError):
 
 
 class LockTimeout(Refused, TimeoutError):
-    """The lock was not granted within the wait."""
+    """The lock, or the capacity, was not granted within the wait."""
 
 
 class NotOwner(Refused):
@@ -106,6 +106,18 @@ class TermsDiffer(Refused):
 
 class BrokenBarrier(Refused):
     """Not all came together: one who waited at the barrier waited too long, died or went away."""
+
+
+class Denied(Refused, PermissionError):
+    """Who asks is not permitted to have it."""
+
+    http_status = 403
+
+
+class ExceedsCapacity(Refused, ValueError):
+    """More was asked for than there ever is."""
+
+    http_status = 422
 
 
 class CircularTrigger(Refused):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from functools import partial
@@ -26,8 +26,9 @@ from accord.agents.barriers import Reached
 from accord.agents.client import Hub, not_drained
 from accord.agents.fencing import FencedResource
 from accord.agents.leases import Hold, enter_chain, leave_chain
+from accord.agents.limits import AskedSlot, NamedPool, Reporting
 from accord.agents.lock_arguments import check_permits, check_wait_ms
-from accord.agents.locks import Asked, Held, ordered
+from accord.agents.locks import Asked, AskedLock, Held, ordered
 from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
 from accord.settings import Settings
 
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 
 class Grant(Held):
-    """A held lock. `lost` is set when the lease is lost."""
+    """What is held. `lost` is set when the lease is lost."""
 
     def __init__(self, hold: Hold) -> None:
         super().__init__(hold)
@@ -49,7 +50,7 @@ class Grant(Held):
         hold.on_loss(self.lost.set)
 
     def release(self) -> None:
-        """Frees the lock, and returns when the log says so. Raises what `accord.agents.locks.Grant.release` raises."""
+        """Gives it back, and returns when the log says so. Raises what `accord.agents.locks.Grant.release` raises."""
         leave_chain(self._hold)
         self._hold.release().result()
 
@@ -64,20 +65,27 @@ class Grant(Held):
                 raise hold.loss("its release was refused") from lost
             error.add_note(str(lost))
         except Unavailable as unavailable:
-            logger.warning("a release was not confirmed; the lease ends by itself", lock=hold.key, why=str(unavailable))
+            logger.warning("a release was not confirmed; the lease ends by itself", key=hold.key, why=str(unavailable))
 
 
-class Lock(Asked):
-    """A lock by name; made by `Accord.lock` and its like, usable again and again, from several threads."""
+G = TypeVar("G", bound=Grant)
+
+
+class Leased(Asked, Generic[G]):
+    """What is held by lease, for `with` and `acquire`; usable again and again, from several threads."""
 
     def __init__(
         self, hub: Hub, name: str, lease_ms: int | None = None, wait_ms: int | None = None, **terms: Any
     ) -> None:
         super().__init__(hub, name, lease_ms, wait_ms, **terms)
-        self._entered = _Entered[Grant]()
+        self._entered = _Entered[G]()
 
-    def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> Grant:
-        """Waits for the lock; arguments and errors are those of `accord.agents.locks.Lock.acquire`."""
+    def _granted(self, hold: Hold) -> G:
+        """What the program gets of a grant."""
+        raise NotImplementedError
+
+    def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> G:
+        """Waits for it; arguments and errors are those of `accord.agents.locks.Leased.acquire`."""
         hold = self._ask(wait_ms)
         try:
             hold.granted.result()
@@ -85,9 +93,9 @@ class Lock(Asked):
             hold.withdraw()
             raise
         enter_chain(hold)
-        return Grant(hold)
+        return self._granted(hold)
 
-    def __enter__(self) -> Grant:
+    def __enter__(self) -> G:
         grant = self.acquire()
         self._entered.stack.append(grant)
         return grant
@@ -95,7 +103,56 @@ class Lock(Asked):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered.leave(f"lock {self.name}")._leave(error)
+        self._entered.leave(f"{self.noun} {self.name}")._leave(error)
+
+
+class Lock(Leased[Grant], AskedLock):
+    """A lock by name; made by `Accord.lock` and its like."""
+
+    def _granted(self, hold: Hold) -> Grant:
+        return Grant(hold)
+
+
+class Slot(Grant, Reporting):
+    """A held part of a pool."""
+
+
+class Request(Leased[Slot], AskedSlot):
+    """A request for capacity; made by `Accord.limit` and `Pool.request`."""
+
+    def _granted(self, hold: Hold) -> Slot:
+        return Slot(hold)
+
+
+class Pool(NamedPool):
+    """As `accord.agents.limits.Pool`."""
+
+    def configure(
+        self,
+        *,
+        capacity: int,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        roles: Iterable[str] = (),
+        weights: Mapping[str, int] | None = None,
+    ) -> None:
+        """Sets the pool's terms, in place of those before, and returns when the log has them."""
+        self._configure(capacity, requests_per_minute, tokens_per_minute, roles, weights).result()
+
+    def request(
+        self,
+        amount: int,
+        *,
+        mode: str = "shared",
+        priority: int = 0,
+        duration_ms: int | None = None,
+        wait_ms: int | None = None,
+        tokens: int = 0,
+        role: str = "",
+    ) -> Request:
+        """A part of the pool, for `with` or `acquire()`."""
+        asked = {"amount": amount, "mode": mode, "priority": priority, "tokens": tokens, "role": role}
+        return Request(self._hub, self.name, duration_ms, wait_ms, must_exist=True, **asked)
 
 
 class RWLock:
@@ -147,7 +204,7 @@ class Condition(Lock):
     def wait(self, *, wait_ms: int | None = None) -> bool:
         """Frees the lock, waits for a notice, and returns with the lock held again: whether there was one."""
         hold = conditions.mine(self, "wait()")
-        again = hold.sleep(check_wait_ms(wait_ms))
+        again = conditions.sleep(hold, wait_ms)
         try:
             again.granted.result()
         except KeyboardInterrupt:
@@ -273,6 +330,23 @@ class Accord(Hub):
     def barrier(self, name: str, parties: int, *, lease_ms: int | None = None, wait_ms: int | None = None) -> Barrier:
         """A point that `parties` reach together; as `accord.Accord.barrier`."""
         return Barrier(self, name, parties, lease_ms, wait_ms)
+
+    def limit(
+        self,
+        name: str,
+        *,
+        tokens: int = 0,
+        wait_ms: int | None = None,
+        lease_ms: int | None = None,
+        priority: int = 0,
+        role: str = "",
+    ) -> Request:
+        """A slot for one call of a shared resource; as `accord.Accord.limit`."""
+        return Request(self, name, lease_ms, wait_ms, tokens=tokens, priority=priority, role=role)
+
+    def pool(self, name: str) -> Pool:
+        """A pool of capacity; as `accord.Accord.pool`."""
+        return Pool(self, name)
 
     def drain(self, *, wait_ms: int | None = None) -> None:
         """Returns when all that was emitted is recorded and the handlers of this hub have caught up.

@@ -125,9 +125,9 @@ def test_init_creates_what_is_missing_and_may_be_repeated(cluster: Cluster) -> N
     names = [topic.name for topic in topic_table(cluster.prefix)]
     assert cluster.accord("topics", "check").returncode == 1
     first = cluster.accord("topics", "init")
-    assert first.returncode == 0 and first.stdout.count("created") == len(names) == 5
+    assert first.returncode == 0 and first.stdout.count("created") == len(names) == 7
     again = cluster.accord("topics", "init")
-    assert again.returncode == 0 and again.stdout.count("exists") == 5
+    assert again.returncode == 0 and again.stdout.count("exists") == 7
     assert [(row["name"], row["state"]) for row in cluster.objects("topics", "check")] == [(n, "right") for n in names]
     assert cluster.accord("topics", "check").returncode == 0
     listed = cluster.accord("topics", "list").stdout

@@ -9,6 +9,7 @@ from accord.replay.verify import verify
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import events_codec
 from accord.schemas.headers import CHAIN, LogRecord
+from accord.schemas.messages import limits
 from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock
 from accord.schemas.messages.log import CommandRejected, SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal
@@ -60,6 +61,29 @@ def test_many_partitions_and_domains() -> None:
     report = verify(play)
     assert report.ok and report.partitions == 5 and report.commands == 13
     assert verify(play, domains=("signals",)).commands == 5
+
+
+def test_limits_are_decided_again_to_the_byte() -> None:
+    """Rates, weights, pauses and denials depend on the log alone."""
+    play = Play(limits=2)
+
+    def ask(name: str, tokens: int) -> None:
+        request = limits.RequestCapacity(name, f"{name}/1", "staff", 1, "shared", 0, tokens, 5_000, 9_000, True)
+        play.send("api", request, domain="limits", after_ms=700)
+
+    play.send("api", limits.ConfigurePool("ops", 3, 7, 1_000, ("staff",), ("ada",), (3,)), domain="limits")
+    for number in range(30):
+        ask(("ada", "bob", "eve")[number % 3], 37 * number % 400)
+        holders = play.states["limits", partition_of(b"api", 2)].aggregates["api"].holders
+        if number % 4 == 0 and holders:
+            held = holders[0]
+            release = limits.ReleaseCapacity(held.agent, held.token, held.request, 50, 900 if number % 8 else None)
+            play.send("api", release, domain="limits")
+        play.send("api", Tick(), domain="limits", after_ms=1_300)
+    report = verify(play)
+    assert report.ok and report.partitions == 2 and report.commands > 60
+    usage = play.states["limits", partition_of(b"api", 2)].aggregates["api"].usage
+    assert usage.granted > 8 and usage.denied > 2
 
 
 def test_every_kind_of_bad_command_is_verified(play: Play) -> None:

@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 from accord.schemas.codec import Codec, commands_codec, deadletters_codec, events_codec
-from accord.schemas.messages import Message, deadletters, locks, log, signals
+from accord.schemas.messages import Message, deadletters, limits, locks, log, signals
 from accord.schemas.topics import DOMAINS
 from hypothesis import strategies as st
 
@@ -18,6 +18,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *locks.EVENTS,
     *signals.COMMANDS,
     *signals.EVENTS,
+    *limits.COMMANDS,
+    *limits.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [
@@ -26,6 +28,7 @@ CODECS: list[Codec] = [
 ]
 _BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "null": st.none(),
+    "boolean": st.booleans(),
     "int": st.integers(-(2**31), 2**31 - 1),
     "long": st.integers(-(2**63), 2**63 - 1),
     "string": st.text(),

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import fastavro
 import pytest
 from accord.schemas import codec
-from accord.schemas.messages import Command, Event, Message, deadletters, locks, log, signals
+from accord.schemas.messages import Command, Event, Message, deadletters, limits, locks, log, signals
 from accord.schemas.topics import DOMAINS
 
 from tests.schemas.support import MESSAGES, avsc
@@ -17,7 +17,7 @@ from tests.schemas.support import MESSAGES, avsc
 AVRO = Path(codec.__file__).parent / "avro"
 FILES = sorted(AVRO.glob("*/*.avsc"))
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-PYTHON: dict[str, Any] = {"int": int, "long": int, "string": str, "bytes": bytes, "null": type(None)}
+PYTHON: dict[str, Any] = {"int": int, "long": int, "string": str, "bytes": bytes, "boolean": bool, "null": type(None)}
 
 
 @each_file
@@ -63,14 +63,14 @@ def python_type(kind: Any) -> Any:
 
 
 def test_commands_and_events_are_what_they_say() -> None:
-    for module in (log, locks, signals):
+    for module in (log, locks, signals, limits):
         assert all(issubclass(record, Command) for record in module.COMMANDS)
         assert all(issubclass(record, Event) for record in module.EVENTS)
     assert issubclass(deadletters.DeadLetter, Event)
 
 
 def test_every_domain_has_messages() -> None:
-    assert {"locks", "signals"} == set(DOMAINS)
+    assert {"locks", "signals", "limits"} == set(DOMAINS)
 
 
 def test_a_class_that_differs_from_its_file_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:

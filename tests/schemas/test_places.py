@@ -79,6 +79,8 @@ def test_the_topic_table() -> None:
         "shop.locks.events.v1",
         "shop.signals.commands.v1",
         "shop.signals.events.v1",
+        "shop.limits.commands.v1",
+        "shop.limits.events.v1",
         "shop.dlq.v1",
     }
     for domain in DOMAINS:

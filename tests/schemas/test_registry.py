@@ -44,6 +44,8 @@ def test_todays_schemas_are_registered_by_topic_name(server: RegistryServer) -> 
         "shop.locks.events.v1",
         "shop.signals.commands.v1",
         "shop.signals.events.v1",
+        "shop.limits.commands.v1",
+        "shop.limits.events.v1",
         "shop.dlq.v1",
     }
     assert set(server.subjects) == {f"{topic}-value" for topic in ids}

@@ -4,9 +4,10 @@ A block's commands go to one partition in order; a file is one log. A command is
 
     acquire lock=room-7 agent=ada lease_ms=5000 at=1000
 
-`at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing), `lock`
-or `event` the key. `owner` is the agent's name and `wait_ms` null unless given. `show lock=room-7` prints the state.
-An event is written with all its fields; `(nothing)` is a decision without events.
+`at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing), `lock`,
+`event` or `pool` the key. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the other fields that may be
+left out. `show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a decision
+without events. A file's name begins with its domain.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from accord.schemas.messages import Command, Event, Message
+from accord.schemas.messages import Command, Event, Message, limits
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -31,17 +32,34 @@ from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
 from tests.streams.support import apply, command, partition
 
 FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
-COMMANDS: dict[str, type[Command]] = {
-    "acquire": AcquireLock,
-    "release": ReleaseLock,
-    "renew": RenewLease,
-    "withdraw": WithdrawRequest,
-    "report_stale_write": ReportStaleWrite,
-    "revoke": RevokeLease,
-    "emit": EmitSignal,
-    "report_handler_failure": ReportHandlerFailure,
-    "switch_rules": SwitchRules,
-    "tick": Tick,
+SHARED: dict[str, type[Command]] = {"switch_rules": SwitchRules, "tick": Tick}
+COMMANDS: dict[str, dict[str, type[Command]]] = {
+    "locks": SHARED
+    | {
+        "acquire": AcquireLock,
+        "release": ReleaseLock,
+        "renew": RenewLease,
+        "withdraw": WithdrawRequest,
+        "report_stale_write": ReportStaleWrite,
+        "revoke": RevokeLease,
+    },
+    "signals": SHARED | {"emit": EmitSignal, "report_handler_failure": ReportHandlerFailure},
+    "limits": SHARED
+    | {
+        "configure": limits.ConfigurePool,
+        "request": limits.RequestCapacity,
+        "renew": limits.RenewLease,
+        "release": limits.ReleaseCapacity,
+        "withdraw": limits.WithdrawRequest,
+    },
+}
+UNLESS_GIVEN = {
+    **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
+    **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
+    **dict.fromkeys(("tokens", "priority"), "0"),
+    "amount": "1",
+    "mode": "shared",
+    "must_exist": "false",
 }
 BAR = "----"
 
@@ -51,13 +69,14 @@ class Transcript:
 
     def __init__(self, domain: str) -> None:
         self.partition = partition(domain)
+        self.commands = COMMANDS[domain]
         self.at_ms = 0
 
     def run(self, line: str) -> list[str]:
         """What a line brings, as it is printed."""
         name, *words = shlex.split(line)
         fields: dict[str, Any] = dict(word.split("=", 1) for word in words)
-        key = fields.pop("lock", None) or fields.pop("event", "")
+        key = "".join(fields.pop(kind, "") for kind in ("lock", "event", "pool"))
         if name == "show":
             return [shown(self.partition.canonical()["aggregates"].get(key))]
         self.at_ms = int(fields.pop("at", self.at_ms))
@@ -65,7 +84,7 @@ class Transcript:
         record = command(
             self.partition,
             offset,
-            message(COMMANDS[name], fields),
+            message(self.commands[name], fields),
             key=key.encode(),
             at_ms=self.at_ms,
             command_id=fields.pop("id", f"r{offset + 1}"),
@@ -81,13 +100,17 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
     for name, hint in get_type_hints(kind).items():
         if name not in fields and name in defaults(kind):
             continue
-        default = {"owner": values.get("agent"), "wait_ms": "null", "trail": ""}.get(name)
+        default = values.get("agent") if name == "owner" else UNLESS_GIVEN.get(name)
         text = fields.pop(name, default)
         assert text is not None, f"{kind.__name__} needs {name}"
         if hint in (str, str | None):
             values[name] = text
         elif hint == tuple[str, ...]:
             values[name] = tuple(part for part in text.split(",") if part)
+        elif hint == tuple[int, ...]:
+            values[name] = tuple(int(part) for part in text.split(",") if part)
+        elif hint is bool:
+            values[name] = text == "true"
         else:
             values[name] = None if text == "null" else int(text)
     return kind(**values)
@@ -143,13 +166,20 @@ def played(text: str, domain: str) -> str:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_transcript(file: Path, request: pytest.FixtureRequest) -> None:
     text = file.read_text()
-    now = played(text, "signals" if file.stem.startswith("signals") else "locks")
+    now = played(text, file.stem.partition("_")[0])
     if request.config.getoption("--rewrite"):
         file.write_text(now)
     else:
         assert now == text, "the rules bring something else; if that is meant: pytest tests/streams --rewrite"
 
 
-def test_every_command_is_told_of() -> None:
+@pytest.mark.parametrize("domain", COMMANDS)
+def test_every_command_is_told_of(domain: str) -> None:
+    files = [file for file in FILES if file.stem.partition("_")[0] == domain]
+    told = {line.split()[0] for file in files for line in file.read_text().split("\n") if line.strip()}
+    assert COMMANDS[domain].keys() - SHARED.keys() <= told
+
+
+def test_the_commands_of_every_domain_are_told_of() -> None:
     told = {line.split()[0] for file in FILES for line in file.read_text().split("\n") if line.strip()}
-    assert set(COMMANDS) <= told
+    assert set(SHARED) <= told

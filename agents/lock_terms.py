@@ -1,0 +1,73 @@
+"""How a lock is asked for: the words of the locks domain for a `Hold`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from accord.agents.leases import Terms
+from accord.agents.lock_refusals import denial, not_owner
+from accord.schemas.messages import Command, Event
+from accord.schemas.messages.locks import (
+    AcquireLock,
+    LockDenied,
+    ReleaseLock,
+    ReleaseRefused,
+    RenewLease,
+    WaitOnCondition,
+    WithdrawRequest,
+)
+from accord.schemas.position import Position
+
+from accord.errors import AccordError, NotOwner
+
+
+class LockTerms(Terms):
+    """See `accord.streams.locks`.
+
+    Args:
+        permits: None is alone, 0 is with any number, n with n - 1 others.
+        priority: higher goes first.
+    """
+
+    domain: ClassVar[str] = "locks"
+    noun: ClassVar[str] = "lock"
+
+    def __init__(self, lease_ms: int, wait_ms: int | None, permits: int | None = None, priority: int = 0) -> None:
+        super().__init__(lease_ms, wait_ms)
+        self.permits = permits
+        self.priority = priority
+
+    def request(self, agent: str, owner: str) -> Command:
+        return AcquireLock(agent, owner, self.lease_ms, self.wait_ms, self.permits, self.priority)
+
+    def withdraw(self, agent: str, request: str) -> Command:
+        return WithdrawRequest(agent, request)
+
+    def renew(self, agent: str, token: int, request: str) -> Command:
+        return RenewLease(agent, token, self.lease_ms, self._told(request))
+
+    def release(self, agent: str, token: int, request: str) -> Command:
+        return ReleaseLock(agent, token, self._told(request))
+
+    def _told(self, request: str) -> str | None:
+        """What tells a grant from others with its token; one who is alone needs nothing."""
+        return None if self.permits is None else request
+
+    def denial(self, key: str, denied: Event, position: Position) -> AccordError:
+        assert isinstance(denied, LockDenied)
+        return denial(key, denied, self.wait_ms, position)
+
+    def not_owner(self, key: str, refused: Event, position: Position) -> NotOwner:
+        assert isinstance(refused, ReleaseRefused)
+        return not_owner(key, refused, position)
+
+
+class NoticeTerms(LockTerms):
+    """The lock again, after a notice, for who holds it alone under `token`; `wait_ms` is for the notice."""
+
+    def __init__(self, lease_ms: int, wait_ms: int | None, token: int) -> None:
+        super().__init__(lease_ms, wait_ms)
+        self._token = token
+
+    def request(self, agent: str, owner: str) -> Command:
+        return WaitOnCondition(agent, self._token, self.wait_ms)
