@@ -229,7 +229,7 @@ class Leased(Asked, Generic[G]):
             TermsDiffer: others share the lock with another number of permits.
             Denied: the pool is not for this role.
             NotFound: nobody has configured the pool.
-            BadInput: the pool never has so much.
+            ExceedsCapacity: the pool never has so much.
             Overloaded: too many requests wait, or too many commands are under way.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers; the request is withdrawn.
             LeaseLost: it was granted so late that the lease had ended.

@@ -88,6 +88,10 @@ def test_rate_limit_never_calls_twice_at_a_time(tmp_path: Path, log: dict[str, s
     assert run("rate_limit", tmp_path, log) == ["8 answers; calls at a time: 1, refused: 0"]
 
 
+def test_shared_rate_limit_is_used_up_and_never_exceeded(tmp_path: Path, log: dict[str, str]) -> None:
+    assert run("shared_rate_limit", tmp_path, log) == ["10 answers; calls at a time: 2, refused: 0"]
+
+
 def test_customer_keeps_both_changes_and_delays_no_other(tmp_path: Path, log: dict[str, str]) -> None:
     assert run("customer", tmp_path, log) == [
         "456 {'address': 'River Road 2', 'language': 'French'}",

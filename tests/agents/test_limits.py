@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -132,6 +133,20 @@ def test_retry_after_holds_everybody_back(make_hub: MakeHub, embedded: Embedded)
             assert not waiting.done()
             await asyncio.to_thread(embedded.advance, 1_000)
             await (await waiting).release()
+
+    run(main())
+
+
+def test_the_worker_ends_a_pause_by_itself(make_hub: MakeHub) -> None:
+    """Nobody sends anything meanwhile: a tick comes when the pause is over."""
+
+    async def main() -> None:
+        async with make_hub("ada") as hub:
+            async with hub.limit("real-time") as slot:
+                slot.retry_after(300)
+            began_s = time.monotonic()
+            async with hub.limit("real-time"):
+                assert 0.25 < time.monotonic() - began_s < 5
 
     run(main())
 
