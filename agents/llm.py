@@ -4,8 +4,12 @@
         reply = await model.ask("Which of these hotels is quiet?")
 
 It asks by chat completions, which every compatible endpoint has. A call is an effect: it belongs into an agent's body,
-never into a decision. The client retries what may pass (429, 5xx, a lost connection) twice, with backoff, within
+never into a decision. What may pass (429, 5xx, a lost connection) is tried three times, with backoff, within
 `timeout_ms` a try; then it is `Unavailable`.
+
+With `llm.limit` set, every try takes a slot of that limit (`hub.limit`) for the tokens that it may need, and tells the
+limit what it took: so agents in all processes share the endpoint. Where the endpoint says 429, nobody is let in for as
+long as it asks.
 
 The key goes to the endpoint that it was set for and nowhere else: with `base_url` set, `OPENAI_API_KEY` is not used.
 No error's text holds it.
@@ -13,10 +17,19 @@ No error's text holds it.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
+
+from accord.agents.context import current
+from accord.agents.limits import Request
+from accord.streams.limits import TOKENS_MAX
 
 from accord.errors import AccordError, BadInput, ConfigError, Unavailable
 from accord.settings import LlmSettings, Settings
@@ -28,6 +41,12 @@ NO_KEY: Final = "none"
 """Sent where no key is set: endpoints on one's own machine want none, but the client sends one always."""
 TEXT_CHARS_MAX: Final = 300
 """Most of an endpoint's own error text that is passed on."""
+TRIES: Final = 3
+BACKOFF_MS: Final = 500
+"""Before the second try; doubled before the third. What the endpoint itself asks for goes before."""
+BACKOFF_MS_MAX: Final = 60_000
+CHARS_A_TOKEN: Final = 3
+"""Fewer than English has, so that the guess of a prompt's tokens is rather too high; corrected after the call."""
 
 
 class Reply(NamedTuple):
@@ -57,7 +76,10 @@ class _Endpoint:
                     remedy="Set OPENAI_API_KEY or ACCORD_LLM__API_KEY; for another endpoint, ACCORD_LLM__BASE_URL.",
                 )
         self._key = key
-        self._options: dict[str, Any] = {"api_key": key or NO_KEY, "timeout": settings.timeout_ms / 1_000}
+        self._options: dict[str, Any] = {
+            "api_key": key or NO_KEY,
+            "timeout": settings.timeout_ms / 1_000,
+        }
         if settings.base_url:
             self._options["base_url"] = settings.base_url
 
@@ -132,6 +154,36 @@ class _Endpoint:
         return text.replace(self._key, "***") if self._key else text
 
 
+def _tokens(request: dict[str, Any]) -> int:
+    """How many tokens a request may take."""
+    chars = sum(len(message["content"]) for message in request["messages"])
+    return min(chars // CHARS_A_TOKEN + 1 + int(request["max_completion_tokens"]), TOKENS_MAX)
+
+
+def _may_pass(error: Exception, attempt: int) -> bool:
+    """Whether another try may succeed, and is left; as the openai client decides it."""
+    import openai  # noqa: PLC0415
+
+    if isinstance(error, openai.APIStatusError):
+        passing = error.status_code in _PASSING or error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    else:
+        passing = isinstance(error, openai.APIConnectionError)
+    return passing and attempt + 1 < TRIES
+
+
+_PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+def _wait_ms(error: Exception, attempt: int) -> int:
+    """How long to wait before the next try: what the endpoint asks for, `retry-after-ms` or `retry-after` in seconds,
+    else the backoff."""
+    headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", {})
+    for name, factor in (("retry-after-ms", 1), ("retry-after", 1_000)):
+        with suppress(KeyError, ValueError):
+            return min(max(0, int(float(headers[name]) * factor)), BACKOFF_MS_MAX)
+    return BACKOFF_MS << attempt
+
+
 class Model(_Endpoint):
     """A model, for async code. Use it with `async with`; one serves a whole process, its connections are pooled.
 
@@ -163,11 +215,37 @@ class Model(_Endpoint):
         """
         from openai import OpenAIError  # noqa: PLC0415
 
+        request = self._request(prompt, instructions, max_tokens)
         try:
-            completion = await self._client.chat.completions.create(**self._request(prompt, instructions, max_tokens))
+            if self.settings.limit:
+                return self._reply(await self._in_slots(request))
+            return self._reply(await self._client.chat.completions.create(**request))
         except OpenAIError as error:
             raise self._error(error) from None
-        return self._reply(completion)
+
+    async def _in_slots(self, request: dict[str, Any]) -> ChatCompletion:
+        """The answer, each try in a slot of the limit: who waits between two holds none."""
+        from openai import OpenAIError, RateLimitError  # noqa: PLC0415
+
+        hub, client = current(f"A model with llm.limit={self.settings.limit}"), self._client.with_options(max_retries=0)
+        for attempt in range(TRIES):
+            async with Request(hub, self.settings.limit, tokens=_tokens(request)) as slot:
+                try:
+                    completion: ChatCompletion = await client.chat.completions.create(**request)
+                except OpenAIError as error:
+                    slot.used(0)
+                    wait_ms = _wait_ms(error, attempt)
+                    if isinstance(error, RateLimitError):
+                        slot.retry_after(wait_ms)
+                        wait_ms = 0  # the limit has everybody wait
+                    if not _may_pass(error, attempt):
+                        raise
+                else:
+                    if completion.usage:
+                        slot.used(completion.usage.total_tokens)
+                    return completion
+            await asyncio.sleep(wait_ms / 1_000)
+        raise AssertionError("the last try returns or raises")
 
     async def __aenter__(self) -> Self:
         return self
@@ -191,11 +269,39 @@ class SyncModel(_Endpoint):
         """Asks the model one question; see `Model.ask`."""
         from openai import OpenAIError  # noqa: PLC0415
 
+        request = self._request(prompt, instructions, max_tokens)
         try:
-            completion = self._client.chat.completions.create(**self._request(prompt, instructions, max_tokens))
+            if self.settings.limit:
+                return self._reply(self._in_slots(request))
+            return self._reply(self._client.chat.completions.create(**request))
         except OpenAIError as error:
             raise self._error(error) from None
-        return self._reply(completion)
+
+    def _in_slots(self, request: dict[str, Any]) -> ChatCompletion:
+        """The answer, each try in a slot of the limit: who waits between two holds none."""
+        from openai import OpenAIError, RateLimitError  # noqa: PLC0415
+
+        from accord import sync  # noqa: PLC0415
+
+        hub, client = current(f"A model with llm.limit={self.settings.limit}"), self._client.with_options(max_retries=0)
+        for attempt in range(TRIES):
+            with sync.Request(hub, self.settings.limit, tokens=_tokens(request)) as slot:
+                try:
+                    completion: ChatCompletion = client.chat.completions.create(**request)
+                except OpenAIError as error:
+                    slot.used(0)
+                    wait_ms = _wait_ms(error, attempt)
+                    if isinstance(error, RateLimitError):
+                        slot.retry_after(wait_ms)
+                        wait_ms = 0  # the limit has everybody wait
+                    if not _may_pass(error, attempt):
+                        raise
+                else:
+                    if completion.usage:
+                        slot.used(completion.usage.total_tokens)
+                    return completion
+            time.sleep(wait_ms / 1_000)
+        raise AssertionError("the last try returns or raises")
 
     def __enter__(self) -> Self:
         return self

@@ -124,6 +124,8 @@ class LlmSettings(_Group):
     model: str = "gpt-4o"
     max_tokens: int = Field(1_000, ge=1)
     timeout_ms: int = Field(60_000, ge=100)
+    limit: str = Field("", max_length=255)
+    """Name of the limit that every call takes, as `openai_api`: see `hub.limit`. Empty: none."""
 
 
 class Settings(BaseSettings):

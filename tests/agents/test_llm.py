@@ -16,7 +16,8 @@ import openai
 import pytest
 from accord.agents.llm import Model, SyncModel
 
-from accord.errors import BadInput, ConfigError, Unavailable
+import accord
+from accord.errors import BadInput, ConfigError, NotConnected, Unavailable
 from accord.settings import LlmSettings
 from accord.testing.model_server import MODEL, ModelServer, pick
 
@@ -193,3 +194,57 @@ def test_the_stand_in_refuses_what_it_cannot_do(
     got, answer = post(server, path, body)
     assert got == status
     assert message in answer["error"]["message"]
+
+
+# -- the limit that calls take
+
+
+def test_calls_take_the_limit_of_the_settings_and_none_is_refused(server: ModelServer) -> None:
+    server.limit, server.delay_ms = 2, 30
+
+    async def asked() -> list[str]:
+        async with accord.local() as hub, Model(settings(server.base_url, limit="openai_api")) as model:
+            # Each call expects some 1,015 tokens. What it does not use comes back, or ten would take four minutes.
+            await hub.pool("openai_api").configure(capacity=2, tokens_per_minute=2_500)
+            replies = await asyncio.gather(*[model.ask(f"{HOTELS}\nfor {guest}") for guest in range(10)])
+            return [reply.text for reply in replies]
+
+    assert asyncio.run(asked()) == [pick(f"{HOTELS}\nfor {guest}") for guest in range(10)]
+    assert (server.counts.refused, server.counts.running_most) == (0, 2)
+
+
+def test_where_the_endpoint_refuses_everybody_waits_as_long_as_it_asks(server: ModelServer) -> None:
+    """The limit lets in more than the endpoint takes: each refusal pauses the limit, and the call comes again."""
+    server.limit, server.delay_ms, server.retry_after_ms = 1, 50, 200
+
+    async def asked() -> list[str]:
+        async with accord.local() as hub, Model(settings(server.base_url, limit="openai_api")) as model:
+            await hub.pool("openai_api").configure(capacity=2)
+            return [reply.text for reply in await asyncio.gather(*[model.ask(HOTELS) for _ in range(2)])]
+
+    assert asyncio.run(asked()) == [pick(HOTELS)] * 2
+    assert server.counts.refused == 1
+
+
+def test_the_sync_model_takes_the_limit_too(server: ModelServer) -> None:
+    server.limit, server.delay_ms = 1, 20
+    llm = settings(server.base_url, limit="openai_api")  # nobody has configured the limit: one at a time
+    with accord.sync.local(), SyncModel(llm) as model, ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: model.ask(HOTELS).text, range(6)))
+    assert answers == [pick(HOTELS)] * 6
+    assert server.counts.refused == 0
+
+
+def test_without_a_hub_the_limit_cannot_be_taken(server: ModelServer) -> None:
+    with (
+        SyncModel(settings(server.base_url, limit="openai_api")) as model,
+        pytest.raises(NotConnected, match=r"A model with llm\.limit=openai_api was called but no hub is open"),
+    ):
+        model.ask(HOTELS)
+
+
+def test_what_cannot_pass_is_not_tried_again(server: ModelServer) -> None:
+    server.api_key = "another"
+    llm = settings(server.base_url, limit="openai_api", api_key=KEY)
+    with accord.sync.local(), SyncModel(llm) as model, pytest.raises(ConfigError):
+        model.ask(HOTELS)
