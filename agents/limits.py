@@ -26,14 +26,12 @@ from accord.agents.locks import Asked, Grant, Held, Leased, OnLoss
 from accord.agents.pool_terms import PoolTerms
 from accord.agents.signals import current_task
 from accord.schemas.messages.limits import ConfigurePool
-from accord.streams.limits import CAPACITY_MAX, RATE_MAX, RETRY_AFTER_MS_MAX, TOKENS_MAX, WEIGHT_MAX
+from accord.streams.limit_bounds import CAPACITY_MAX, MODES, RATE_MAX, RETRY_AFTER_MS_MAX, TOKENS_MAX, WEIGHT_MAX
 
 from accord.errors import BadInput
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
-
-MODES: Final = ("shared", "exclusive")
 
 
 class AskedSlot(Asked):

@@ -31,7 +31,6 @@ from typing import Any, Final
 import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.limits import (
-    COMMANDS,
     CapacityDenied,
     CapacityGranted,
     CapacityQueued,
@@ -52,7 +51,7 @@ from accord.schemas.messages.limits import (
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.streams.decider import At, Domain
-from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, TEXT_BYTES_MAX, WAIT_MS_MAX
+from accord.streams.limit_bounds import EXCLUSIVE, MODES, WAITERS_MAX, problem_of
 from accord.streams.pool import (
     HOLDERS_MAX,
     PASSES_MAX,
@@ -66,19 +65,6 @@ from accord.streams.pool import (
     bucket,
 )
 
-CAPACITY_MAX: Final = 1_000_000
-RATE_MAX: Final = 1_000_000_000
-"""A minute."""
-TOKENS_MAX: Final = 10_000_000
-"""Of one call."""
-RETRY_AFTER_MS_MAX: Final = 24 * 3_600_000
-WAITERS_MAX: Final = 500
-"""Longest queue of one pool; beyond it a request is denied with `queue_full`. The decision that ends or grants all of
-them at once, and the state with all of them, must fit `DECISION_BYTES_MAX`."""
-ROLES_MAX: Final = 50
-WEIGHTS_MAX: Final = 50
-WEIGHT_MAX: Final = 100
-
 _replace: Final = msgspec.structs.replace
 _NONE: Final = Pool()
 
@@ -89,7 +75,7 @@ class LimitDecider:
     state_type = Pool
 
     def decide(self, state: Pool | None, command: Command, at: At) -> Sequence[Event]:
-        problem = _problem(command)
+        problem = problem_of(command)
         if problem is not None:
             return [CommandRejected(Reason.INVALID, problem)]
         pool = state or _NONE
@@ -149,10 +135,6 @@ class LimitDecider:
             if (state.requests is not None or state.tokens is not None) and state.fits(first := state.first()):
                 due.append(state.opens_ms(first))
         return min(due, default=None)
-
-
-EXCLUSIVE: Final = "exclusive"
-_MODES: Final = ("shared", EXCLUSIVE)
 
 
 # -- what commands bring
@@ -265,7 +247,7 @@ def _withdraw(pool: Pool, command: WithdrawRequest, now_ms: int) -> list[Event]:
 def _grant(pool: Pool, waiter: Waiter, at: At) -> CapacityGranted:
     w = waiter
     return CapacityGranted(
-        w.request, w.agent, w.owner, w.role, at.seq, w.amount, _MODES[w.exclusive], w.priority, w.tokens, w.lease_ms,
+        w.request, w.agent, w.owner, w.role, at.seq, w.amount, MODES[w.exclusive], w.priority, w.tokens, w.lease_ms,
         at.now_ms + w.lease_ms, at.now_ms - w.since_ms, _why(pool, waiter),
     )  # fmt: skip
 
@@ -468,55 +450,6 @@ def _is(holder: Holder, token: int, request: str) -> bool:
 
 def _without(waiters: tuple[Waiter, ...], request: str) -> tuple[Waiter, ...]:
     return tuple([waiter for waiter in waiters if waiter.request != request]) if waiters else waiters
-
-
-# -- what cannot be decided
-
-
-def _problem(command: Command) -> str | None:
-    """Why a command from a careless sender cannot be decided; accord's own client refuses these earlier."""
-    for name, low, high in _NUMBERS:
-        value = getattr(command, name, None)
-        if value is not None and not low <= value <= high:
-            return f"{name}={value}: {low} to {high} are possible"
-    for name in _TEXTS.get(type(command), ()):
-        if len(getattr(command, name).encode()) > TEXT_BYTES_MAX:
-            return f"{name} has more than {TEXT_BYTES_MAX} bytes"
-    if type(command) is RequestCapacity and command.mode not in _MODES:
-        return f"mode={command.mode[:40]!r}: a mode is 'shared' or 'exclusive'"
-    return _problem_of_terms(command) if type(command) is ConfigurePool else None
-
-
-def _problem_of_terms(command: ConfigurePool) -> str | None:
-    roles, shares, weights = command.roles, command.shares, command.weights
-    if len(roles) > ROLES_MAX or len(shares) > WEIGHTS_MAX:
-        return f"{len(roles)} roles and {len(shares)} weights: at most {ROLES_MAX} and {WEIGHTS_MAX} are possible"
-    for name in (*roles, *shares):
-        if not 0 < len(name.encode()) <= TEXT_BYTES_MAX:
-            return f"{name[:40]!r}: a role or an agent has 1 to {TEXT_BYTES_MAX} bytes"
-    if len(set(roles)) < len(roles) or len(set(shares)) < len(shares):
-        return "a role or a share stands twice"
-    if len(shares) != len(weights) or not all(0 < weight <= WEIGHT_MAX for weight in weights):
-        return f"weights={weights}: one of 1 to {WEIGHT_MAX} is needed for each of {len(shares)} shares"
-    return None
-
-
-_NUMBERS: Final = (
-    ("lease_ms", LEASE_MS_MIN, LEASE_MS_MAX),
-    ("wait_ms", 0, WAIT_MS_MAX),
-    ("priority", -PRIORITY_MAX, PRIORITY_MAX),
-    ("capacity", 1, CAPACITY_MAX),
-    ("requests_per_minute", 1, RATE_MAX),
-    ("tokens_per_minute", 1, RATE_MAX),
-    ("tokens", 0, TOKENS_MAX),
-    ("used_tokens", 0, TOKENS_MAX),
-    ("retry_after_ms", 0, RETRY_AFTER_MS_MAX),
-)
-_TEXTS: Final[dict[type[Command], tuple[str, ...]]] = {
-    kind: tuple([name for name in ("agent", "owner", "role", "request") if name in kind.__struct_fields__])
-    for kind in COMMANDS
-}
-"""The fields of each command that a sender fills with text."""
 
 
 DOMAIN: Final = Domain("limits", {1: LimitDecider()})

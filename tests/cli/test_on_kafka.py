@@ -214,7 +214,7 @@ def test_a_log_that_nobody_decided(cluster: Cluster) -> None:
 def test_doctor_with_a_worker(served: Cluster) -> None:
     ran = served.accord("doctor", "--probe")
     assert ran.returncode == 0, ran.stdout
-    assert "4 partitions" in ran.stdout and "decided at locks/0@" in ran.stdout
+    assert "6 partitions" in ran.stdout and "decided at locks/0@" in ran.stdout
     assert served.accord("replay", "verify").returncode == 0
 
 

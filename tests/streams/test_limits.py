@@ -32,7 +32,7 @@ from accord.schemas.messages.signals import EmitSignal
 from accord.schemas.topics import DECISION_BYTES_MAX
 from accord.streams.decider import At
 from accord.streams.domains import DOMAINS
-from accord.streams.limits import (
+from accord.streams.limit_bounds import (
     CAPACITY_MAX,
     RATE_MAX,
     RETRY_AFTER_MS_MAX,
@@ -41,8 +41,8 @@ from accord.streams.limits import (
     WAITERS_MAX,
     WEIGHT_MAX,
     WEIGHTS_MAX,
-    LimitDecider,
 )
+from accord.streams.limits import LimitDecider
 from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, TEXT_BYTES_MAX, WAIT_MS_MAX
 from accord.streams.pool import HOLDERS_MAX, LEAD_MAX, PASSES_MAX, SHARES_MAX, WHOLE, Bucket, Holder, Pool, Usage
 
