@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 from accord.agents.context import current
 from accord.agents.limits import Request
-from accord.streams.limits import TOKENS_MAX
+from accord.streams.limit_bounds import TOKENS_MAX
 
 from accord.errors import AccordError, BadInput, ConfigError, Unavailable
 from accord.settings import LlmSettings, Settings
