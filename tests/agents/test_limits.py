@@ -49,8 +49,8 @@ async def queued(hub: Accord, count: int) -> None:
 class Api:
     """A stand-in for an API that rejects a call while `limit` others run."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, call_s: float = 0.005) -> None:
+        self.limit, self.call_s = limit, call_s
         self.running = self.running_most = self.answered = self.rejected = 0
 
     async def call(self) -> None:
@@ -59,7 +59,7 @@ class Api:
             raise RuntimeError("429")
         self.running += 1
         self.running_most = max(self.running_most, self.running)
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(self.call_s)
         self.running -= 1
         self.answered += 1
 
@@ -82,7 +82,7 @@ def test_an_api_that_takes_one_call_at_a_time_rejects_none_of_ten_agents() -> No
 
 
 def test_a_configured_limit_lets_in_as_many_as_it_has(make_hub: MakeHub) -> None:
-    api = Api(limit=3)
+    api = Api(limit=3, call_s=0.1)
 
     async def main() -> None:
         async with make_hub("ada") as hub, make_hub("bob") as other:
