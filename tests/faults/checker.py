@@ -23,7 +23,7 @@ from tests.faults.rawlog import Chained
 
 REFUSALS = frozenset({"LockTimeout", "StaleToken", "LeaseLost", "NotOwner"})
 """Outcomes that are the coordination's answer, not its failure."""
-EVENT_OF = {"acquire": "LockGranted", "emit": "SignalEmitted"}
+EVENT_OF = {"acquire": "LockGranted", "take": "CapacityGranted", "emit": "SignalEmitted"}
 
 
 class Violation(NamedTuple):
@@ -119,7 +119,7 @@ def acknowledged(operations: Iterable[Operation], log: Mapping[str, Decided]) ->
             yield Violation("acknowledged", f"lost: {operation}")
         elif record.key != operation.key.encode() or event not in record.kind.split("+"):
             yield Violation("acknowledged", f"{operation}: the log has {record.kind} {record.key!r} there")
-        elif operation.kind == "acquire" and record.seq != operation.token:
+        elif operation.kind in ("acquire", "take") and record.seq != operation.token:
             yield Violation("acknowledged", f"{operation}: the log has decision {record.seq} there")
         elif operation.kind == "emit" and record.command_id != operation.message_id:
             yield Violation("acknowledged", f"{operation}: the log answers {record.command_id} there")

@@ -1,8 +1,8 @@
 """A client of a fault run: `python -m tests.faults.client CONFIG`, settings from the environment.
 
 Until its input ends it takes locks that others want too (with a read and a write of a guarded counter under each),
-locks of its own, and emits events, each kind in several tasks. Tasks of the last two kinds keep to one partition, so
-that a partition out of service shows as such. A careless program: it writes under a grant that it no longer believes
+locks and slots of limits of its own, and emits events, each kind in several tasks. The last three keep to one partition
+a task, so that a partition out of service shows as such. A careless program: it writes under a grant that it no longer believes
 in; the fence is there to stop it. Everything is noted in its history before and after it is done.
 """
 
@@ -57,6 +57,7 @@ class Client:
         works: list[Callable[[], Awaitable[None]]] = [self.take_shared] * self.config.shared_tasks
         for partition in range(self.config.partitions):
             works.append(lambda partition=partition: self.take_own(partition))  # type: ignore[misc]
+            works.append(lambda partition=partition: self.take_slot(partition))  # type: ignore[misc]
             works.append(lambda partition=partition: self.emit(partition))  # type: ignore[misc]
         async with asyncio.TaskGroup() as tasks:
             for work in works:
@@ -99,6 +100,24 @@ class Client:
         _, grant = await self._acquire(self._name(partition), None)
         if grant is not None:
             await self._release(grant)
+
+    async def take_slot(self, partition: int) -> None:
+        """A slot of a limit of its own."""
+        key = self._name(partition)
+        op = self.history.invoke("take", key)
+        try:
+            slot = await self.hub.limit(key, lease_ms=LEASE_MS).acquire()
+        except AccordError as error:
+            await self._failed(op, error)
+            return
+        self.history.ok(op, token=slot.token, position=str(slot.position))
+        op = self.history.invoke("give", key, token=slot.token)
+        try:
+            await slot.release()
+        except AccordError as error:
+            await self._failed(op, error)
+        else:
+            self.history.ok(op)
 
     async def emit(self, partition: int) -> None:
         event = self._name(partition)

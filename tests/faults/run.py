@@ -407,7 +407,7 @@ class Run:
 
 def place(operation: Operation) -> str:
     """The partition that an operation asked, as `locks/0`."""
-    domain = "signals" if operation.kind == "emit" else "locks"
+    domain = {"emit": "signals", "take": "limits", "give": "limits"}.get(operation.kind, "locks")
     return f"{domain}/{partition_of(operation.key.encode(), PARTITIONS)}"
 
 
