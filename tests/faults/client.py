@@ -2,8 +2,8 @@
 
 Until its input ends it takes locks that others want too (with a read and a write of a guarded counter under each),
 locks and slots of limits of its own, and emits events, each kind in several tasks. The last three keep to one partition
-a task, so that a partition out of service shows as such. A careless program: it writes under a grant that it no longer believes
-in; the fence is there to stop it. Everything is noted in its history before and after it is done.
+a task, so that a partition out of service shows as such. A careless program: it writes under a grant that it no longer
+believes in; the fence is there to stop it. Everything is noted in its history before and after it is done.
 """
 
 from __future__ import annotations
