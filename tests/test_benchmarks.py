@@ -21,7 +21,7 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
         ("commands", 2_000, ["commands"]),
         ("replay", 2_000, ["replay"]),
         ("recovery", 500, ["recovery_same", "recovery_same_without_data", "recovery_other"]),
-        ("distinct", 12_000, ["distinct_cost", "distinct_memory"]),
+        ("distinct", 4_000, ["distinct_cost", "distinct_memory"]),
     ],
 )
 def test_a_benchmark_prints_its_lines(

@@ -79,7 +79,7 @@ def test_what_is_out_of_the_ordinary_is_left_to_fastavro(damaged: bytes) -> None
 
 
 @given(st.sampled_from(FLAT).flatmap(messages), st.data())
-@settings(max_examples=1_000)
+@settings(max_examples=300)
 def test_damaged_bytes_are_read_as_fastavro_does_or_left_to_it(message: Message, data: st.DataObject) -> None:
     damaged = bytearray(written(message))
     for _ in range(data.draw(st.integers(0, 3)) if damaged else 0):
@@ -92,7 +92,7 @@ def test_damaged_bytes_are_read_as_fastavro_does_or_left_to_it(message: Message,
 
 
 @given(st.sampled_from(FLAT).flatmap(messages))
-@settings(max_examples=1_000)
+@settings(max_examples=300)
 def test_a_flat_record_is_written_as_fastavro_writes_it_or_left_to_it(message: Message) -> None:
     kinds = KINDS[type(message)]
     assert kinds is not None

@@ -27,7 +27,7 @@ from accord.errors import ChainBroken
 from tests.streams.simulated import Worker, first_failure, simulate
 
 LONG = bool(os.environ.get("ACCORD_LONG"))
-HISTORIES = 1_800 if LONG else 120
+HISTORIES = 1_800 if LONG else 60
 BATCH = HISTORIES // 6
 SEEDS_MAX = 400 if LONG else 150
 """Within so many histories a rule that is switched off must show."""
