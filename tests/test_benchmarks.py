@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import recovery
 from benchmarks.report import Goal, Sample, quantile, summary
 
 KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "holds", "runs"]
@@ -21,12 +22,14 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
         ("commands", 2_000, ["commands"]),
         ("replay", 2_000, ["replay"]),
         ("recovery", 500, ["recovery_same", "recovery_same_without_data", "recovery_other"]),
-        ("distinct", 4_000, ["distinct_cost", "distinct_memory"]),
+        ("distinct", 2_000, ["distinct_cost", "distinct_memory"]),
     ],
 )
 def test_a_benchmark_prints_its_lines(
-    accord_kafka: str, capsys: pytest.CaptureFixture[str], name: str, size: int, names: list[str]
-) -> None:
+    accord_kafka: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    name: str, size: int, names: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(recovery, "SESSION_MS", 3_000)
     status = command.main([name, "--bootstrap", accord_kafka, "--runs", "1", "--size", str(size)])
     lines: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["name"] for line in lines] == names

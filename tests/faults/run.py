@@ -59,8 +59,8 @@ PEACE_S = 3.0
 class Plan(NamedTuple):
     """How many of each fault."""
 
-    kills: int = 5
-    freezes: int = 2
+    kills: int = 4
+    freezes: int = 1
     client_freezes: int = 1
     broker_kills: int = 1
     broker_freezes: int = 0
