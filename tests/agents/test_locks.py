@@ -190,8 +190,10 @@ def test_long_wait_is_said(make_hub: MakeHub, embedded: Embedded, caplog: pytest
             await (await waiting).release()
 
     run(main())
-    said = [record for record in caplog.records if "still waiting for a lock" in record.getMessage()]
-    assert len(said) == 2  # at 100 ms and, doubled, at 300 ms
+    said = [record.getMessage() for record in caplog.records if "still waiting for a lock" in record.getMessage()]
+    # At 100 ms and, doubled, at 300 ms; a third time at 700 ms, if the machine was busy.
+    assert [text for wait, text in zip((100, 200), said, strict=False) if f"waited_ms={wait}" in text] == said[:2]
+    assert 2 <= len(said) <= 3
 
 
 def test_cancelled_waiter_leaves_the_queue(make_hub: MakeHub) -> None:
