@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from accord.agents.context import current
-from accord.agents.limits import Request
+from accord.agents.limits import Reporting, Request
 from accord.streams.limit_bounds import TOKENS_MAX
 
 from accord.errors import AccordError, BadInput, ConfigError, Unavailable
@@ -76,10 +76,7 @@ class _Endpoint:
                     remedy="Set OPENAI_API_KEY or ACCORD_LLM__API_KEY; for another endpoint, ACCORD_LLM__BASE_URL.",
                 )
         self._key = key
-        self._options: dict[str, Any] = {
-            "api_key": key or NO_KEY,
-            "timeout": settings.timeout_ms / 1_000,
-        }
+        self._options: dict[str, Any] = {"api_key": key or NO_KEY, "timeout": settings.timeout_ms / 1_000}
         if settings.base_url:
             self._options["base_url"] = settings.base_url
 
@@ -184,6 +181,25 @@ def _wait_ms(error: Exception, attempt: int) -> int:
     return BACKOFF_MS << attempt
 
 
+def _used(completion: ChatCompletion, slot: Reporting) -> ChatCompletion:
+    """Tells the limit what an answer took."""
+    if completion.usage:
+        slot.used(completion.usage.total_tokens)
+    return completion
+
+
+def _failed(error: Exception, attempt: int, slot: Reporting) -> int:
+    """Tells the limit of a try that failed; returns for how many ms this caller waits beside what all have to."""
+    from openai import RateLimitError  # noqa: PLC0415
+
+    slot.used(0)
+    wait_ms = _wait_ms(error, attempt)
+    if not isinstance(error, RateLimitError):
+        return wait_ms
+    slot.retry_after(wait_ms)
+    return 0
+
+
 class Model(_Endpoint):
     """A model, for async code. Use it with `async with`; one serves a whole process, its connections are pooled.
 
@@ -225,25 +241,17 @@ class Model(_Endpoint):
 
     async def _in_slots(self, request: dict[str, Any]) -> ChatCompletion:
         """The answer, each try in a slot of the limit: who waits between two holds none."""
-        from openai import OpenAIError, RateLimitError  # noqa: PLC0415
+        from openai import OpenAIError  # noqa: PLC0415
 
         hub, client = current(f"A model with llm.limit={self.settings.limit}"), self._client.with_options(max_retries=0)
         for attempt in range(TRIES):
             async with Request(hub, self.settings.limit, tokens=_tokens(request)) as slot:
                 try:
-                    completion: ChatCompletion = await client.chat.completions.create(**request)
+                    return _used(await client.chat.completions.create(**request), slot)
                 except OpenAIError as error:
-                    slot.used(0)
-                    wait_ms = _wait_ms(error, attempt)
-                    if isinstance(error, RateLimitError):
-                        slot.retry_after(wait_ms)
-                        wait_ms = 0  # the limit has everybody wait
+                    wait_ms = _failed(error, attempt, slot)
                     if not _may_pass(error, attempt):
                         raise
-                else:
-                    if completion.usage:
-                        slot.used(completion.usage.total_tokens)
-                    return completion
             await asyncio.sleep(wait_ms / 1_000)
         raise AssertionError("the last try returns or raises")
 
@@ -279,7 +287,7 @@ class SyncModel(_Endpoint):
 
     def _in_slots(self, request: dict[str, Any]) -> ChatCompletion:
         """The answer, each try in a slot of the limit: who waits between two holds none."""
-        from openai import OpenAIError, RateLimitError  # noqa: PLC0415
+        from openai import OpenAIError  # noqa: PLC0415
 
         from accord import sync  # noqa: PLC0415
 
@@ -287,19 +295,11 @@ class SyncModel(_Endpoint):
         for attempt in range(TRIES):
             with sync.Request(hub, self.settings.limit, tokens=_tokens(request)) as slot:
                 try:
-                    completion: ChatCompletion = client.chat.completions.create(**request)
+                    return _used(client.chat.completions.create(**request), slot)
                 except OpenAIError as error:
-                    slot.used(0)
-                    wait_ms = _wait_ms(error, attempt)
-                    if isinstance(error, RateLimitError):
-                        slot.retry_after(wait_ms)
-                        wait_ms = 0  # the limit has everybody wait
+                    wait_ms = _failed(error, attempt, slot)
                     if not _may_pass(error, attempt):
                         raise
-                else:
-                    if completion.usage:
-                        slot.used(completion.usage.total_tokens)
-                    return completion
             time.sleep(wait_ms / 1_000)
         raise AssertionError("the last try returns or raises")
 

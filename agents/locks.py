@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -43,7 +44,7 @@ logger = logs.get("accord.locks")
 OnLoss = Literal["cancel", "flag"]
 
 
-class Asked:
+class Asked(ABC):
     """What is held by lease, as it was named and asked for; what the async and the sync client share.
 
     Raises:
@@ -65,9 +66,9 @@ class Asked:
         if lease_ms is not None:
             check_lease_ms(lease_ms, 0)
 
+    @abstractmethod
     def _terms(self, lease_ms: int, wait_ms: int | None) -> Terms:
         """What a request asks for."""
-        raise NotImplementedError
 
     def _ask(self, wait_ms: int | EllipsisType | None) -> Hold:
         hub = self._hub
@@ -213,9 +214,9 @@ class Leased(Asked, Generic[G]):
         self._on_loss = on_loss
         self._bodies: dict[asyncio.Task[object], list[_Body]] = {}
 
+    @abstractmethod
     def _granted(self, hold: Hold) -> G:
         """What the program gets of a grant."""
-        raise NotImplementedError
 
     async def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> G:
         """Waits for it.

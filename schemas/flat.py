@@ -101,22 +101,22 @@ def write_flat(data: bytearray, values: Iterable[Any], kinds: bytes) -> bool:
             append(_BRANCH_OF_VALUE)
         if kind & _TEXT:
             if type(value) is not str:
-                del data[begin:]
-                return False
+                break
             text = value.encode()
             number = len(text) << 1
         else:
             if type(value) is not int:
-                del data[begin:]
-                return False
+                break
             text = b""
             number = value << 1 if value >= 0 else ~(value << 1)
             if number > _NUMBER_MAX:
-                del data[begin:]
-                return False
+                break
         while number > _LAST_BYTE_MAX:
             append(number & _LAST_BYTE_MAX | _MORE)
             number >>= 7
         append(number)
         data += text
-    return True
+    else:
+        return True
+    del data[begin:]
+    return False

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
@@ -80,9 +81,9 @@ class Leased(Asked, Generic[G]):
         super().__init__(hub, name, lease_ms, wait_ms, **terms)
         self._entered = _Entered[G]()
 
+    @abstractmethod
     def _granted(self, hold: Hold) -> G:
         """What the program gets of a grant."""
-        raise NotImplementedError
 
     def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> G:
         """Waits for it; arguments and errors are those of `accord.agents.locks.Leased.acquire`."""

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from accord.cli.options import Bootstrap, Json, Prefix, Processes, Source, load, open_log
 from accord.cli.output import json_line, say
@@ -41,6 +40,7 @@ def list_locks(source: Source = None, processes: Processes = 0, as_json: Json = 
     if not views:
         say("nothing is locked")
         return
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from accord.cli.output import console  # noqa: PLC0415
@@ -69,6 +69,8 @@ def show(name: Name, source: Source = None, processes: Processes = 0, as_json: J
     if as_json:
         json_line(view)
         return
+    from rich.markup import escape  # noqa: PLC0415
+
     say(f"[bold cyan]{escape(name)}[/]  {_kind(view)}, as of {view.position}")
     for holder in view.holders:
         say(
@@ -89,6 +91,8 @@ def graph(
     as_json: Json = False,
 ) -> None:
     """Show who waits for whom, over all locks. Exit 1: some wait for each other, a deadlock."""
+    from rich.markup import escape  # noqa: PLC0415
+
     from accord.replay.locks import cycles, wait_graph  # noqa: PLC0415
 
     edges = wait_graph(_views(source, processes))
