@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import Token
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
@@ -273,13 +274,13 @@ class Accord(Hub):
         wait_ms: int | None = None,
         on_loss: OnLoss = "cancel",
         priority: int = 0,
-    ) -> RWLock:
+    ) -> RWLock[Lock]:
         """A lock that many `read()`, at most 200 at once, or one may `write()`. Arguments and errors as for `lock`.
 
         First come first served, so neither side starves. A reader does not become a writer: asking for that is
         WouldSelfDeadlock.
         """
-        return RWLock(self, name, lease_ms, wait_ms, on_loss, priority=priority)
+        return RWLock(partial(Lock, self, name, lease_ms, wait_ms, on_loss, priority=priority))
 
     def locks(
         self,

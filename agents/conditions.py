@@ -15,7 +15,6 @@ Rules that act here:
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -25,6 +24,7 @@ from accord.agents.lock_arguments import check_wait_ms
 from accord.agents.lock_refusals import no_condition
 from accord.agents.lock_terms import LockTerms, NoticeTerms
 from accord.agents.locks import Asked, Lock
+from accord.agents.timers import countdown
 from accord.agents.underway import Answer
 from accord.schemas.messages.locks import ConditionNotified, ConditionRefused, NotifyCondition
 from accord.streams.lock_bounds import WAITERS_MAX
@@ -70,12 +70,9 @@ class Condition(Lock):
 
     async def wait_for(self, predicate: Callable[[], bool], *, wait_ms: int | None = None) -> bool:
         """Waits until the predicate is true; returns what it was last. It is called with the lock held."""
-        ends_s = None if wait_ms is None else time.monotonic() + wait_ms / 1_000
-        while not (result := predicate()):
-            left_ms = None if ends_s is None else round((ends_s - time.monotonic()) * 1_000)
-            if left_ms is not None and left_ms <= 0:
-                break
-            await self.wait(wait_ms=left_ms)
+        left_ms = countdown(wait_ms)
+        while not (result := predicate()) and (left := left_ms()) != 0:
+            await self.wait(wait_ms=left)
         return result
 
     async def notify(self, n: int = 1) -> int:

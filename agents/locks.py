@@ -20,17 +20,16 @@ Rules that act here:
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 from accord.agents.leases import Hold, OnQueued, Terms, enter_chain, held_in_chain, leave_chain
 from accord.agents.lock_arguments import check_lease_ms, check_name, check_priority, check_wait_ms
 from accord.agents.lock_terms import LockTerms
+from accord.agents.timers import countdown
 from accord.schemas.position import Position
 
 from accord import logs
@@ -275,46 +274,69 @@ class Lock(Leased[Grant], AskedLock):
         return Grant(hold)
 
 
-class RWLock:
-    """A lock that many read or one writes; made by `Accord.rwlock`. Readers do not become writers."""
+L = TypeVar("L", bound=AskedLock)
 
-    def __init__(self, hub: Hub, name: str, *terms: Any, **named: Any) -> None:
-        self._make = partial(Lock, hub, name, *terms, **named)
-        self._make()  # what is wrong is said here
 
-    def read(self) -> Lock:
+class RWLock(Generic[L]):
+    """A lock that many read or one writes; made by `Accord.rwlock`. Readers do not become writers.
+
+    Args:
+        make: makes the lock that is asked for with some `permits`, None without.
+
+    Raises:
+        BadInput: the name, a duration or the priority cannot be one.
+    """
+
+    def __init__(self, make: Callable[..., L]) -> None:
+        self._make = make
+        make()  # what is wrong is said here
+
+    def read(self) -> L:
         """Shared with other readers."""
         return self._make(permits=0)
 
-    def write(self) -> Lock:
+    def write(self) -> L:
         """Alone."""
         return self._make()
 
 
-class MultiLock:
-    """Several locks, all or none; made by `Accord.locks`.
+class SeveralLocks(Generic[L]):
+    """Several locks, as they were named and asked for; what the async and the sync `MultiLock` share.
 
     They are asked for one after the other, in the order of their names, so two who want the same ones cannot wait for
     each other. If one is not granted, those before it are released.
+
+    Args:
+        wait_ms: for all together.
+        make: makes a lock of its name and the wait that is left.
     """
 
-    def __init__(self, names: Iterable[str], wait_ms: int | None, make: Callable[[str, int | None], Lock]) -> None:
+    def __init__(self, names: Iterable[str], wait_ms: int | None, make: Callable[[str, int | None], L]) -> None:
         self.names: Final = ordered(names)
         self._wait_ms = check_wait_ms(wait_ms)
         self._make = make
-        self._entered: dict[asyncio.Task[object], list[AsyncExitStack]] = {}
         for name in self.names:
             make(name, wait_ms)  # what is wrong is said here
+
+    def _in_turn(self) -> Iterator[tuple[str, L]]:
+        """Each lock when it is its turn, with what is left of the wait."""
+        left_ms = countdown(self._wait_ms)
+        for name in self.names:
+            yield name, self._make(name, left_ms())
+
+
+class MultiLock(SeveralLocks[Lock]):
+    """Several locks, all or none; made by `Accord.locks`."""
+
+    def __init__(self, names: Iterable[str], wait_ms: int | None, make: Callable[[str, int | None], Lock]) -> None:
+        super().__init__(names, wait_ms, make)
+        self._entered: dict[asyncio.Task[object], list[AsyncExitStack]] = {}
 
     async def __aenter__(self) -> dict[str, Grant]:
         task = asyncio.current_task()
         assert task is not None
-        ends_s = None if self._wait_ms is None else time.monotonic() + self._wait_ms / 1_000
         async with AsyncExitStack() as stack:
-            grants = {}
-            for name in self.names:
-                left_ms = None if ends_s is None else max(0, round((ends_s - time.monotonic()) * 1_000))
-                grants[name] = await stack.enter_async_context(self._make(name, left_ms))
+            grants = {name: await stack.enter_async_context(lock) for name, lock in self._in_turn()}
             self._entered.setdefault(task, []).append(stack.pop_all())
         return grants
 

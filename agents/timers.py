@@ -13,6 +13,14 @@ _SLACK_COUNT: Final = 1_000
 """So many cancelled timers may lie in the heap beside twice the live ones before it is cleaned."""
 
 
+def countdown(wait_ms: int | None) -> Callable[[], int | None]:
+    """Returns what tells how much is left of a wait that begins now, in ms: 0 when it is over, None without limit."""
+    if wait_ms is None:
+        return lambda: None
+    ends_s = time.monotonic() + wait_ms / 1_000
+    return lambda: max(0, round((ends_s - time.monotonic()) * 1_000))
+
+
 class Timers:
     """Times are of the monotonic clock, in seconds."""
 

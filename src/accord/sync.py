@@ -29,7 +29,8 @@ from accord.agents.fencing import FencedResource
 from accord.agents.leases import Hold, enter_chain, leave_chain
 from accord.agents.limits import AskedSlot, NamedPool, Reporting
 from accord.agents.lock_arguments import check_permits, check_wait_ms
-from accord.agents.locks import Asked, AskedLock, Held, ordered
+from accord.agents.locks import Asked, AskedLock, Held, RWLock, SeveralLocks
+from accord.agents.timers import countdown
 from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
 from accord.settings import Settings
 
@@ -156,40 +157,16 @@ class Pool(NamedPool):
         return Request(self._hub, self.name, duration_ms, wait_ms, must_exist=True, **asked)
 
 
-class RWLock:
-    """As `accord.agents.locks.RWLock`."""
-
-    def __init__(self, hub: Hub, name: str, *terms: Any, **named: Any) -> None:
-        self._make = partial(Lock, hub, name, *terms, **named)
-        self._make()  # what is wrong is said here
-
-    def read(self) -> Lock:
-        """Shared with other readers."""
-        return self._make(permits=0)
-
-    def write(self) -> Lock:
-        """Alone."""
-        return self._make()
-
-
-class MultiLock:
+class MultiLock(SeveralLocks[Lock]):
     """As `accord.agents.locks.MultiLock`."""
 
     def __init__(self, names: Iterable[str], wait_ms: int | None, make: Callable[[str, int | None], Lock]) -> None:
-        self.names: Final = ordered(names)
-        self._wait_ms = check_wait_ms(wait_ms)
-        self._make = make
+        super().__init__(names, wait_ms, make)
         self._entered = _Entered[ExitStack]()
-        for name in self.names:
-            make(name, wait_ms)  # what is wrong is said here
 
     def __enter__(self) -> dict[str, Grant]:
-        ends_s = None if self._wait_ms is None else time.monotonic() + self._wait_ms / 1_000
         with ExitStack() as stack:
-            grants = {}
-            for name in self.names:
-                left_ms = None if ends_s is None else max(0, round((ends_s - time.monotonic()) * 1_000))
-                grants[name] = stack.enter_context(self._make(name, left_ms))
+            grants = {name: stack.enter_context(lock) for name, lock in self._in_turn()}
             self._entered.stack.append(stack.pop_all())
         return grants
 
@@ -217,12 +194,9 @@ class Condition(Lock):
 
     def wait_for(self, predicate: Callable[[], bool], *, wait_ms: int | None = None) -> bool:
         """Waits until the predicate is true; returns what it was last. It is called with the lock held."""
-        ends_s = None if wait_ms is None else time.monotonic() + wait_ms / 1_000
-        while not (result := predicate()):
-            left_ms = None if ends_s is None else round((ends_s - time.monotonic()) * 1_000)
-            if left_ms is not None and left_ms <= 0:
-                break
-            self.wait(wait_ms=left_ms)
+        left_ms = countdown(wait_ms)
+        while not (result := predicate()) and (left := left_ms()) != 0:
+            self.wait(wait_ms=left)
         return result
 
     def notify(self, n: int = 1) -> int:
@@ -310,9 +284,9 @@ class Accord(Hub):
 
     def rwlock(
         self, name: str, *, lease_ms: int | None = None, wait_ms: int | None = None, priority: int = 0
-    ) -> RWLock:
+    ) -> RWLock[Lock]:
         """A lock that many read or one writes; as `accord.Accord.rwlock`."""
-        return RWLock(self, name, lease_ms, wait_ms, priority=priority)
+        return RWLock(partial(Lock, self, name, lease_ms, wait_ms, priority=priority))
 
     def locks(
         self, names: Iterable[str], *, lease_ms: int | None = None, wait_ms: int | None = None, priority: int = 0
