@@ -6,6 +6,7 @@ from typing import Final
 
 from accord.schemas.messages import Command
 from accord.schemas.messages.limits import COMMANDS, ConfigurePool, RequestCapacity
+from accord.streams.bounds import Bounds
 from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, TEXT_BYTES_MAX, WAIT_MS_MAX
 
 CAPACITY_MAX: Final = 1_000_000
@@ -25,14 +26,10 @@ MODES: Final = ("shared", EXCLUSIVE)
 
 
 def problem_of(command: Command) -> str | None:
-    """Why a command from a careless sender cannot be decided; accord's own client refuses these earlier."""
-    for name, low, high in _NUMBERS:
-        value = getattr(command, name, None)
-        if value is not None and not low <= value <= high:
-            return f"{name}={value}: {low} to {high} are possible"
-    for name in _TEXTS.get(type(command), ()):
-        if len(getattr(command, name).encode()) > TEXT_BYTES_MAX:
-            return f"{name} has more than {TEXT_BYTES_MAX} bytes"
+    """Why a command cannot be decided. Raises TypeError for a command of another domain."""
+    problem = _BOUNDS.of_numbers(command) or _BOUNDS.of_texts(command)
+    if problem is not None:
+        return problem
     if type(command) is RequestCapacity and command.mode not in MODES:
         return f"mode={command.mode[:40]!r}: a mode is 'shared' or 'exclusive'"
     return _problem_of_terms(command) if type(command) is ConfigurePool else None
@@ -52,19 +49,21 @@ def _problem_of_terms(command: ConfigurePool) -> str | None:
     return None
 
 
-_NUMBERS: Final = (
-    ("lease_ms", LEASE_MS_MIN, LEASE_MS_MAX),
-    ("wait_ms", 0, WAIT_MS_MAX),
-    ("priority", -PRIORITY_MAX, PRIORITY_MAX),
-    ("capacity", 1, CAPACITY_MAX),
-    ("requests_per_minute", 1, RATE_MAX),
-    ("tokens_per_minute", 1, RATE_MAX),
-    ("tokens", 0, TOKENS_MAX),
-    ("used_tokens", 0, TOKENS_MAX),
-    ("retry_after_ms", 0, RETRY_AFTER_MS_MAX),
-)
-_TEXTS: Final[dict[type[Command], tuple[str, ...]]] = {
-    kind: tuple([name for name in ("agent", "owner", "role", "request") if name in kind.__struct_fields__])
-    for kind in COMMANDS
+_RANGES: Final = {
+    "lease_ms": (LEASE_MS_MIN, LEASE_MS_MAX),
+    "wait_ms": (0, WAIT_MS_MAX),
+    "priority": (-PRIORITY_MAX, PRIORITY_MAX),
+    "capacity": (1, CAPACITY_MAX),
+    "requests_per_minute": (1, RATE_MAX),
+    "tokens_per_minute": (1, RATE_MAX),
+    "tokens": (0, TOKENS_MAX),
+    "used_tokens": (0, TOKENS_MAX),
+    "retry_after_ms": (0, RETRY_AFTER_MS_MAX),
 }
-"""The fields of each command that a sender fills with text."""
+_BOUNDS: Final = Bounds(
+    "limits",
+    COMMANDS,
+    ("agent", "owner", "role", "request"),
+    TEXT_BYTES_MAX,
+    {name: (low, high, f"{low} to {high} are possible") for name, (low, high) in _RANGES.items()},
+)

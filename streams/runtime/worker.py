@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import gc
 import signal
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from accord import logs
 from accord.errors import AccordError, TopicMismatch
-from accord.kafka import bootstrap, client_config, consumer, metadata, unreachable
+from accord.kafka import bootstrap, client_config, consumer, metadata, ssl_context, unreachable
 from accord.registry import Registry
 from accord.settings import KafkaSettings, Settings
 
@@ -190,11 +189,7 @@ def credentials(settings: KafkaSettings) -> dict[str, Any]:
     protocol = settings.security_protocol
     if protocol == "PLAINTEXT":
         return {}
-    context = None
-    if protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=settings.ssl_ca_location or None)
-        if settings.ssl_certificate_location:
-            context.load_cert_chain(settings.ssl_certificate_location, settings.ssl_key_location or None)
+    context = ssl_context(settings)
     if protocol.startswith("SASL"):
         return {
             "broker_credentials": faust.SASLCredentials(
