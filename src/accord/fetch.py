@@ -11,7 +11,6 @@ answer is taken apart, the next is under way, so at most two are held.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -25,7 +24,7 @@ from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 from aiokafka.record.memory_records import MemoryRecords
 
 from accord.errors import KafkaUnreachable, LogGap
-from accord.kafka import READ_TIMEOUT_S, bootstrap
+from accord.kafka import READ_TIMEOUT_S, bootstrap, ssl_context
 from accord.schemas.headers import Record
 from accord.settings import KafkaSettings
 
@@ -190,12 +189,7 @@ def _batches(data: bytes, offset: int) -> tuple[list[Any], int]:
 
 def _security(settings: KafkaSettings) -> dict[str, Any]:
     """The security settings as aiokafka wants them: what `accord.kafka.client_config` is to librdkafka."""
-    config: dict[str, Any] = {"security_protocol": settings.security_protocol}
-    if settings.security_protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=settings.ssl_ca_location or None)
-        if settings.ssl_certificate_location:
-            context.load_cert_chain(settings.ssl_certificate_location, settings.ssl_key_location or None)
-        config["ssl_context"] = context
+    config: dict[str, Any] = {"security_protocol": settings.security_protocol, "ssl_context": ssl_context(settings)}
     if settings.security_protocol.startswith("SASL"):
         config["sasl_mechanism"] = settings.sasl_mechanism or "PLAIN"
         config["sasl_plain_username"] = settings.sasl_username

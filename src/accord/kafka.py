@@ -6,6 +6,7 @@ cut or rewritten must not look like an empty one. All producers choose partition
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -51,6 +52,16 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
         "ssl.key.location": settings.ssl_key_location,
     }
     return config | {name: value for name, value in optional.items() if value}
+
+
+def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
+    """The settings' certificates as aiokafka wants them; None without SSL."""
+    if not settings.security_protocol.endswith("SSL"):
+        return None
+    context = ssl.create_default_context(cafile=settings.ssl_ca_location or None)
+    if settings.ssl_certificate_location:
+        context.load_cert_chain(settings.ssl_certificate_location, settings.ssl_key_location or None)
+    return context
 
 
 def producer(settings: KafkaSettings, **config: Any) -> Producer:
