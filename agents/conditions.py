@@ -19,7 +19,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-from accord.agents.leases import Hold, held_in_chain, swap_chain
+from accord.agents.call_chain import enter_chain, held_in_chain
+from accord.agents.leases import Hold
 from accord.agents.lock_arguments import check_wait_ms
 from accord.agents.lock_refusals import no_condition
 from accord.agents.lock_terms import LockTerms, NoticeTerms
@@ -114,7 +115,7 @@ def sleep(hold: Hold, wait_ms: int | None) -> Hold:
 
 def show(hold: Hold, again: Hold) -> None:
     """The call chain and its grants have the new hold in place of the one that ended with the wait."""
-    swap_chain(hold, again)
+    enter_chain(again)
     for grant in hold.grants:
         grant.follow(again)
 

@@ -32,11 +32,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import ContextVar
-from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import uuid_utils
+from accord.agents.call_chain import owner_of
 from accord.agents.connection import Answer, Connection, future, settle
 from accord.agents.lock_refusals import no_condition, ordinal
 from accord.agents.signals import current_task
@@ -74,9 +73,6 @@ _OfGrant = (
 _OF_CONDITION: Final = frozenset(
     {locks.ConditionAwaited, locks.ConditionNotified, locks.ConditionTimedOut, locks.ConditionRefused}
 )
-
-_chain: ContextVar[tuple[Hold, ...]] = ContextVar("accord_held", default=())
-"""What this call chain holds. Tasks started in it inherit it: who waits for them would wait for itself."""
 
 
 def believed_until_s(sent_s: float, span_ms: int, clock_step_ms: int) -> float:
@@ -551,7 +547,7 @@ class Leases:
         Raises:
             What `Connection.submit` raises.
         """
-        hold = Hold(self, key, _owner(key, terms.domain), terms, on_queued)
+        hold = Hold(self, key, owner_of(key, terms.domain), terms, on_queued)
         self.live.add(hold)
         hold.ask()
         return hold
@@ -568,40 +564,3 @@ class Leases:
         """Releases what is held and withdraws what is asked; does not wait for the decisions."""
         for hold in list(self.live):
             hold.close()
-
-
-def held_in_chain(key: str, domain: str = "locks") -> Hold | None:
-    """What this call chain holds of a lock or pool, if anything."""
-    return next((h for h in _chain.get() if h.key == key and h.terms.domain == domain and h.held), None)
-
-
-def _owner(key: str, domain: str) -> str:
-    """The owner's name for a request of this call chain: `CHAIN/NUMBER`.
-
-    Whoever holds the lock keeps the name, so asking again is seen. The chain is the same for all that it holds, so who
-    waits for whom can be seen across locks; it is a UUID of version 7, so the younger chain has the greater one.
-    """
-    mine = held_in_chain(key, domain)
-    if mine is not None:
-        return mine.owner
-    chain = next((hold.owner.partition("/")[0] for hold in _chain.get() if hold.held), None)
-    return f"{chain or uuid_utils.uuid7()}/{next(_numbers)}"
-
-
-_numbers = count(1)
-
-
-def enter_chain(hold: Hold) -> None:
-    """Notes what this call chain holds."""
-    _chain.set((*[other for other in _chain.get() if other.held], hold))
-
-
-def swap_chain(hold: Hold, again: Hold) -> None:
-    """Notes that this call chain holds a lock by another request than before."""
-    _chain.set((*[other for other in _chain.get() if other is not hold and other.held], again))
-
-
-def leave_chain(hold: Hold) -> None:
-    """Notes that it does not any more; without effect in another call chain, or before the last one leaves."""
-    if hold.depth == 1:
-        _chain.set(tuple([other for other in _chain.get() if other is not hold and other.held]))

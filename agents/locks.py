@@ -26,7 +26,8 @@ from contextlib import AsyncExitStack, suppress
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
-from accord.agents.leases import Hold, OnQueued, Terms, enter_chain, held_in_chain, leave_chain
+from accord.agents.call_chain import enter_chain, held_in_chain, leave_chain
+from accord.agents.leases import Hold, OnQueued, Terms
 from accord.agents.lock_arguments import check_lease_ms, check_name, check_priority, check_wait_ms
 from accord.agents.lock_terms import LockTerms
 from accord.agents.timers import countdown

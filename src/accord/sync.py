@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 from accord import logs
 from accord.agents import conditions
 from accord.agents.barriers import Reached
+from accord.agents.call_chain import enter_chain, leave_chain
 from accord.agents.client import Hub, not_drained
 from accord.agents.fencing import FencedResource
-from accord.agents.leases import Hold, enter_chain, leave_chain
+from accord.agents.leases import Hold
 from accord.agents.limits import AskedSlot, NamedPool, Reporting
 from accord.agents.lock_arguments import check_permits, check_wait_ms
 from accord.agents.locks import Asked, AskedLock, Held, RWLock, SeveralLocks

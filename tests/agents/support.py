@@ -1,8 +1,13 @@
 """What several tests of the client need."""
 
+import asyncio
+import contextvars
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+from accord.agents.client import Hub
+from accord.agents.leases import Hold
 
 from accord.mock import FETCH_WAIT_MS, PARTITIONS_DEFAULT, MockCluster
 from accord.settings import Settings
@@ -33,3 +38,19 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.005)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a test's main; it must not hang."""
+    asyncio.run(asyncio.wait_for(main, 30))
+
+
+def detached(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """As a task that was not started by who holds something."""
+    return asyncio.create_task(work, context=contextvars.Context())
+
+
+async def queued(hub: Hub, count: int) -> None:
+    """Waits until so many requests of the hub wait in a queue."""
+    while sum(hold._state == "queued" for hold in list(hub.leases.live) if isinstance(hold, Hold)) < count:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,18 +12,9 @@ from accord.agents.client import Accord
 
 from accord import sync
 from accord.errors import BadInput, BrokenBarrier, LockTimeout, NotConnected, NotOwner, TermsDiffer
-from tests.agents.support import until
+from tests.agents.support import detached, run, until
 
 MakeHub = Callable[..., Accord]
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 30))
-
-
-def detached(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-    """As a task that was not started by who holds a lock."""
-    return asyncio.create_task(work, context=contextvars.Context())
 
 
 def in_state(hub: Any, state: str) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,23 +27,9 @@ from accord.errors import (
     NotOwner,
     WouldSelfDeadlock,
 )
+from tests.agents.support import detached, queued, run
 
 MakeHub = Callable[..., Accord]
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 30))
-
-
-def detached(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-    """As a task that was not started by who holds something."""
-    return asyncio.create_task(work, context=contextvars.Context())
-
-
-async def queued(hub: Accord, count: int) -> None:
-    """Waits until so many requests of the hub wait in a queue."""
-    while sum(hold._state == "queued" for hold in hub.leases.live) < count:  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
 
 
 class Api:

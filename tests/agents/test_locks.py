@@ -1,10 +1,9 @@
 """Locks: one holder at a time, first come first served, and what a lost lease does."""
 
 import asyncio
-import contextvars
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -27,19 +26,9 @@ from accord.errors import (
     WouldSelfDeadlock,
 )
 from accord.settings import Settings
-from tests.agents.support import until, with_
+from tests.agents.support import detached, queued, run, until, with_
 
 MakeHub = Callable[..., Accord]
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 30))
-
-
-async def queued(hub: Accord, count: int) -> None:
-    """Waits until so many requests of the hub wait in a queue."""
-    while sum(hold._state == "queued" for hold in hub.leases.live) < count:  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
 
 
 # -- mutual exclusion
@@ -89,7 +78,7 @@ def test_two_tasks_of_one_agent_queue_first_come_first_served(make_hub: MakeHub)
                 for number in range(6):
                     client = (hub, other)[number % 2]
                     # In a fresh context: as tasks that were not started by who holds the lock.
-                    tasks.append(_detached(work(client, number)))
+                    tasks.append(detached(work(client, number)))
                     await queued(client, number // 2 + 1)
             await asyncio.gather(*tasks)
         assert order == list(range(6))
@@ -148,7 +137,7 @@ def test_try_once(make_hub: MakeHub) -> None:
     async def main() -> None:
         async with make_hub("ada") as ada, make_hub("bob") as bob, ada.lock("once") as grant:
             with pytest.raises(LockTimeout) as raised:
-                await _detached(bob.lock("once").acquire(wait_ms=0))
+                await detached(bob.lock("once").acquire(wait_ms=0))
             text = str(raised.value)
             assert text.startswith(f"once is not free. Held by ada (token {grant.token}) for 0.")
             assert text.endswith("See: accord locks show once.")
@@ -162,9 +151,9 @@ def test_timeout_names_holder_token_and_place(make_hub: MakeHub, embedded: Embed
     async def main() -> None:
         async with make_hub("ada") as ada, make_hub("bob") as bob:
             async with ada.lock("room_12", lease_ms=60_000) as grant:
-                first = _detached(bob.lock("room_12", wait_ms=20_000).acquire())
+                first = detached(bob.lock("room_12", wait_ms=20_000).acquire())
                 await queued(bob, 1)
-                second = _detached(bob.lock("room_12", wait_ms=5_000).acquire())
+                second = detached(bob.lock("room_12", wait_ms=5_000).acquire())
                 await queued(bob, 2)
                 await asyncio.to_thread(embedded.advance, 12_300)
                 with pytest.raises(LockTimeout) as raised:
@@ -185,7 +174,7 @@ def test_long_wait_is_said(make_hub: MakeHub, embedded: Embedded, caplog: pytest
         impatient.use(with_(embedded.settings, "locks", wait_warning_ms=100), embedded.timestamp_ms)
         async with make_hub("ada") as ada, impatient as bob:
             async with ada.lock("slow"):
-                waiting = _detached(bob.lock("slow").acquire())
+                waiting = detached(bob.lock("slow").acquire())
                 await asyncio.sleep(0.4)
             await (await waiting).release()
 
@@ -202,9 +191,9 @@ def test_cancelled_waiter_leaves_the_queue(make_hub: MakeHub) -> None:
             seen: list[Any] = []
             ada.connection.watch("locks", "left", lambda answer: seen.extend(answer.events))
             async with ada.lock("left"):
-                gone = _detached(bob.lock("left").acquire())
+                gone = detached(bob.lock("left").acquire())
                 await queued(bob, 1)
-                stays = _detached(bob.lock("left").acquire())
+                stays = detached(bob.lock("left").acquire())
                 await queued(bob, 2)
                 gone.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -222,7 +211,7 @@ def test_lock_that_is_granted_to_a_cancelled_waiter_is_free_again(make_hub: Make
     async def main() -> None:
         async with make_hub("ada") as hub:
             for n in range(12):
-                task = _detached(hub.lock("race").acquire())
+                task = detached(hub.lock("race").acquire())
                 await asyncio.sleep(n / 1_000)
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -259,7 +248,7 @@ def test_worker_that_vanishes() -> None:
             async with ada, bob:
                 grant = await ada.lock("k", lease_ms=2_000).acquire()
                 granted_s = time.monotonic()
-                waiting = _detached(bob.lock("k", wait_ms=300).acquire())
+                waiting = detached(bob.lock("k", wait_ms=300).acquire())
                 await queued(bob, 1)
                 assert embedded._worker is not None
                 await asyncio.to_thread(embedded._worker.stop)
@@ -458,7 +447,7 @@ def test_grant_after_queueing_counts_from_its_own_command(make_hub: MakeHub) -> 
         async with make_hub("ada") as ada, make_hub("bob") as bob:
             async with ada.lock("counted"):
                 before_s = time.monotonic()
-                waiting = _detached(bob.lock("counted", lease_ms=10_000).acquire())
+                waiting = detached(bob.lock("counted", lease_ms=10_000).acquire())
                 await asyncio.sleep(0.5)
             grant = await waiting
             until_s = grant._hold._until_s
@@ -503,7 +492,7 @@ def test_closing_releases_what_is_held_and_withdraws_what_is_asked(make_hub: Mak
             blocked = await ada.lock("asked").acquire()
             async with make_hub("leaving") as leaving:
                 grant = await leaving.lock("held").acquire()
-                waiting = _detached(leaving.lock("asked").acquire())
+                waiting = detached(leaving.lock("asked").acquire())
                 await queued(leaving, 1)
             with pytest.raises(NotConnected, match="the hub was closed"):
                 await waiting
@@ -602,7 +591,7 @@ def test_hub_that_is_not_open() -> None:
 def test_too_many_requests_under_way(lonely: Settings) -> None:
     async def main() -> None:
         async with Accord(agent="ada", settings=with_(lonely, "client", unsent_max=1)) as hub:
-            first = _detached(hub.lock("a").acquire())
+            first = detached(hub.lock("a").acquire())
             await asyncio.sleep(0)
             with pytest.raises(Overloaded):
                 await hub.lock("b").acquire()
@@ -610,8 +599,3 @@ def test_too_many_requests_under_way(lonely: Settings) -> None:
             first.cancel()
 
     run(main())
-
-
-def _detached(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """A task that is not of the caller's call chain."""
-    return asyncio.create_task(work, context=contextvars.Context())
