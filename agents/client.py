@@ -21,17 +21,17 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from accord.agents import context
-from accord.agents.barriers import Barrier
-from accord.agents.conditions import Condition
-from accord.agents.connection import Connection
+from accord.agents.connection.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
-from accord.agents.handlers import F, when_on
-from accord.agents.leases import Leases
-from accord.agents.limits import Pool, Request
-from accord.agents.lock_arguments import check_permits, check_wait_ms
-from accord.agents.locks import Lock, MultiLock, OnLoss, RWLock
-from accord.agents.signals import Receipt, emit_on
+from accord.agents.leases.leases import Leases
+from accord.agents.limits.limits import Pool, Request
+from accord.agents.locks.arguments import check_permits, check_wait_ms
+from accord.agents.locks.barriers import Barrier
+from accord.agents.locks.conditions import Condition
+from accord.agents.locks.locks import Lock, MultiLock, OnLoss, RWLock
+from accord.agents.signals.handlers import F, when_on
+from accord.agents.signals.signals import Receipt, emit_on
 
 from accord import logs
 from accord.errors import BadInput, NotConnected, Unavailable

@@ -25,19 +25,20 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from accord.agents import context, signals
-from accord.agents.lock_arguments import check_lease_ms, check_name, check_wait_ms
-from accord.agents.locks import Lock
-from accord.agents.plain import NotPlain
-from accord.agents.signals import NAME_CHARS_MAX, Receipt
+from accord.agents import context
+from accord.agents.locks.arguments import check_lease_ms, check_name, check_wait_ms
+from accord.agents.locks.locks import Lock
+from accord.agents.signals import signals
+from accord.agents.signals.plain import NotPlain
+from accord.agents.signals.signals import NAME_CHARS_MAX, Receipt
 
 from accord import logs
 from accord.errors import AccordError, BadInput, LeaseLost, Refused, ResultNotSerializable, Unavailable
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
-    from accord.agents.leases import Queued
-    from accord.agents.locks import Asked, Held
+    from accord.agents.leases.leases import Queued
+    from accord.agents.locks.locks import Asked, Held
 
 logger = logs.get("accord.coordinate")
 

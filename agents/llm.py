@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from accord.agents.context import current
-from accord.agents.limits import Reporting, Request
-from accord.streams.limit_bounds import TOKENS_MAX
+from accord.agents.limits.limits import Reporting, Request
+from accord.streams.limits.bounds import TOKENS_MAX
 
 from accord.errors import AccordError, BadInput, ConfigError, Unavailable
 from accord.settings import LlmSettings, Settings

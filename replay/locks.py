@@ -71,7 +71,7 @@ def locks_at(source: Source, point: Point = None, *, now_ms: int | None = None, 
 class Edge(msgspec.Struct, frozen=True):
     """One call chain waits for another: `waiter` asks for `lock`, which `holder` holds, or is to have before it.
 
-    A chain is named as in `accord.agents.leases`: by what stands before the `/` of an owner.
+    A chain is named as in `accord.agents.leases.leases`: by what stands before the `/` of an owner.
     """
 
     waiter: str

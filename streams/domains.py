@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from accord.streams import limits, locks, signals
 from accord.streams.decider import Domain
+from accord.streams.limits import decider as limits
+from accord.streams.locks import decider as locks
+from accord.streams.signals import decider as signals
 
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in (locks.DOMAIN, signals.DOMAIN, limits.DOMAIN)}

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from accord.agents.client import Accord as Accord
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
-    from accord.agents.fencing import FencedResource as FencedResource
-    from accord.agents.handlers import when as when
-    from accord.agents.locks import Grant as Grant
-    from accord.agents.signals import Event as Event
-    from accord.agents.signals import Receipt as Receipt
-    from accord.agents.signals import emit as emit
+    from accord.agents.locks.fencing import FencedResource as FencedResource
+    from accord.agents.locks.locks import Grant as Grant
+    from accord.agents.signals.handlers import when as when
+    from accord.agents.signals.signals import Event as Event
+    from accord.agents.signals.signals import Receipt as Receipt
+    from accord.agents.signals.signals import emit as emit
     from accord.embedded import local as local
     from accord.errors import AccordError as AccordError
     from accord.errors import ArtifactDamaged as ArtifactDamaged
@@ -53,18 +53,18 @@ __version__ = "0.1.0"
 
 _HOMES: Final = {
     "Accord": "accord.agents.client",
-    "Event": "accord.agents.signals",
-    "FencedResource": "accord.agents.fencing",
-    "Grant": "accord.agents.locks",
+    "Event": "accord.agents.signals.signals",
+    "FencedResource": "accord.agents.locks.fencing",
+    "Grant": "accord.agents.locks.locks",
     "Position": "accord.schemas.position",
-    "Receipt": "accord.agents.signals",
+    "Receipt": "accord.agents.signals.signals",
     "Settings": "accord.settings",
     "coordinate": "accord.agents.coordinate",
-    "emit": "accord.agents.signals",
+    "emit": "accord.agents.signals.signals",
     "grant": "accord.agents.coordinate",
     "local": "accord.embedded",
     "sync": "accord.sync",
-    "when": "accord.agents.handlers",
+    "when": "accord.agents.signals.handlers",
 }
 
 __all__ = [

@@ -22,16 +22,16 @@ from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from accord import logs
-from accord.agents import conditions
-from accord.agents.barriers import Reached
-from accord.agents.call_chain import enter_chain, leave_chain
 from accord.agents.client import Hub, not_drained
-from accord.agents.fencing import FencedResource
-from accord.agents.leases import Hold
-from accord.agents.limits import AskedSlot, NamedPool, Reporting
-from accord.agents.lock_arguments import check_permits, check_wait_ms
-from accord.agents.locks import Asked, AskedLock, Held, RWLock, SeveralLocks
-from accord.agents.timers import countdown
+from accord.agents.connection.timers import countdown
+from accord.agents.leases.call_chain import enter_chain, leave_chain
+from accord.agents.leases.leases import Hold
+from accord.agents.limits.limits import AskedSlot, NamedPool, Reporting
+from accord.agents.locks import conditions
+from accord.agents.locks.arguments import check_permits, check_wait_ms
+from accord.agents.locks.barriers import Reached
+from accord.agents.locks.fencing import FencedResource
+from accord.agents.locks.locks import Asked, AskedLock, Held, RWLock, SeveralLocks
 from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
 from accord.settings import Settings
 
@@ -53,7 +53,7 @@ class Grant(Held):
         hold.on_loss(self.lost.set)
 
     def release(self) -> None:
-        """Gives it back, and returns when the log says so. Raises what `accord.agents.locks.Grant.release` raises."""
+        """Gives it back, and returns when the log says so. Raises what the async `Grant.release` raises."""
         leave_chain(self._hold)
         self._hold.release().result()
 
@@ -88,7 +88,7 @@ class Leased(Asked, Generic[G]):
         """What the program gets of a grant."""
 
     def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> G:
-        """Waits for it; arguments and errors are those of `accord.agents.locks.Leased.acquire`."""
+        """Waits for it; arguments and errors are those of `accord.agents.locks.locks.Leased.acquire`."""
         hold = self._ask(wait_ms)
         try:
             hold.granted.result()
@@ -128,7 +128,7 @@ class Request(Leased[Slot], AskedSlot):
 
 
 class Pool(NamedPool):
-    """As `accord.agents.limits.Pool`."""
+    """As `accord.agents.limits.limits.Pool`."""
 
     def configure(
         self,
@@ -159,7 +159,7 @@ class Pool(NamedPool):
 
 
 class MultiLock(SeveralLocks[Lock]):
-    """As `accord.agents.locks.MultiLock`."""
+    """As `accord.agents.locks.locks.MultiLock`."""
 
     def __init__(self, names: Iterable[str], wait_ms: int | None, make: Callable[[str, int | None], Lock]) -> None:
         super().__init__(names, wait_ms, make)
@@ -178,7 +178,7 @@ class MultiLock(SeveralLocks[Lock]):
 
 
 class Condition(Lock):
-    """As `accord.agents.conditions.Condition`."""
+    """As `accord.agents.locks.conditions.Condition`."""
 
     def wait(self, *, wait_ms: int | None = None) -> bool:
         """Frees the lock, waits for a notice, and returns with the lock held again: whether there was one."""
@@ -210,7 +210,7 @@ class Condition(Lock):
 
 
 class Barrier(Reached):
-    """As `accord.agents.barriers.Barrier`."""
+    """As `accord.agents.locks.barriers.Barrier`."""
 
     def wait(self, *, wait_ms: int | EllipsisType | None = ...) -> int:
         """Waits until all parties have come; returns the place in the order of arrival, 0 for the first."""

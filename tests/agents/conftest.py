@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from accord.agents.client import Accord
-from accord.agents.connection import Connection
+from accord.agents.connection.connection import Connection
 from accord.schemas.topics import topic_table
 
 from accord.embedded import Embedded

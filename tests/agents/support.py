@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from accord.agents.client import Hub
-from accord.agents.leases import Hold
+from accord.agents.leases.leases import Hold
 
 from accord.mock import FETCH_WAIT_MS, PARTITIONS_DEFAULT, MockCluster
 from accord.settings import Settings

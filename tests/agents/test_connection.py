@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from accord.agents import answers
-from accord.agents.connection import Answer, Connection
-from accord.agents.sender import Sender
-from accord.agents.underway import Underway
+from accord.agents.connection import answers
+from accord.agents.connection.connection import Answer, Connection
+from accord.agents.connection.sender import Sender
+from accord.agents.connection.underway import Underway
 from accord.schemas import headers as h
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import commands_codec, events_codec
@@ -405,7 +405,7 @@ def test_nothing_leaks(connect: Connect) -> None:
 
 
 def test_idle_partitions_are_let_go_and_followed_again(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accord.agents.connection.IDLE_S", 0.05)
+    monkeypatch.setattr("accord.agents.connection.connection.IDLE_S", 0.05)
     connection = connect()
     connection.submit("signals", "idle", signal()).decided.result()
     until(lambda: not connection._followed)

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 from accord.agents.client import Accord
-from accord.agents.fencing import FencedResource
+from accord.agents.locks.fencing import FencedResource
 from accord.schemas.messages.locks import StaleWriteRefused
 
 from accord.errors import BadInput, StaleToken

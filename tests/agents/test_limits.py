@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from accord.agents.client import Accord
-from accord.agents.limits import Request
+from accord.agents.limits.limits import Request
 from accord.schemas.messages.limits import ReleaseCapacity
 
 import accord

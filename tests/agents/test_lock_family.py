@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from accord.agents.client import Accord
-from accord.agents.locks import Lock
+from accord.agents.locks.locks import Lock
 from accord.schemas.messages.locks import RevokeLease
 
 from accord import sync

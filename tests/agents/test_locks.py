@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from accord.agents import leases
 from accord.agents.client import Accord
-from accord.agents.leases import MARGIN_MS, Hold, believed_until_s
+from accord.agents.leases import leases
+from accord.agents.leases.leases import MARGIN_MS, Hold, believed_until_s
 from accord.schemas.messages.locks import ReleaseLock, RequestWithdrawn
 from accord.schemas.position import Position
 

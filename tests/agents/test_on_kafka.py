@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from accord.agents.connection import Connection
+from accord.agents.connection.connection import Connection
 from accord.schemas.messages.locks import AcquireLock
 from accord.schemas.topics import commands_topic, events_topic, partition_of
 from confluent_kafka import TopicPartition

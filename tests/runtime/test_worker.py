@@ -20,7 +20,7 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, SwitchRules
 from accord.schemas.topics import commands_topic, events_topic, partition_of
-from accord.streams.locks import NameDecider
+from accord.streams.locks.decider import NameDecider
 from accord.streams.runtime import worker as worker_module
 from accord.streams.runtime.processor import RETRY_S
 from accord.streams.runtime.worker import EmbeddedWorker

@@ -32,7 +32,7 @@ from accord.schemas.topics import commands_topic, events_topic
 from accord.streams import checkpoint as cp
 from accord.streams.chain import Chain, Decision
 from accord.streams.decider import At, Domain
-from accord.streams.locks import NameDecider
+from accord.streams.locks.decider import NameDecider
 from accord.streams.owner import Append, Owner
 from accord.streams.partition import WINDOW_MS, Identity, Partition
 from accord.streams.runtime import recovery

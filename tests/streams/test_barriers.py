@@ -29,10 +29,10 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.schemas.topics import DECISION_BYTES_MAX
-from accord.streams.barriers import Barrier, Party
 from accord.streams.decider import At
-from accord.streams.lock_bounds import PARTIES_MAX
-from accord.streams.locks import Lock, NameDecider
+from accord.streams.locks.barriers import Barrier, Party
+from accord.streams.locks.bounds import PARTIES_MAX
+from accord.streams.locks.decider import Lock, NameDecider
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

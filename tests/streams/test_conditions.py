@@ -24,8 +24,8 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.streams.decider import At
-from accord.streams.lock_bounds import WAITERS_MAX
-from accord.streams.locks import Lock, NameDecider, Sleeper
+from accord.streams.locks.bounds import WAITERS_MAX
+from accord.streams.locks.decider import Lock, NameDecider, Sleeper
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

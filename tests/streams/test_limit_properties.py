@@ -31,9 +31,9 @@ from accord.schemas.messages.limits import (
 )
 from accord.schemas.messages.log import Tick
 from accord.streams.decider import At
-from accord.streams.limits import LimitDecider
-from accord.streams.lock_bounds import PRIORITY_MAX
-from accord.streams.pool import PASSES_MAX, Pool
+from accord.streams.limits.decider import LimitDecider
+from accord.streams.limits.pool import PASSES_MAX, Pool
+from accord.streams.locks.bounds import PRIORITY_MAX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule

@@ -32,7 +32,7 @@ from accord.schemas.messages.signals import EmitSignal
 from accord.schemas.topics import DECISION_BYTES_MAX
 from accord.streams.decider import At
 from accord.streams.domains import DOMAINS
-from accord.streams.limit_bounds import (
+from accord.streams.limits.bounds import (
     CAPACITY_MAX,
     RATE_MAX,
     RETRY_AFTER_MS_MAX,
@@ -42,9 +42,9 @@ from accord.streams.limit_bounds import (
     WEIGHT_MAX,
     WEIGHTS_MAX,
 )
-from accord.streams.limits import LimitDecider
-from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, TEXT_BYTES_MAX, WAIT_MS_MAX
-from accord.streams.pool import HOLDERS_MAX, LEAD_MAX, PASSES_MAX, SHARES_MAX, WHOLE, Bucket, Holder, Pool, Usage
+from accord.streams.limits.decider import LimitDecider
+from accord.streams.limits.pool import HOLDERS_MAX, LEAD_MAX, PASSES_MAX, SHARES_MAX, WHOLE, Bucket, Holder, Pool, Usage
+from accord.streams.locks.bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, TEXT_BYTES_MAX, WAIT_MS_MAX
 
 from tests.streams.spec import Given, Specification
 

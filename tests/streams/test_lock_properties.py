@@ -29,8 +29,8 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import Tick
 from accord.streams.decider import At
-from accord.streams.lock_bounds import PRIORITY_MAX, SHARED_MAX
-from accord.streams.locks import Lock, NameDecider
+from accord.streams.locks.bounds import PRIORITY_MAX, SHARED_MAX
+from accord.streams.locks.decider import Lock, NameDecider
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule

@@ -30,7 +30,7 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import CommandRejected, SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal
 from accord.streams.decider import At
-from accord.streams.lock_bounds import (
+from accord.streams.locks.bounds import (
     LEASE_MS_MAX,
     LEASE_MS_MIN,
     PRIORITY_MAX,
@@ -39,7 +39,7 @@ from accord.streams.lock_bounds import (
     WAIT_MS_MAX,
     WAITERS_MAX,
 )
-from accord.streams.locks import DOMAIN, Holder, Lock, NameDecider, Waiter
+from accord.streams.locks.decider import DOMAIN, Holder, Lock, NameDecider, Waiter
 
 from tests.streams.spec import Specification
 

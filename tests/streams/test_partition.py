@@ -42,7 +42,7 @@ from accord.schemas.messages.signals import EmitSignal, SignalEmitted
 from accord.schemas.topics import DECISION_BYTES_MAX, KEY_BYTES_MAX
 from accord.streams.chain import Chain, Decision, parse
 from accord.streams.decider import At, Domain
-from accord.streams.locks import NameDecider
+from accord.streams.locks.decider import NameDecider
 from accord.streams.partition import RULES_MAX, WINDOW_COUNT_MAX, WINDOW_MS, Deadlines, Partition, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st

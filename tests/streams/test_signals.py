@@ -13,7 +13,7 @@ from accord.schemas.messages.signals import (
     SignalEmitted,
     SignalRefused,
 )
-from accord.streams.signals import DOMAIN, NESTING_MAX, TRAIL_MAX, SignalDecider
+from accord.streams.signals.decider import DOMAIN, NESTING_MAX, TRAIL_MAX, SignalDecider
 
 from tests.streams.spec import Specification
 

@@ -16,8 +16,8 @@ import msgspec
 import pytest
 from accord.schemas.headers import Confirmed, LogRecord
 from accord.streams import checkpoint as cp
-from accord.streams import locks
 from accord.streams.chain import Chain, Decision, Head, parse
+from accord.streams.locks import decider as locks
 from accord.streams.owner import Append, Owner
 from accord.streams.partition import Decided, Partition, Window
 from msgspec.structs import replace

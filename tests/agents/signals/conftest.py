@@ -1,7 +1,7 @@
 """The settings of an embedded broker and worker, and a process without handlers for each test."""
 
 import pytest
-from accord.agents import handlers
+from accord.agents.signals import handlers
 
 from accord.embedded import Embedded
 from accord.settings import Settings

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from accord.agents import signals
 from accord.agents.client import Accord
+from accord.agents.signals import signals
 from accord.schemas.messages.locks import ReleaseLock
 from accord.schemas.topics import commands_topic, partition_of
 

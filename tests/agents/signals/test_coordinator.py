@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from accord.agents.subscription import Subscription
+from accord.agents.signals.subscription import Subscription
 from accord.schemas.topics import topic_table
 from confluent_kafka import KafkaError, KafkaException
 

@@ -9,8 +9,9 @@ import time
 from typing import Any
 
 import pytest
-from accord.agents import context, handlers, signals, subscription
+from accord.agents import context
 from accord.agents.client import Accord
+from accord.agents.signals import handlers, signals, subscription
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import deadletters_codec, events_codec
 from accord.schemas.messages.signals import SignalEmitted

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from accord.agents.plain import NotPlain, as_json, plain
+from accord.agents.signals.plain import NotPlain, as_json, plain
 from pydantic import BaseModel
 
 

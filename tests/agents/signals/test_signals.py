@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from accord.agents import signals
 from accord.agents.client import Accord
-from accord.agents.signals import DATA_BYTES_MAX
+from accord.agents.signals import signals
+from accord.agents.signals.signals import DATA_BYTES_MAX
 
 import accord
 from accord import BadInput, CircularTrigger, NotConnected, OutcomeUnknown, Overloaded, Position, Receipt, emit, when

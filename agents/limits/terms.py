@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from accord.agents.leases import Terms
-from accord.agents.lock_refusals import ordinal
+from accord.agents.leases.leases import Terms
+from accord.agents.locks.refusals import ordinal
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.limits import (
     CapacityDenied,

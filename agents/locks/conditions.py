@@ -19,16 +19,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-from accord.agents.call_chain import enter_chain, held_in_chain
-from accord.agents.leases import Hold
-from accord.agents.lock_arguments import check_wait_ms
-from accord.agents.lock_refusals import no_condition
-from accord.agents.lock_terms import LockTerms, NoticeTerms
-from accord.agents.locks import Asked, Lock
-from accord.agents.timers import countdown
-from accord.agents.underway import Answer
+from accord.agents.connection.timers import countdown
+from accord.agents.connection.underway import Answer
+from accord.agents.leases.call_chain import enter_chain, held_in_chain
+from accord.agents.leases.leases import Hold
+from accord.agents.locks.arguments import check_wait_ms
+from accord.agents.locks.locks import Asked, Lock
+from accord.agents.locks.refusals import no_condition
+from accord.agents.locks.terms import LockTerms, NoticeTerms
 from accord.schemas.messages.locks import ConditionNotified, ConditionRefused, NotifyCondition
-from accord.streams.lock_bounds import WAITERS_MAX
+from accord.streams.locks.bounds import WAITERS_MAX
 
 from accord.errors import BadInput, NotOwner
 

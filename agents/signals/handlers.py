@@ -24,9 +24,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-from accord.agents import context, signals
-from accord.agents.signals import DOMAIN, Event
-from accord.agents.subscription import Delivery, Subscription, log_ends
+from accord.agents import context
+from accord.agents.signals import signals
+from accord.agents.signals.signals import DOMAIN, Event
+from accord.agents.signals.subscription import Delivery, Subscription, log_ends
 from accord.schemas.clock import VectorClock
 from accord.schemas.messages.signals import ReportHandlerFailure
 from accord.schemas.position import Position

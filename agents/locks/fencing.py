@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from accord.agents import context
-from accord.agents.locks import Held
+from accord.agents.locks.locks import Held
 from accord.schemas.messages.locks import ReportStaleWrite
 
 from accord import logs

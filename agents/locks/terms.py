@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from accord.agents.leases import Terms
-from accord.agents.lock_refusals import denial, not_owner
+from accord.agents.leases.leases import Terms
+from accord.agents.locks.refusals import denial, not_owner
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.locks import (
     AcquireLock,
@@ -22,7 +22,7 @@ from accord.errors import AccordError, NotOwner
 
 
 class LockTerms(Terms):
-    """See `accord.streams.locks`.
+    """See `accord.streams.locks.decider`.
 
     Args:
         permits: None is alone, 0 is with any number, n with n - 1 others.

@@ -18,7 +18,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
-from accord.agents.signals import DOMAIN
+from accord.agents.signals.signals import DOMAIN
 from accord.schemas.codec import events_codec
 from accord.schemas.messages.signals import SignalEmitted
 from accord.schemas.topics import events_topic

@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 import uuid_utils
 from accord.agents.context import current
-from accord.agents.plain import NotPlain, as_json
+from accord.agents.signals.plain import NotPlain, as_json
 from accord.schemas.clock import VectorClock
 from accord.schemas.messages.signals import EmitSignal, SignalRefused
 from accord.schemas.position import Position
@@ -32,7 +32,7 @@ from accord.errors import BadInput, CircularTrigger, OutcomeUnknown
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
-    from accord.agents.connection import Answer, Submission
+    from accord.agents.connection.connection import Answer, Submission
 
 DOMAIN: Final = "signals"
 NAME_CHARS_MAX: Final = 200

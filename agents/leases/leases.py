@@ -35,10 +35,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import uuid_utils
-from accord.agents.call_chain import owner_of
-from accord.agents.connection import Answer, Connection, future, settle
-from accord.agents.lock_refusals import no_condition, ordinal
-from accord.agents.signals import current_task
+from accord.agents.connection.connection import Answer, Connection, future, settle
+from accord.agents.leases.call_chain import owner_of
+from accord.agents.locks.refusals import no_condition, ordinal
+from accord.agents.signals.signals import current_task
 from accord.schemas.messages import Command, Event, limits, locks
 from accord.schemas.position import Position
 
@@ -52,7 +52,7 @@ from accord.errors import (
 )
 
 if TYPE_CHECKING:
-    from accord.agents.barriers import Arrival
+    from accord.agents.locks.barriers import Arrival
 
 logger = logs.get("accord.locks")
 
@@ -159,7 +159,7 @@ class Hold:
         self._until_s = 0.0
         self._on_queued = on_queued
         self.grants: list[Any] = []
-        """What shows it to the program; see `accord.agents.locks.Held`."""
+        """What shows it to the program; see `accord.agents.locks.locks.Held`."""
         self._on_loss: list[Callable[[], None]] = []
         self._undo: list[Callable[[], None]] = []
         self._cancel_timer: dict[str, Callable[[], None]] = {}

@@ -17,10 +17,10 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Final
 
 import uuid_utils
-from accord.agents.connection import Answer, future, settle
-from accord.agents.leases import RENEWALS_A_LEASE
-from accord.agents.lock_arguments import check_lease_ms, check_name, check_parties, check_wait_ms
-from accord.agents.signals import current_task
+from accord.agents.connection.connection import Answer, future, settle
+from accord.agents.leases.leases import RENEWALS_A_LEASE
+from accord.agents.locks.arguments import check_lease_ms, check_name, check_parties, check_wait_ms
+from accord.agents.signals.signals import current_task
 from accord.schemas.messages.locks import (
     BarrierBroken,
     BarrierPassed,

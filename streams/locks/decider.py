@@ -65,9 +65,9 @@ from accord.schemas.messages.locks import (
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
-from accord.streams.barriers import Barrier, BarrierDecider
 from accord.streams.decider import At, Decider, Domain
-from accord.streams.lock_bounds import SHARED_MAX, WAITERS_MAX, problem_of
+from accord.streams.locks.barriers import Barrier, BarrierDecider
+from accord.streams.locks.bounds import SHARED_MAX, WAITERS_MAX, problem_of
 from msgspec.structs import replace
 
 

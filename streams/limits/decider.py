@@ -51,8 +51,8 @@ from accord.schemas.messages.limits import (
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.streams.decider import At, Domain
-from accord.streams.limit_bounds import EXCLUSIVE, MODES, WAITERS_MAX, problem_of
-from accord.streams.pool import (
+from accord.streams.limits.bounds import EXCLUSIVE, MODES, WAITERS_MAX, problem_of
+from accord.streams.limits.pool import (
     HOLDERS_MAX,
     PASSES_MAX,
     UNCONFIGURED,

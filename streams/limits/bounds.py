@@ -7,7 +7,7 @@ from typing import Final
 from accord.schemas.messages import Command
 from accord.schemas.messages.limits import COMMANDS, ConfigurePool, RequestCapacity
 from accord.streams.bounds import Bounds
-from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, TEXT_BYTES_MAX, WAIT_MS_MAX
+from accord.streams.locks.bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, TEXT_BYTES_MAX, WAIT_MS_MAX
 
 CAPACITY_MAX: Final = 1_000_000
 RATE_MAX: Final = 1_000_000_000

@@ -19,14 +19,14 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
-from accord.agents.connection import Answer
-from accord.agents.leases import Hold, Terms
-from accord.agents.lock_arguments import check_name, check_number
-from accord.agents.locks import Asked, Grant, Held, Leased, OnLoss
-from accord.agents.pool_terms import PoolTerms
-from accord.agents.signals import current_task
+from accord.agents.connection.connection import Answer
+from accord.agents.leases.leases import Hold, Terms
+from accord.agents.limits.terms import PoolTerms
+from accord.agents.locks.arguments import check_name, check_number
+from accord.agents.locks.locks import Asked, Grant, Held, Leased, OnLoss
+from accord.agents.signals.signals import current_task
 from accord.schemas.messages.limits import ConfigurePool
-from accord.streams.limit_bounds import CAPACITY_MAX, MODES, RATE_MAX, RETRY_AFTER_MS_MAX, TOKENS_MAX, WEIGHT_MAX
+from accord.streams.limits.bounds import CAPACITY_MAX, MODES, RATE_MAX, RETRY_AFTER_MS_MAX, TOKENS_MAX, WEIGHT_MAX
 
 from accord.errors import BadInput
 

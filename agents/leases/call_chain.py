@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import uuid_utils
 
 if TYPE_CHECKING:
-    from accord.agents.leases import Hold
+    from accord.agents.leases.leases import Hold
 
 _chain: ContextVar[tuple[Hold, ...]] = ContextVar("accord_held", default=())
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import uuid_utils
-from accord.agents.underway import Underway
+from accord.agents.connection.underway import Underway
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import commands_codec
 from accord.schemas.headers import command_headers

@@ -8,7 +8,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from accord.agents.answers import Place
+from accord.agents.connection.answers import Place
 from accord.schemas.messages import Command, Event
 from accord.schemas.position import Position
 from accord.streams.chain import Decision

@@ -26,11 +26,11 @@ from contextlib import AsyncExitStack, suppress
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
-from accord.agents.call_chain import enter_chain, held_in_chain, leave_chain
-from accord.agents.leases import Hold, OnQueued, Terms
-from accord.agents.lock_arguments import check_lease_ms, check_name, check_priority, check_wait_ms
-from accord.agents.lock_terms import LockTerms
-from accord.agents.timers import countdown
+from accord.agents.connection.timers import countdown
+from accord.agents.leases.call_chain import enter_chain, held_in_chain, leave_chain
+from accord.agents.leases.leases import Hold, OnQueued, Terms
+from accord.agents.locks.arguments import check_lease_ms, check_name, check_priority, check_wait_ms
+from accord.agents.locks.terms import LockTerms
 from accord.schemas.position import Position
 
 from accord import logs

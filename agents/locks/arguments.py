@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from accord.agents.leases import MARGIN_MS, RENEWALS_A_LEASE
+from accord.agents.leases.leases import MARGIN_MS, RENEWALS_A_LEASE
 from accord.schemas.topics import KEY_BYTES_MAX
-from accord.streams.lock_bounds import LEASE_MS_MAX, LEASE_MS_MIN, PARTIES_MAX, PRIORITY_MAX, SHARED_MAX, WAIT_MS_MAX
+from accord.streams.locks.bounds import LEASE_MS_MAX, LEASE_MS_MIN, PARTIES_MAX, PRIORITY_MAX, SHARED_MAX, WAIT_MS_MAX
 
 from accord.errors import BadInput
 

@@ -20,10 +20,10 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 import uuid_utils
-from accord.agents.answers import Answers, EventsReader, Place
-from accord.agents.sender import Sender
-from accord.agents.timers import Timers
-from accord.agents.underway import Answer, Submission, Underway, Withdrawal, future, settle
+from accord.agents.connection.answers import Answers, EventsReader, Place
+from accord.agents.connection.sender import Sender
+from accord.agents.connection.timers import Timers
+from accord.agents.connection.underway import Answer, Submission, Underway, Withdrawal, future, settle
 from accord.schemas.codec import events_codec
 from accord.schemas.headers import TEXT_BYTES_MAX
 from accord.schemas.messages import Command

@@ -1,0 +1,1 @@
+"""One connection to the log: commands out, answers in, on accord's own thread."""

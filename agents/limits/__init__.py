@@ -1,0 +1,1 @@
+"""Rate limits and capacity pools as agents use them."""

@@ -1,0 +1,1 @@
+"""Events that agents emit and the handlers that react to them."""

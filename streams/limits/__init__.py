@@ -1,0 +1,1 @@
+"""The limits domain: capacity pools and rate limits, as pure rules."""

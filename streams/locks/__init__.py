@@ -1,0 +1,1 @@
+"""The locks domain: locks, conditions and barriers, as pure rules."""

@@ -1,0 +1,1 @@
+"""The signals domain: events that agents emit, as pure rules."""
