@@ -27,9 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", metavar="NAME", nargs="*", choices=[[], *BENCHMARKS], help=", ".join(BENCHMARKS))
     parser.add_argument("--bootstrap", metavar="SERVERS", help="brokers to use; without it, a Kafka of its own")
     parser.add_argument("--runs", type=int, default=3, help="runs of each, of which the medians count")
-    parser.add_argument(
-        "--size", type=int, help="size of a run, in place of each one's own; see its module"
-    )
+    parser.add_argument("--size", type=int, help="size of a run, in place of each one's own; see its module")
     options = parser.parse_args(argv)
     missed = False
     with nullcontext(None) if options.bootstrap else NativeKafka() as own:

@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple, Self
 from benchmarks.peers.peer import Address, Peer
 from benchmarks.report import quantile
 
-WARM_UP_CYCLES: Final = 40
+FIRST_CYCLES: Final = 40
+"""Cycles of each client before it counts, so that it has met what it needs: connections, partitions, paths."""
 START_S: Final = 0.1
 ANSWER_S: Final = 120.0
 
@@ -112,12 +113,12 @@ def figures(done: Sequence[Sequence[float]], seconds: float) -> Figures:
 
 
 def run(pipe: Connection, client: Any, address: Address, number: int) -> None:
-    """A client process: for each workload, warms up, waits for the start, counts the cycles that end in time."""
+    """A client process: for each workload a few cycles first, then from start to end; tells how long acquires took."""
     chance = random.Random(number)
     with client(address, number) as cycle:
         for workload in _questions(pipe):
             names = [f"{workload.name}-{lock}" for lock in range(workload.locks)]
-            for _ in range(WARM_UP_CYCLES):
+            for _ in range(FIRST_CYCLES):
                 cycle(chance.choice(names))
             pipe.send(None)
             begin_s, end_s = pipe.recv()

@@ -1,7 +1,8 @@
 """Acquire and release, again and again, through client processes: accord beside other lock services in the same run.
 
-Three workloads: one client on a lock of its own, 8 clients over 100 locks, 8 clients on one. A peer that is not
-installed is left out. What each has made durable when it answers is told on stderr and in docs/benchmarks.md.
+Three workloads: one client on a lock of its own, 8 clients over 100 locks, 8 clients on one. Before them, each service
+gets as long a time to warm up: a JVM needs seconds until its code is compiled. A peer that is not installed is left
+out. What each has made durable when it answers is told on stderr and in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from benchmarks.peers.zookeeper import ZOOKEEPER
 from benchmarks.report import Goal, Line, Sample, progress, summary
 
 SIZE: Final = 4
+"""Seconds of a workload."""
 CLIENTS: Final = 8
 ONE: Final = Workload("one", 1, 1)
 MANY: Final = Workload("many", CLIENTS, 100)
 HOT: Final = Workload("hot", CLIENTS, 1)
 WORKLOADS: Final = (ONE, MANY, HOT)
+WARM_UP: Final = MANY._replace(name="warm-up")
 PEERS: tuple[Peer, ...] = (REDIS, ETCD, ZOOKEEPER, POSTGRESQL)
 AHEAD: Final = Goal("ratio", ">", 1)
 GOALS: Final = {
@@ -45,6 +48,7 @@ def benchmark(bootstrap_servers: str, runs: int, size: int | None) -> list[Line]
     for run in range(runs):
         for peer in peers:
             with peer.serve() as address, Clients(peer, address, CLIENTS) as clients:
+                clients.go(WARM_UP, size or SIZE)
                 for workload in WORKLOADS:
                     figures = clients.go(workload, size or SIZE)
                     found[peer.name][workload].append(figures)

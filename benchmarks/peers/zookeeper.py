@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.peers.peer import Address, Cycle, Peer, accepts, directory, free_ports, lacking, server
+from benchmarks.peers.peer import Address, Cycle, Peer, directory, free_ports, lacking, server
 
 DURABLE: Final = "fsync of its transaction log (forceSync, its default)"
 JAR: Final = Path("/usr/share/java/zookeeper.jar")
@@ -30,8 +31,18 @@ def serve() -> Iterator[Address]:
         settings.write_text(CONFIGURATION.format(place=place, port=port))
         java = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-Dzookeeper.forceSync=yes", "-cp", str(JAR)]
         command = [*java, "org.apache.zookeeper.server.ZooKeeperServerMain", str(settings)]
-        with server(command, place, lambda: accepts(port)):
+        with server(command, place, lambda: _serves(port)):
             yield {"port": port}
+
+
+def _serves(port: int) -> bool:
+    """It accepts connections, and drops them, before it serves."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"srvr")
+            return b"Mode:" in connection.recv(4_096)
+    except OSError:
+        return False
 
 
 @contextmanager
