@@ -14,6 +14,8 @@ from benchmarks.bench import bench
 from benchmarks.peers.peer import Address, Cycle, Peer
 
 PARTITIONS: Final = 6
+START_MS: Final = 60_000
+"""How long the first commands wait for the worker, which is starting."""
 DURABLE: Final = "the log; a single Kafka broker acknowledges from the page cache"
 
 
@@ -25,7 +27,7 @@ def accord(bootstrap_servers: str) -> Peer:
 @contextmanager
 def serve(bootstrap_servers: str) -> Iterator[Address]:
     with bench(bootstrap_servers, PARTITIONS) as place, place.worker():
-        yield place.worker_arguments()
+        yield place.worker_arguments() | {"client": {"worker_wait_ms": START_MS}}
 
 
 @contextmanager
