@@ -51,7 +51,7 @@ from accord.schemas.messages.limits import (
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.streams.decider import At, Domain
-from accord.streams.limits.bounds import EXCLUSIVE, MODES, WAITERS_MAX, problem_of
+from accord.streams.limits.bounds import CAPACITY_MAX, EXCLUSIVE, MODES, WAITERS_MAX, problem_of
 from accord.streams.limits.pool import (
     HOLDERS_MAX,
     PASSES_MAX,
@@ -297,6 +297,7 @@ def _granted(pool: Pool, event: CapacityGranted) -> Pool:
     usage = _replace(
         pool.usage,
         granted=pool.usage.granted + 1,
+        granted_amount=pool.usage.granted_amount + e.amount,
         waited_ms=pool.usage.waited_ms + e.waited_ms,
         tokens=pool.usage.tokens + e.tokens,
     )
@@ -324,7 +325,8 @@ def _queued(pool: Pool, event: CapacityQueued) -> Pool:
 
 
 def _refused(pool: Pool, event: CapacityDenied) -> Pool:
-    usage = _replace(pool.usage, denied=pool.usage.denied + 1)
+    amount = max(0, min(event.amount, CAPACITY_MAX))  # whatever was asked for, the sum stays bounded
+    usage = _replace(pool.usage, denied=pool.usage.denied + 1, denied_amount=pool.usage.denied_amount + amount)
     return _replace(pool, waiters=_without(pool.waiters, event.request), usage=usage)
 
 
@@ -392,8 +394,14 @@ def _overtaken(pool: Pool, request: str, priority: int) -> tuple[Waiter, ...]:
 
 def _given_back(pool: Pool, holder: Holder, ended_ms: int) -> Pool:
     holders = tuple([other for other in pool.holders if other is not holder])
-    amount_ms = pool.needs(holder) * (ended_ms - holder.granted_ms)
-    return _replace(pool, holders=holders, usage=_replace(pool.usage, amount_ms=pool.usage.amount_ms + amount_ms))
+    held_ms = ended_ms - holder.granted_ms
+    usage = _replace(
+        pool.usage,
+        ended=pool.usage.ended + 1,
+        held_ms=pool.usage.held_ms + held_ms,
+        amount_ms=pool.usage.amount_ms + pool.needs(holder) * held_ms,
+    )
+    return _replace(pool, holders=holders, usage=usage)
 
 
 def _configured(pool: Pool, event: PoolConfigured) -> Pool:

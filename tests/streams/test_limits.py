@@ -601,9 +601,17 @@ def test_usage_is_counted() -> None:
         CapacityReleased("ada", 7, "r-ada", 3_000, 9), LeaseExpired("bob", 7, "r-bob", 7_000),
     ]  # fmt: skip
     state = given(*history).state
-    expected = Usage(since_ms=0, granted=2, denied=1, waited_ms=700, amount_ms=4 * 2_000 + 2 * 5_000, tokens=9)
+    expected = Usage(
+        since_ms=0, granted=2, granted_amount=6, denied=1, denied_amount=1, waited_ms=700, ended=2,
+        held_ms=2_000 + 5_000, amount_ms=4 * 2_000 + 2 * 5_000, tokens=9,
+    )  # fmt: skip
     assert state.usage == expected
     assert [(share.name, share.grants, share.amount) for share in state.shares] == [("ada", 1, 4), ("bob", 1, 2)]
+
+
+def test_a_refused_amount_counts_for_no_more_than_a_pool_can_have() -> None:
+    refused = [denied("eve", "amount", 1 << 62), denied("eve", "amount", -5), denied("eve", "amount", 1 << 62)]
+    assert given(pool(), *refused).state.usage.denied_amount == 2 * CAPACITY_MAX
 
 
 # -- bounds
