@@ -1,7 +1,7 @@
 """Where the boxes of a directed graph stand when it is drawn in columns, and where its arrows bend.
 
 After Sugiyama, Tagawa and Toda (1981): columns by longest path, a bend where an arrow passes a column, an order within
-the columns by barycentre, so that arrows cross little. Of a ring, one arrow goes from right to left.
+the columns by barycentre, so that arrows cross little. Of a ring, one arrow goes from right to left, below the others.
 """
 
 from __future__ import annotations
@@ -62,19 +62,32 @@ class Layout:
         columns: list[list[str | Bend]] = [[] for _ in range(max(self.column.values()) + 1)]
         for box in boxes:
             columns[self.column[box]].append(box)
-        beside: dict[str | Bend, list[str | Bend]] = {}
+        before: dict[str | Bend, list[str | Bend]] = {}
+        after: dict[str | Bend, list[str | Bend]] = {}
         for (start, end), bends in self.bends.items():
             for bend in bends:
                 columns[bend.column].append(bend)
             path: list[str | Bend] = [start, *bends, end]
-            for one, other in pairwise(path):
-                beside.setdefault(one, []).append(other)
-                beside.setdefault(other, []).append(one)
-        for _ in range(_SWEEPS):
-            at = {item: place / len(column) for column in columns for place, item in enumerate(column)}
-            for column in columns:
-                column.sort(key=lambda item: sum(at[other] for other in beside[item]) / len(beside[item]))
+            for left, right in pairwise(path if self.column[start] < self.column[end] else path[::-1]):
+                before.setdefault(right, []).append(left)
+                after.setdefault(left, []).append(right)
+        at = {item: place / len(column) for column in columns for place, item in enumerate(column)}
+        for sweep in range(_SWEEPS):  # in turn to the right, by those on the left, and back
+            beside = after if sweep % 2 else before
+            for column in columns[:: -1 if sweep % 2 else 1]:
+                column.sort(
+                    key=lambda item: (self._turns(item), _mean([at[other] for other in beside.get(item, [item])]))
+                )
+                at.update({item: place / len(column) for place, item in enumerate(column)})
         return columns
+
+    def _turns(self, item: str | Bend) -> bool:
+        """Whether it is of an arrow from right to left: these pass below all others."""
+        return isinstance(item, Bend) and self.column[item.arrow[0]] > self.column[item.arrow[1]]
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers)
 
 
 def columns_of(arrows: Iterable[Arrow]) -> dict[str, int]:

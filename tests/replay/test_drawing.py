@@ -107,6 +107,6 @@ def test_columns_go_by_the_longest_path_and_one_arrow_of_a_ring_turns() -> None:
 def test_order_in_a_column_follows_the_neighbours() -> None:
     """Three pairs that are named crosswise: their arrows do not cross."""
     arrows = [("a", "z"), ("b", "y"), ("c", "x"), ("z", "end"), ("y", "end"), ("x", "end")]
-    layout = Layout(arrows, dict.fromkeys("abczyx", 40) | {"end": 40}, 10)
+    layout = Layout(arrows, dict.fromkeys("abcxyz", 40) | {"end": 40}, 10)
     left, right = [sorted(names, key=layout.y.__getitem__) for names in ("abc", "zyx")]
     assert ["zyx"["abc".index(name)] for name in left] == right

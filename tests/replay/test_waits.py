@@ -135,8 +135,8 @@ def test_rings_that_have_nothing_in_common_are_all_told(play: Play) -> None:
     assert len(ring_of(play)) == 2
 
 
-def edge(waiter: str, holder: str) -> Edge:
-    return Edge(waiter[0], waiter[0], "m", holder[0], holder[0], 7, "locks", waiter, holder, 1)
+def edge(waiter: str, holder: str, token: int | None = 7) -> Edge:
+    return Edge(waiter[0], waiter[0], "m", holder[0], holder[0], token, "locks", waiter, holder, 1)
 
 
 def test_a_wait_keeps_only_what_was_taken_around_it() -> None:
@@ -144,6 +144,13 @@ def test_a_wait_keeps_only_what_was_taken_around_it() -> None:
     assert deadlocks([edge("b/5/6", "a/1/2"), edge("a/1/3", "b/5")]) == []
     (ring,) = deadlocks([edge("b/5/6", "a/1/2"), edge("a/1/2/3", "b/5")])
     assert len(ring) == 2
+
+
+def test_who_comes_before_is_waited_for_as_a_request_not_as_a_holder() -> None:
+    """a comes after a request of b, which waits for c, which waits for a; another request of b has nothing to do."""
+    others = [edge("c/1/2", "a/1"), edge("a/1/2", "b/1/2", None)]
+    assert len(deadlocks([*others, edge("b/1/2", "c/1")])) == 1
+    assert deadlocks([*others, edge("b/1/2/3", "c/1")]) == []
 
 
 @pytest.mark.parametrize(
