@@ -44,6 +44,13 @@ class WithdrawRequest(Command, frozen=True):
     request: str
 
 
+class ReportStaleWrite(Command, frozen=True):
+    agent: str
+    resource: str
+    token: int
+    highest_token: int
+
+
 class PoolConfigured(Event, frozen=True):
     agent: str
     capacity: int
@@ -151,7 +158,14 @@ class PoolResumed(Event, frozen=True):
     until_ms: int
 
 
-COMMANDS = (ConfigurePool, RequestCapacity, RenewLease, ReleaseCapacity, WithdrawRequest)
+class StaleWriteRefused(Event, frozen=True):
+    agent: str
+    resource: str
+    token: int
+    highest_token: int
+
+
+COMMANDS = (ConfigurePool, RequestCapacity, RenewLease, ReleaseCapacity, WithdrawRequest, ReportStaleWrite)
 EVENTS = (
     PoolConfigured,
     CapacityGranted,
@@ -165,4 +179,5 @@ EVENTS = (
     ReleaseRefused,
     PoolPaused,
     PoolResumed,
+    StaleWriteRefused,
 )

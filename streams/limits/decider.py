@@ -25,7 +25,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -45,8 +45,10 @@ from accord.schemas.messages.limits import (
     ReleaseRefused,
     RenewalRefused,
     RenewLease,
+    ReportStaleWrite,
     RequestCapacity,
     RequestWithdrawn,
+    StaleWriteRefused,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
@@ -85,25 +87,10 @@ class LimitDecider:
             granted = list(self._grants(pool, at))
             pool = self._fold(pool, granted)
             events += granted
-        decided = self._decide(pool, command, at)
+        decided = _ANSWERS[type(command)](pool, command, at)
         if pool.waiters and decided:
             decided += self._grants(self._fold(pool, decided), at)
         return [*events, *decided]
-
-    def _decide(self, pool: Pool, command: Command, at: At) -> list[Event]:
-        if type(command) is RequestCapacity:
-            return _request(pool, command, at)
-        if type(command) is ReleaseCapacity:
-            return _release(pool, command, at.now_ms)
-        if type(command) is RenewLease:
-            return _renew(pool, command, at.now_ms)
-        if type(command) is WithdrawRequest:
-            return _withdraw(pool, command, at.now_ms)
-        if type(command) is ConfigurePool:
-            configured = PoolConfigured(**msgspec.structs.asdict(command), configured_ms=at.now_ms)
-            return [configured, *_no_longer_possible(self._fold(pool, [configured]), at.now_ms)]
-        assert type(command) is Tick, "other commands were refused"
-        return []
 
     def _grants(self, pool: Pool, at: At) -> Iterator[Event]:
         """Lets in from the queue who is next, as long as there is room and the rates permit it."""
@@ -207,6 +194,11 @@ def _waits_for_itself(pool: Pool, before: Sequence[Waiter], waiter: Waiter) -> b
     return sum(pool.needs(holder) for holder in mine) + wanted > pool.capacity or len(mine) >= HOLDERS_MAX
 
 
+def _configure(pool: Pool, command: ConfigurePool, at: At) -> list[Event]:
+    configured = PoolConfigured(**msgspec.structs.asdict(command), configured_ms=at.now_ms)
+    return [configured, *_no_longer_possible(_configured(pool, configured), at.now_ms)]
+
+
 def _no_longer_possible(pool: Pool, now_ms: int) -> Iterator[Event]:
     """Denies who waits and can never be granted on the pool's terms."""
     for place, waiter in enumerate(pool.waiters, start=1):
@@ -215,15 +207,15 @@ def _no_longer_possible(pool: Pool, now_ms: int) -> Iterator[Event]:
             yield _denied(pool, waiter, reason, now_ms, place)
 
 
-def _renew(pool: Pool, command: RenewLease, now_ms: int) -> list[Event]:
+def _renew(pool: Pool, command: RenewLease, at: At) -> list[Event]:
     c = command
     if _held(pool, c.token, c.request) is None:
         return [RenewalRefused(c.agent, c.token, c.request)]
-    return [LeaseRenewed(c.agent, c.token, c.request, c.lease_ms, now_ms + c.lease_ms)]
+    return [LeaseRenewed(c.agent, c.token, c.request, c.lease_ms, at.now_ms + c.lease_ms)]
 
 
-def _release(pool: Pool, command: ReleaseCapacity, now_ms: int) -> list[Event]:
-    c = command
+def _release(pool: Pool, command: ReleaseCapacity, at: At) -> list[Event]:
+    c, now_ms = command, at.now_ms
     if _held(pool, c.token, c.request) is None:
         return [ReleaseRefused(c.agent, c.token, c.request)]
     released: list[Event] = [CapacityReleased(c.agent, c.token, c.request, now_ms, c.used_tokens)]
@@ -233,14 +225,34 @@ def _release(pool: Pool, command: ReleaseCapacity, now_ms: int) -> list[Event]:
     return released
 
 
-def _withdraw(pool: Pool, command: WithdrawRequest, now_ms: int) -> list[Event]:
+def _withdraw(pool: Pool, command: WithdrawRequest, at: At) -> list[Event]:
     """Takes a request back, whatever became of it; one that is gone already needs nothing."""
     for holder in pool.holders:
         if holder.request == command.request:
-            return [CapacityReleased(command.agent, holder.token, holder.request, now_ms, used_tokens=0)]
+            return [CapacityReleased(command.agent, holder.token, holder.request, at.now_ms, used_tokens=0)]
     if any(waiter.request == command.request for waiter in pool.waiters):
         return [RequestWithdrawn(command.request, command.agent)]
     return []
+
+
+def _report(_: Pool, command: ReportStaleWrite, __: At) -> list[Event]:
+    return [StaleWriteRefused(command.agent, command.resource, command.token, command.highest_token)]
+
+
+def _tick(_: Pool, __: Tick, ___: At) -> list[Event]:
+    return []
+
+
+_ANSWERS: Final[Mapping[type[Command], Callable[[Pool, Any, At], list[Event]]]] = {
+    RequestCapacity: _request,
+    ReleaseCapacity: _release,
+    RenewLease: _renew,
+    WithdrawRequest: _withdraw,
+    ConfigurePool: _configure,
+    ReportStaleWrite: _report,
+    Tick: _tick,
+}
+"""What each command brings, to a pool of which nothing is due any more."""
 
 
 def _grant(pool: Pool, waiter: Waiter, at: At) -> CapacityGranted:
@@ -423,7 +435,7 @@ def _resumed(pool: Pool, _: PoolResumed) -> Pool:
     return _replace(pool, paused_until_ms=None)
 
 
-def _unchanged(pool: Pool, _: RenewalRefused | ReleaseRefused) -> Pool:
+def _unchanged(pool: Pool, _: RenewalRefused | ReleaseRefused | StaleWriteRefused) -> Pool:
     return pool
 
 
@@ -437,6 +449,7 @@ _CHANGES: Final[dict[type[Event], Callable[[Pool, Any], Pool]]] = {
     LeaseExpired: _expired,
     RenewalRefused: _unchanged,
     ReleaseRefused: _unchanged,
+    StaleWriteRefused: _unchanged,
     PoolConfigured: _configured,
     PoolPaused: _paused,
     PoolResumed: _resumed,

@@ -23,8 +23,10 @@ from accord.schemas.messages.limits import (
     ReleaseRefused,
     RenewalRefused,
     RenewLease,
+    ReportStaleWrite,
     RequestCapacity,
     RequestWithdrawn,
+    StaleWriteRefused,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, SwitchRules, Tick
@@ -592,6 +594,23 @@ def test_a_bucket_keeps_its_part_when_the_rate_changes() -> None:
     assert given(*half, PoolConfigured("ops", 10, None, None, (), (), (), 1_000)).state.requests is None
 
 
+# -- ReportStaleWrite
+
+
+def test_a_stale_write_is_recorded_and_changes_nothing() -> None:
+    report = ReportStaleWrite("bob", "rooms/12", token=6, highest_token=7)
+    then = given(granted("ada")).when(report, 2_000).then(StaleWriteRefused("bob", "rooms/12", 6, 7))
+    assert then.state == given(granted("ada")).state
+    assert given().when(report, 2_000).then(StaleWriteRefused("bob", "rooms/12", 6, 7)).state is None
+
+
+def test_a_stale_write_reported_after_the_lease_ended_ends_it() -> None:
+    held = given(granted("ada"), queued("bob"))
+    then = held.when(ReportStaleWrite("ada", "rooms/12", 7, 8), 6_000)
+    kinds = [type(event) for event in then._events]
+    assert kinds == [LeaseExpired, CapacityGranted, StaleWriteRefused]
+
+
 # -- usage
 
 
@@ -681,6 +700,7 @@ LONG = "n" * (TEXT_BYTES_MAX + 1)
         (ReleaseCapacity("a", 7, "r-ada", TOKENS_MAX + 1, None), "used_tokens="),
         (ReleaseCapacity("a", 7, "r-ada", None, -1), "retry_after_ms=-1"),
         (ReleaseCapacity("a", 7, "r-ada", None, RETRY_AFTER_MS_MAX + 1), "retry_after_ms="),
+        (ReportStaleWrite("a", LONG, 1, 2), "resource has more than 255 bytes"),
         (WithdrawRequest("a", LONG), "request has more than 255 bytes"),
         (ConfigurePool("a", 0, None, None, (), (), ()), "capacity=0"),
         (ConfigurePool("a", CAPACITY_MAX + 1, None, None, (), (), ()), "capacity="),
