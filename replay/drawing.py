@@ -2,8 +2,8 @@
 
 The picture reads from left to right: who waits stands left of whom it waits for. Call chains are boxes; those that
 have nothing to do with each other stand in groups, one below the other. An arrow leaves its box below the name of what
-is wanted. That a request also comes after others is drawn (dashed) only where nothing else keeps it waiting, or where
-it closes a ring. A ring is red, and the youngest of its chains is marked.
+is wanted. That a request also comes after others is drawn (dashed) only where nothing else keeps it waiting. A ring is
+red, and the youngest of its chains is marked: the one that has to give way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from html import escape
 from typing import Final
 
 from accord.replay.layout import Layout
-from accord.replay.waits import Edge, youngest
+from accord.replay.waits import Edge
 
 Rings = Sequence[Sequence[Edge]]
 
@@ -58,7 +58,8 @@ def svg(edges: Sequence[Edge], rings: Rings) -> str:
     """The graph as a picture."""
     red, victims = _marked(rings)
     kept = {(edge.waiter_owner, edge.lock) for edge in edges if edge.token is not None}
-    drawn = [e for e in edges if e.token is not None or e in red or (e.waiter_owner, e.lock) not in kept]
+    drawn = [e for e in edges if e.token is not None or (e.waiter_owner, e.lock) not in kept]
+    drawn += [edge for ring in rings for edge in ring if edge not in edges]  # between tasks of one chain
     drawn.sort(key=lambda edge: edge not in red)  # the groups with rings come first
     parts, width, height = [], 2 * _MARGIN + _WIDTH, _MARGIN
     for group in _groups(drawn):
@@ -108,7 +109,7 @@ class _Picture:
         end = self._layout.column[edge.holder]
         path = f"M{x} {y:.0f}"
         if end == self._layout.column[edge.waiter]:
-            ends_y = self._middle(edge.holder)
+            ends_y = self._foot(edge.holder)
             path += f"C{x + 80} {y:.0f} {x + 80} {ends_y:.0f} {x} {ends_y:.0f}"
         else:
             x += side * _LABEL
@@ -179,8 +180,8 @@ def _agents(edges: Iterable[Edge]) -> dict[str, str]:
 
 
 def _marked(rings: Rings) -> tuple[set[Edge], set[str]]:
-    """The edges of rings, and the youngest chain of each."""
-    return {edge for ring in rings for edge in ring}, {youngest(ring) for ring in rings}
+    """The edges of rings, and the youngest chain of each: a ring begins with it."""
+    return {edge for ring in rings for edge in ring}, {ring[0].waiter for ring in rings}
 
 
 def _sentence(edge: Edge) -> str:

@@ -17,15 +17,22 @@ from accord.replay.locks import LockView
 from accord.replay.source import Source
 from accord.replay.state import Point, state_at
 from accord.schemas.position import Position
+from accord.streams import domains
+from accord.streams.waits.graph import Contended, Graph
+from accord.streams.waits.owners import chain_of, encloses
 
 DOMAINS: Final = ("locks", "limits")
 
 
 class Sharing(msgspec.Struct, frozen=True):
-    """Locks, barriers and pools in use, and the pools that are configured, each by name."""
+    """Locks, barriers and pools in use, and the pools that are configured, each by name.
+
+    `contended` are those of them where somebody waits who holds something else: what deadlocks are found in.
+    """
 
     locks: tuple[LockView, ...]
     pools: tuple[PoolView, ...]
+    contended: Graph
 
 
 def sharing_at(source: Source, point: Point = None, *, now_ms: int | None = None, processes: int = 1) -> Sharing:
@@ -42,14 +49,17 @@ def sharing_at(source: Source, point: Point = None, *, now_ms: int | None = None
     """
     partitions, now_ms = _partitions(source, point, now_ms, processes)
     found: dict[str, list[Any]] = {"locks": [], "limits": []}
+    contended = []
     for partition in partitions:
         domain = partition["partition"].partition("/")[0]
         view_of: Any = locks.view_of if domain == "locks" else limits.view_of
         at_ms = partition["now_ms"] if now_ms is None else now_ms
         for name, aggregate in partition["aggregates"].items():
             found[domain].append(view_of(name, aggregate, partition["position"], at_ms))
+            contended += _contended(domain, name, aggregate, partition["partition"])
     held = _held([*found["locks"], *found["limits"]])
-    return Sharing(*(tuple(_with_holds(view, held) for view in _by_name(found[domain])) for domain in DOMAINS))
+    in_use, pools = [tuple(_with_holds(view, held) for view in _by_name(found[domain])) for domain in DOMAINS]
+    return Sharing(in_use, pools, _graph(contended))
 
 
 def _partitions(
@@ -71,26 +81,30 @@ def _partitions(
     return list(state_at(source, point, domains=domains, processes=processes).partitions), now_ms
 
 
+def _contended(domain: str, name: str, aggregate: dict[str, Any], source: str) -> list[Contended]:
+    """What the graph of waits is told of a lock or pool; nothing where nobody waits who holds something else."""
+    if not aggregate.get("waiters"):
+        return []
+    rules = domains.DOMAINS[domain]
+    assert rules.contention is not None
+    state = msgspec.convert(aggregate, rules.versions[rules.newest].state_type)
+    waits = rules.contention.waits(state)
+    return [] if waits is None else [Contended(domain, name, source, waits.holders, waits.waiters)]
+
+
+def _graph(contended: list[Contended]) -> Graph:
+    places: dict[str, tuple[str, ...]] = {}
+    for one in contended:
+        for chain in {chain_of(waiting.owner): None for waiting in one.waiters}:
+            places[chain] = (*places.get(chain, ()), one.key)
+    return Graph(contended={one.key: one for one in contended}, places=places)
+
+
 def _by_name(views: list[Any]) -> list[Any]:
     return sorted(views, key=lambda view: view.name)
 
 
-# -- who holds what, by call chain
-
-
-def chain_of(owner: str) -> str:
-    """The call chain of an owner; see `accord.agents.leases.call_chain`."""
-    return owner.partition("/")[0]
-
-
-def encloses(holder: str, waiter: str) -> bool:
-    """Whether what `holder` holds stays held while `waiter` waits, by the names of the owners.
-
-    An owner is named by its chain and the numbers of the holds around it, `CHAIN/1/2`; so the wait of `CHAIN/1/2` is
-    one within the hold of `CHAIN/1`. Owners `CHAIN/NUMBER` do not tell: all that their chain holds counts.
-    """
-    flat = holder.count("/") == waiter.count("/") == 1
-    return chain_of(holder) == chain_of(waiter) if flat else waiter.startswith(f"{holder}/")
+# -- what who waits holds meanwhile
 
 
 def _held(views: Iterable[LockView | PoolView]) -> dict[str, list[tuple[str, str]]]:

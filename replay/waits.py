@@ -1,22 +1,23 @@
 """Who waits for whom, over locks and pools: the wait-for graph of call chains.
 
-- A request waits for those who hold what it asks for, unless there is room for it beside them; where any one of several
-  holders would do (permits, capacity), it has an edge to each. And it waits for who is to have it before.
-- Of those before it in the queue, the one right before it stands for all.
+- A request waits for all who hold what it asks for, unless there is room for it: also behind others in the queue, who
+  have to be served first; and where any one of several holders would do (permits, capacity). And it comes after who is
+  right before it in the queue; that one stands for all before.
 - What only time brings (rates, pauses), and a notice on a condition, is no edge.
 - A call chain does not wait for itself: tasks of one chain that queue behind each other are no edge.
+- A deadlock is what `accord.streams.waits.graph` takes for one: a ring of which no member can go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from accord.replay import limits, locks
-from accord.replay.sharing import Sharing, chain_of, encloses
-from accord.streams.locks.bounds import SHARED_MAX
+from accord.replay.sharing import Sharing
+from accord.schemas.messages.waits import Wait
+from accord.streams.waits.graph import deadlocks
+from accord.streams.waits.owners import chain_of
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -40,10 +41,10 @@ def wait_graph(sharing: Sharing) -> list[Edge]:
     edges: list[Edge] = []
     for lock in sharing.locks:
         if lock.kind != "barrier":
-            queue = [(waiter, _fits(lock.holders, waiter)) for waiter in lock.waiters if not waiter.for_notice]
-            edges += _edges("locks", lock.name, lock.holders, queue)
+            edges += _edges("locks", lock.name, lock.holders, [w for w in lock.waiters if not w.for_notice], 0)
     for pool in sharing.pools:
-        edges += _edges("limits", pool.name, pool.holders, [(waiter, waiter.fits) for waiter in pool.waiters])
+        served = next((number for number, waiter in enumerate(pool.waiters) if not waiter.fits), len(pool.waiters))
+        edges += _edges("limits", pool.name, pool.holders, pool.waiters, served)
     return edges
 
 
@@ -51,15 +52,16 @@ def _edges(
     domain: str,
     name: str,
     holders: Sequence[locks.Holder | limits.Holder],
-    queue: Sequence[tuple[locks.Waiter | limits.Waiter, bool]],
+    queue: Sequence[locks.Waiter | limits.Waiter],
+    served: int,
 ) -> Iterator[Edge]:
-    """The edges of one lock or pool; `queue` says of each waiter whether there is room for it."""
-    for number, (waiter, fits) in enumerate(queue):
+    """The edges of one lock or pool; so many of the first in the queue need nothing that is held."""
+    for number, waiter in enumerate(queue):
         mine = chain_of(waiter.owner)
         others: list[tuple[str, str, int | None]] = []
-        if not fits:
+        if number >= served:
             others += [(holder.owner, holder.agent, holder.token) for holder in holders]
-        before = [other for other, _ in queue[:number] if chain_of(other.owner) != mine]
+        before = [other for other in queue[:number] if chain_of(other.owner) != mine]
         if before:
             others.append((before[-1].owner, before[-1].agent, None))
         for owner, agent, token in others:
@@ -69,44 +71,24 @@ def _edges(
                 )
 
 
-def _fits(holders: Iterable[locks.Holder], waiter: locks.Waiter) -> bool:
-    """Whether a lock takes one more who would share it so, if nobody came before."""
-    beside = [holder.permits for holder in holders]
-    if not beside:
-        return True
-    return waiter.permits is not None and None not in beside and len(beside) < (waiter.permits or SHARED_MAX)
+def rings(sharing: Sharing) -> list[list[Edge]]:
+    """The deadlocks: each a ring of chains of which each waits for the next, the youngest first."""
+    places = {
+        (domain, view.name, waiter.request): waiter.place
+        for domain, views in (("locks", sharing.locks), ("limits", sharing.pools))
+        for view in views
+        for waiter in view.waiters
+    }
+    graph, found = sharing.contended, []
+    for key in sorted(graph.contended):
+        for ring in deadlocks(graph, key):
+            graph = msgspec.structs.replace(graph, victims={**graph.victims, ring[0].request: key})
+            found.append([_edge(wait, places[wait.domain, wait.name, wait.request]) for wait in ring])
+    return found
 
 
-def deadlocks(edges: Iterable[Edge]) -> list[list[Edge]]:
-    """Rings of chains that wait for each other. Of rings that share a chain, one is told.
-
-    A ring may dissolve where a request waits for any one of several holders, and one of them is not in the ring.
-    """
-    left = list(edges)
-    found = []
-    while True:
-        by_chain: dict[str, list[Edge]] = {}
-        for edge in left:
-            by_chain.setdefault(edge.waiter, []).append(edge)
-        try:
-            TopologicalSorter({edge: _next(edge, by_chain) for edge in left}).prepare()
-        except CycleError as error:
-            ring = [edge for edge, _ in pairwise(error.args[1][::-1])]  # its last is its first; reversed, each waits on
-            found.append(ring)
-            chains = {edge.waiter for edge in ring}
-            left = [edge for edge in left if not {edge.waiter, edge.holder} & chains]
-        else:
-            return found
-
-
-def _next(edge: Edge, by_chain: dict[str, list[Edge]]) -> list[Edge]:
-    """What the other side of an edge waits for itself, before it can get out of the way."""
-    theirs = by_chain.get(edge.holder, [])
-    if edge.token is None:
-        return [one for one in theirs if one.waiter_owner == edge.holder_owner]
-    return [one for one in theirs if encloses(edge.holder_owner, one.waiter_owner)]
-
-
-def youngest(ring: Iterable[Edge]) -> str:
-    """The chain of a ring that was begun last: chains are named by UUIDs of version 7."""
-    return max(edge.waiter for edge in ring)
+def _edge(w: Wait, place: int) -> Edge:
+    return Edge(
+        chain_of(w.owner), w.agent, w.name, chain_of(w.holder_owner), w.holder, w.token, w.domain, w.owner,
+        w.holder_owner, place,
+    )  # fmt: skip

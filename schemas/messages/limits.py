@@ -1,4 +1,5 @@
 from accord.schemas.messages import Command, Event
+from accord.schemas.messages.waits import Wait
 
 
 class ConfigurePool(Command, frozen=True):
@@ -49,6 +50,12 @@ class ReportStaleWrite(Command, frozen=True):
     resource: str
     token: int
     highest_token: int
+
+
+class BreakDeadlock(Command, frozen=True):
+    request: str
+    token: int
+    cycle: tuple[Wait, ...]
 
 
 class PoolConfigured(Event, frozen=True):
@@ -113,6 +120,12 @@ class RequestWithdrawn(Event, frozen=True):
     agent: str
 
 
+class DeadlockBroken(Event, frozen=True):
+    request: str
+    agent: str
+    cycle: tuple[Wait, ...]
+
+
 class LeaseRenewed(Event, frozen=True):
     agent: str
     token: int
@@ -165,7 +178,15 @@ class StaleWriteRefused(Event, frozen=True):
     highest_token: int
 
 
-COMMANDS = (ConfigurePool, RequestCapacity, RenewLease, ReleaseCapacity, WithdrawRequest, ReportStaleWrite)
+COMMANDS = (
+    ConfigurePool,
+    RequestCapacity,
+    RenewLease,
+    ReleaseCapacity,
+    WithdrawRequest,
+    BreakDeadlock,
+    ReportStaleWrite,
+)
 EVENTS = (
     PoolConfigured,
     CapacityGranted,
@@ -179,5 +200,6 @@ EVENTS = (
     ReleaseRefused,
     PoolPaused,
     PoolResumed,
+    DeadlockBroken,
     StaleWriteRefused,
 )

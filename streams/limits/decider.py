@@ -20,7 +20,7 @@ Rules:
 
     (nothing) --RequestCapacity--> held --ReleaseCapacity | deadline--> given back
                                     |  RenewLease: new deadline
-    waiting --its turn, room, rate--> held  |  waiting --deadline | WithdrawRequest--> gone
+    waiting --its turn, room, rate--> held  |  waiting --deadline | WithdrawRequest | BreakDeadlock--> gone
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from typing import Any, Final
 import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.limits import (
+    BreakDeadlock,
     CapacityDenied,
     CapacityGranted,
     CapacityQueued,
     CapacityReleased,
     ConfigurePool,
+    DeadlockBroken,
     LeaseExpired,
     LeaseRenewed,
     PoolConfigured,
@@ -52,7 +54,7 @@ from accord.schemas.messages.limits import (
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
-from accord.streams.decider import At, Domain
+from accord.streams.decider import At, Contention, Domain
 from accord.streams.limits.bounds import CAPACITY_MAX, EXCLUSIVE, MODES, WAITERS_MAX, problem_of
 from accord.streams.limits.pool import (
     HOLDERS_MAX,
@@ -66,6 +68,7 @@ from accord.streams.limits.pool import (
     Waiter,
     bucket,
 )
+from accord.streams.limits.waits import waits_of
 
 _replace: Final = msgspec.structs.replace
 _NONE: Final = Pool()
@@ -235,6 +238,15 @@ def _withdraw(pool: Pool, command: WithdrawRequest, at: At) -> list[Event]:
     return []
 
 
+def _break(pool: Pool, command: BreakDeadlock, _: At) -> list[Event]:
+    """Denies a deadlock's victim, if it still waits for who held of the pool then."""
+    if any(holder.token == command.token for holder in pool.holders):
+        for waiter in pool.waiters:
+            if waiter.request == command.request:
+                return [DeadlockBroken(waiter.request, waiter.agent, command.cycle)]
+    return []
+
+
 def _report(_: Pool, command: ReportStaleWrite, __: At) -> list[Event]:
     return [StaleWriteRefused(command.agent, command.resource, command.token, command.highest_token)]
 
@@ -249,6 +261,7 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Pool, Any, At], list[Event]]]] 
     RenewLease: _renew,
     WithdrawRequest: _withdraw,
     ConfigurePool: _configure,
+    BreakDeadlock: _break,
     ReportStaleWrite: _report,
     Tick: _tick,
 }
@@ -342,7 +355,7 @@ def _refused(pool: Pool, event: CapacityDenied) -> Pool:
     return _replace(pool, waiters=_without(pool.waiters, event.request), usage=usage)
 
 
-def _withdrawn(pool: Pool, event: RequestWithdrawn) -> Pool:
+def _withdrawn(pool: Pool, event: RequestWithdrawn | DeadlockBroken) -> Pool:
     return _replace(pool, waiters=_without(pool.waiters, event.request))
 
 
@@ -444,6 +457,7 @@ _CHANGES: Final[dict[type[Event], Callable[[Pool, Any], Pool]]] = {
     CapacityQueued: _queued,
     CapacityDenied: _refused,
     RequestWithdrawn: _withdrawn,
+    DeadlockBroken: _withdrawn,
     LeaseRenewed: _renewed,
     CapacityReleased: _released,
     LeaseExpired: _expired,
@@ -472,5 +486,6 @@ def _without(waiters: tuple[Waiter, ...], request: str) -> tuple[Waiter, ...]:
     return tuple([waiter for waiter in waiters if waiter.request != request]) if waiters else waiters
 
 
-DOMAIN: Final = Domain("limits", {1: LimitDecider()})
+_CONTENTION: Final = Contention(frozenset({CapacityQueued, PoolConfigured}), waits_of)
+DOMAIN: Final = Domain("limits", {1: LimitDecider()}, contention=_CONTENTION)
 """Limits: one pool of capacity a key, shared by leases, rates a minute, priorities and weights."""

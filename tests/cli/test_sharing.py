@@ -20,7 +20,7 @@ def busy(tmp_path: Path) -> str:
     """A mutex with a queue, a semaphore, a barrier; 1.5 s after the first of them."""
     play = Play(locks=1)
     play.send("room", AcquireLock("ada", "ada/1", 5_000, None))
-    play.send("room", AcquireLock("bob", "bob/1", 5_000, 9_000))
+    play.send("room", AcquireLock("bob", "bob/2/1", 5_000, 9_000))
     play.send("room", AcquireLock("eve", "eve/1", 5_000, None, None, 3))
     play.send("gpu", AcquireLock("ada", "ada/2", 60_000, None, 2))
     play.send("gpu", AcquireLock("bob", "bob/2", 60_000, None, 2))
@@ -30,9 +30,9 @@ def busy(tmp_path: Path) -> str:
 
 
 def asks(agent: str, amount: int = 1, tokens: int = 0, **more: object) -> RequestCapacity:
-    terms: dict[str, object] = {"role": "", "mode": "shared", "priority": 0, "lease_ms": 60_000, "wait_ms": None}
-    owner = f"{agent}/1"
-    return RequestCapacity(agent, owner, amount=amount, tokens=tokens, must_exist=False, **(terms | more))  # type: ignore[arg-type]
+    terms: dict[str, object] = {"owner": f"{agent}/1", "role": "", "mode": "shared", "priority": 0}
+    terms |= {"lease_ms": 60_000, "wait_ms": None}
+    return RequestCapacity(agent, amount=amount, tokens=tokens, must_exist=False, **(terms | more))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def pools(tmp_path: Path) -> str:
     play.send("gpus", asks("ada", 6, role="trainer"), domain="limits")
     play.send("gpus", asks("bob", 9, role="trainer"), domain="limits")
     play.send("report", AcquireLock("eve", "eve/1", 60_000, None), after_ms=0)
-    play.send("gpus", asks("eve", 4, role="trainer", wait_ms=9_000), domain="limits", after_ms=1_000)
+    play.send("gpus", asks("eve", 4, role="trainer", wait_ms=9_000, owner="eve/1/1"), domain="limits", after_ms=1_000)
     play.send("gpus", asks("kim", 1, role="trainer"), domain="limits")
     play.send("api", ConfigurePool("ops", 2, 60, 1_000, (), (), ()), domain="limits")
     granted = play.send("api", asks("ada", tokens=400), domain="limits", message_id="call")
@@ -141,16 +141,17 @@ def test_locks_graph_of_a_deadlock_over_locks_and_a_pool(tmp_path: Path, capsys:
     for chain, mine in (("a", "fork-1"), ("b", "fork-2")):
         play.send(mine, AcquireLock(f'"{chain}"', f"{chain}/1", 60_000, None))
     play.send("spoon", asks("c"), domain="limits")
-    play.send("fork-2", AcquireLock('"a"', "a/2", 60_000, None))
-    play.send("spoon", asks("b"), domain="limits")
-    play.send("fork-1", AcquireLock("c", "c/2", 60_000, None))
+    play.send("fork-2", AcquireLock('"a"', "a/1/1", 60_000, None))
+    play.send("spoon", asks("b", owner="b/1/1"), domain="limits")
+    play.send("fork-1", AcquireLock("c", "c/1/1", 60_000, None))
     play.save(tmp_path / "philosophers.accord")
     philosophers = str(tmp_path / "philosophers.accord")
 
     ran = Ran(capsys, "locks", "graph", philosophers)
     assert ran.code == 1
     assert "b waits for c: pool spoon (token" in ran.out
-    assert "deadlock: " in ran.out and ran.out.count("waits for") == 6 and "the youngest is c" in ran.out
+    assert "deadlock: c waits for" in ran.out and ran.out.count("waits for") == 6
+    assert ran.out.endswith("; c is the youngest and has to give way\n")
     (found,) = Ran(capsys, "locks", "graph", philosophers, "--json").objects
     (ring,) = found["deadlocks"]
     assert {(edge["waiter"], edge["holder"], edge["domain"], edge["lock"]) for edge in ring} == {

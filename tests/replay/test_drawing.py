@@ -36,23 +36,30 @@ def boxes(picture: ET.Element) -> dict[str, tuple[float, float, float, float]]:
 
 def test_a_ring_is_red_and_its_youngest_marked() -> None:
     edges = [edge("1", "a", "2"), edge("2", "b", "3"), edge("3", "c", "1"), edge("4", "c", "1", place=2)]
-    picture = draw(edges, [edges[:3]])
+    youngest_first = [edges[2], *edges[:2]]
+    picture = draw(edges, [youngest_first])
     assert sorted(classes(picture, "path")[2:]) == ["arrow", *["arrow ring"] * 3]
     assert sorted(kind for kind in classes(picture, "rect") if "box" in kind) == [
         "box", "box ring", "box ring", "box ring youngest",
     ]  # fmt: skip
     texts = [text.text for text in picture.findall(".//{*}text")]
     assert texts.count("youngest") == 1 and "c · place 2" in [(text or "") for text in texts]
-    assert dot(edges, [edges[:3]]).count("color=red") == 3
-    assert '"3" [label="agent 3", peripheries=2];' in dot(edges, [edges[:3]])
+    assert dot(edges, [youngest_first]).count("color=red") == 3
+    assert '"3" [label="agent 3", peripheries=2];' in dot(edges, [youngest_first])
 
 
 def test_coming_after_another_is_drawn_only_where_it_matters() -> None:
     held, behind = edge("2", "m", "1"), edge("2", "m", "3", None)
     assert classes(draw([held, behind]), "path")[2:] == ["arrow"]
     assert classes(draw([behind]), "path")[2:] == ["arrow ahead"]
-    back = edge("3", "n", "2")
-    assert sorted(classes(draw([held, behind, back], [[behind, back]]), "path")[2:]) == ["arrow", *["arrow ring"] * 2]
+
+
+def test_tasks_of_one_chain_in_a_ring_are_drawn_although_their_wait_is_no_edge() -> None:
+    inner = Edge("1", "agent 1", "m", "1", "agent 1", 7, "locks", "1/2/1", "1/3", 1)
+    picture = draw([edge("1", "a", "2")], [[inner]])
+    (loop,) = [path.get("d", "") for path in picture.findall(".//{*}path") if path.get("class") == "arrow ring"]
+    numbers = re.findall(r"[\d.]+", loop)
+    assert numbers[0] == numbers[-2] and numbers[1] != numbers[-1], "it leaves and comes at the same side"
 
 
 def test_boxes_never_overlap_and_lie_within_the_picture() -> None:

@@ -114,31 +114,28 @@ def graph(
     from rich.markup import escape  # noqa: PLC0415
 
     from accord.replay import drawing  # noqa: PLC0415
-    from accord.replay.waits import deadlocks, wait_graph, youngest  # noqa: PLC0415
+    from accord.replay.waits import rings, wait_graph  # noqa: PLC0415
 
-    edges = wait_graph(look(source, at, processes))
-    rings = deadlocks(edges)
+    sharing = look(source, at, processes)
+    edges, deadlocks = wait_graph(sharing), rings(sharing)
     if svg is not None:
-        _write(svg, drawing.svg(edges, rings))
+        _write(svg, drawing.svg(edges, deadlocks))
     if as_json:
-        json_line({"edges": edges, "deadlocks": rings})
+        json_line({"edges": edges, "deadlocks": deadlocks})
     elif dot:
-        sys.stdout.write(drawing.dot(edges, rings))
+        sys.stdout.write(drawing.dot(edges, deadlocks))
     else:
         for edge in edges:
             behind = "ahead in the queue" if edge.token is None else f"token {edge.token}"
             wanted = "pool " * (edge.domain == "limits") + edge.lock
             say(f"{escape(edge.waiter_agent)} waits for {escape(edge.holder_agent)}: {escape(wanted)} ({behind})")
-        for ring in rings:
+        for ring in deadlocks:
             steps = " ".join(f"waits for {escape(edge.holder_agent)} ({escape(edge.lock)})" for edge in ring)
-            agents = {edge.waiter: edge.waiter_agent for edge in ring}
-            say(
-                f"[bold red]deadlock[/]: {escape(ring[0].waiter_agent)} {steps}; "
-                f"the youngest is {escape(agents[youngest(ring)])}"
-            )
+            youngest = escape(ring[0].waiter_agent)
+            say(f"[bold red]deadlock[/]: {youngest} {steps}; {youngest} is the youngest and has to give way")
         if not edges:
             say("nobody waits")
-    if rings:
+    if deadlocks:
         raise typer.Exit(DEADLOCK)
 
 
