@@ -25,7 +25,8 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.streams.decider import At
 from accord.streams.locks.bounds import WAITERS_MAX
-from accord.streams.locks.decider import Lock, NameDecider, Sleeper
+from accord.streams.locks.decider import Lock, NameDecider
+from accord.streams.locks.queue import EMPTY, Queue, Waiter
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -54,7 +55,7 @@ SLEEPING = [asleep("bob", 4_000), asleep("eve"), HELD]
 def test_waiting_gives_the_lock_back_and_keeps_the_place_of_the_owner() -> None:
     awaited = ConditionAwaited("new", "ada", "ada/1", 7, 5_000, 2_000, 2_500)
     then = given(HELD).when(WaitOnCondition("ada", 7, 500), 2_000).then(awaited)
-    assert then.state == Lock((), (), (Sleeper("new", "ada", "ada/1", 5_000, 2_000, 2_500),))
+    assert then.state == Lock((), EMPTY, Queue.of([Waiter("new", "ada", "ada/1", 5_000, 2_000, 2_500)]))
     assert decider.deadline_ms(then.state) == 2_500
 
 
@@ -208,12 +209,17 @@ class ConditionMachine(RuleBasedStateMachine):
     @rule(place=st.integers(0, 3))
     def sleeper_dies(self, place: int) -> None:
         if self.state is not None and self.state.sleepers:
-            self.dead.add(self.state.sleepers[place % len(self.state.sleepers)].request)
+            self.dead.add(self.asleep(place))
 
     @rule(place=st.integers(0, 3))
     def sleeper_goes_away(self, place: int) -> None:
         if self.state is not None and self.state.sleepers:
-            self.decide(WithdrawRequest("eater", self.state.sleepers[place % len(self.state.sleepers)].request))
+            self.decide(WithdrawRequest("eater", self.asleep(place)))
+
+    def asleep(self, place: int) -> str:
+        assert self.state is not None
+        sleepers = list(self.state.sleepers)
+        return sleepers[place % len(sleepers)].request
 
     @rule(step_ms=st.sampled_from([1, 400, 1_000, 3_000]))
     def time_passes(self, step_ms: int) -> None:

@@ -29,7 +29,7 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal
-from accord.streams.decider import At
+from accord.streams.decider import At, dump, restore
 from accord.streams.locks.bounds import (
     LEASE_MS_MAX,
     LEASE_MS_MIN,
@@ -39,7 +39,8 @@ from accord.streams.locks.bounds import (
     WAIT_MS_MAX,
     WAITERS_MAX,
 )
-from accord.streams.locks.decider import DOMAIN, Holder, Lock, NameDecider, Waiter
+from accord.streams.locks.decider import DOMAIN, Holder, Lock, NameDecider
+from accord.streams.locks.queue import Queue, Waiter
 
 from tests.streams.spec import Specification
 
@@ -73,7 +74,7 @@ def test_a_free_lock_is_granted_to_who_tries_once() -> None:
 
 def test_a_held_lock_queues_the_request() -> None:
     then = given(HELD).when(WANTED, 3_000).then(LockQueued("new", "kim", "kim/1", 5_000, 3_000, None, place=1))
-    assert then.state.waiters == (Waiter("new", "kim", "kim/1", 5_000, 3_000, None),)
+    assert then.state.waiters == Queue.of([Waiter("new", "kim", "kim/1", 5_000, 3_000, None)])
     assert decider.deadline_ms(then.state) == 6_000, "who waits without limit has no deadline"
 
 
@@ -208,7 +209,7 @@ def test_readers_share_and_a_writer_waits_for_all_of_them() -> None:
     writing = (
         given(*readers).when(asks("kim", None), 2_000).then(LockQueued("new", "kim", "kim/1", 5_000, 2_000, None, 1))
     )
-    assert writing.state.waiters[0].permits is None
+    assert writing.state.waiters.first().permits is None
     given(*readers, queued("kim", 1, None)).when(ReleaseLock("ada", 7, "r-ada"), 3_000).then(
         LockReleased("ada", 7, "r-ada")
     )
@@ -624,7 +625,7 @@ def test_every_event_of_the_domain_evolves() -> None:
 
 def test_the_state_survives_its_bytes() -> None:
     state = given(HELD, BOB, EVE).state
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=decider.state_type) == state
+    assert restore(dump(state), decider.state_type) == state
 
 
 def test_the_domain_has_one_version() -> None:

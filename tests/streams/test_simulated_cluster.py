@@ -18,6 +18,7 @@ from accord.schemas.headers import Confirmed, LogRecord
 from accord.streams import checkpoint as cp
 from accord.streams.chain import Chain, Decision, Head, parse
 from accord.streams.locks import decider as locks
+from accord.streams.locks.queue import Queue
 from accord.streams.owner import Append, Owner
 from accord.streams.partition import Decided, Partition, Window
 from msgspec.structs import replace
@@ -264,7 +265,8 @@ def last_come_first_served(patch: pytest.MonkeyPatch) -> None:
     def pushed_in(self: Any, state: Any, event: Any) -> Any:
         after = evolve(self, state, event)
         if isinstance(event, locks.LockQueued) and after is not None:
-            return replace(after, waiters=(after.waiters[-1], *after.waiters[:-1]))
+            *waiters, last = after.waiters
+            return replace(after, waiters=Queue.of([last, *waiters]))
         return after
 
     patch.setattr(locks.LockDecider, "evolve", pushed_in)
