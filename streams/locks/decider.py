@@ -164,19 +164,20 @@ _FREE_NOTHING: Final = frozenset({AcquireLock, RenewLease, NotifyCondition, Repo
 
 def _due(lock: Lock, now_ms: int) -> list[Event]:
     """What the deadlines up to now bring, in order of (deadline, arrival). None of them grants."""
+    ends: list[tuple[int, Event]]
     ends = [(holder.deadline_ms, _expired(holder)) for holder in lock.holders if holder.deadline_ms <= now_ms]
     if len(ends) > 1:
         ends.sort(key=_deadline)
     if _wait_is_over(lock, now_ms):
         denied = (
-            (waiter.deadline_ms, _denied(lock, waiter, "timeout", now_ms, lock.waiters.place(waiter.request)))
-            for waiter in lock.waiters.due(now_ms)
+            (deadline_ms, _denied(lock, waiter, "timeout", now_ms, lock.waiters.place(waiter.request)))
+            for deadline_ms, waiter in lock.waiters.due(now_ms)
         )
         timed_out = (
-            (sleeper.deadline_ms, ConditionTimedOut(sleeper.request, sleeper.agent, sleeper.deadline_ms))
-            for sleeper in lock.sleepers.due(now_ms)
+            (deadline_ms, ConditionTimedOut(sleeper.request, sleeper.agent, deadline_ms))
+            for deadline_ms, sleeper in lock.sleepers.due(now_ms)
         )
-        waits = heapq.merge(denied, timed_out, key=_deadline)
+        waits: Iterator[tuple[int, Event]] = heapq.merge(denied, timed_out, key=_deadline)
         ends = list(heapq.merge(ends, islice(waits, DUE_MAX), key=_deadline))
     return [event for _, event in ends]
 

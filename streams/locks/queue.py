@@ -158,12 +158,12 @@ class Queue:
         """The number that those who would share have agreed on; None if all want to be alone."""
         return self._permits if self.root.priorities & _ALL_WHO_SHARE else None
 
-    def due(self, now_ms: int) -> Iterator[Waiter]:
-        """Those whose deadline is not after `now_ms`, in order of (deadline, arrival)."""
+    def due(self, now_ms: int) -> Iterator[tuple[int, Waiter]]:
+        """Those whose deadline is not after `now_ms`, each with it, in order of (deadline, arrival)."""
         left = self
         while left.deadline_ms <= now_ms:
             waiter = left.earliest()
-            yield waiter
+            yield left.deadline_ms, waiter
             left = left.without(waiter.request)
 
     def place(self, request: str) -> int:
@@ -238,12 +238,12 @@ def _counted(waiter: Waiter) -> int:
     return (_ALONE if waiter.permits is None else 1) << (waiter.priority + PRIORITY_MAX) * _SLOT
 
 
-def _leaf(waiters: tuple[Waiter | None, ...]) -> Node:
+def _leaf(waiters: tuple[Any, ...]) -> Node:
     there = [waiter for waiter in waiters if waiter is not None]
     return Node(waiters, len(there), _earliest(waiters), sum([_counted(waiter) for waiter in there]))
 
 
-def _inner(nodes: tuple[Node | None, ...]) -> Node:
+def _inner(nodes: tuple[Any, ...]) -> Node:
     there = [node for node in nodes if node is not None]
     return Node(nodes, sum([node.count for node in there]), _earliest(nodes), sum([node.priorities for node in there]))
 
@@ -284,7 +284,8 @@ def _without(node: Node, shift: int, number: int, *, overtaken: bool) -> Node | 
     before, after = children[:digit], children[digit + 1 :]
     if overtaken and any(before):
         before = tuple([one and _raised(one, 1) for one in before])
-        return (_inner if shift else _leaf)((*before, left, *after))
+        risen = (*before, left, *after)
+        return _inner(risen) if shift else _leaf(risen)
     if shift:
         priorities = node.priorities - child.priorities + (left.priorities if left else 0)
     else:

@@ -52,6 +52,16 @@ def test_a_seed_brings_its_history_back() -> None:
     assert one.broker.events != simulate(8).broker.events
 
 
+def test_the_invariants_hold_when_every_row_stands_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cp, "PART_BYTES", 40)
+    in_parts = 0
+    for seed in range(BATCH):
+        table = simulate(seed).table
+        in_parts += any(key.startswith(cp.PART_PREFIX) for key in table)
+        assert all(len(value) <= 40 for key, value in table.items() if key.startswith(cp.PART_PREFIX))
+    assert in_parts > BATCH // 4
+
+
 def test_what_can_go_wrong_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulation in which nothing happens proves nothing."""
     seen: Counter[str] = Counter()
