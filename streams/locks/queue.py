@@ -18,8 +18,9 @@ Rules:
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from accord.streams.locks.bounds import PRIORITY_MAX
@@ -145,26 +146,23 @@ class Queue:
         asked = highest - PRIORITY_MAX - lift
         return _lifted(next(one for one in node.children if one is not None and one.priority == asked), lift)
 
-    def earliest(self) -> Waiter:
-        """Who has the earliest deadline, and of those with the same who came first. Somebody must have one."""
-        node, lift, deadline_ms = self.root, 0, self.root.deadline_ms
-        for _ in range(self._shift // BITS + 1):
-            lift += node.lift
-            node = next(child for child in node.children if child is not None and child.deadline_ms == deadline_ms)
-        return _lifted(cast(Waiter, node), lift)
+    def due(self, now_ms: int) -> Iterator[tuple[int, Waiter]]:
+        """Those whose deadline is not after `now_ms`, each with it, in order of (deadline, arrival)."""
+        ways: list[tuple[int, int, int, int, Any]] = [(self.deadline_ms, 0, self._shift, 0, self.root)]
+        while ways and ways[0][0] <= now_ms:
+            deadline_ms, number, shift, lift, one = heapq.heappop(ways)
+            if shift < 0:
+                yield deadline_ms, _lifted(one, lift)
+                continue
+            for digit, child in enumerate(one.children):
+                if child is not None and child.deadline_ms is not None and child.deadline_ms <= now_ms:
+                    way = (child.deadline_ms, number | digit << shift, shift - BITS, lift + one.lift, child)
+                    heapq.heappush(ways, way)
 
     @property
     def permits(self) -> int | None:
         """The number that those who would share have agreed on; None if all want to be alone."""
         return self._permits if self.root.priorities & _ALL_WHO_SHARE else None
-
-    def due(self, now_ms: int) -> Iterator[tuple[int, Waiter]]:
-        """Those whose deadline is not after `now_ms`, each with it, in order of (deadline, arrival)."""
-        left = self
-        while left.deadline_ms <= now_ms:
-            waiter = left.earliest()
-            yield left.deadline_ms, waiter
-            left = left.without(waiter.request)
 
     def place(self, request: str) -> int:
         """The place in the order of arrival of one who waits, from 1."""
@@ -292,7 +290,7 @@ def _without(node: Node, shift: int, number: int, *, overtaken: bool) -> Node | 
         priorities = node.priorities - _counted(child)
     children = (*before, left, *after)
     deadline_ms = node.deadline_ms
-    if child.deadline_ms == deadline_ms != NEVER:
+    if child.deadline_ms == deadline_ms != NEVER and (left is None or left.deadline_ms != deadline_ms):
         deadline_ms = _earliest(children)
     return Node(children, node.count - 1, deadline_ms, priorities)
 
