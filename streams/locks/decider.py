@@ -25,7 +25,7 @@ Rules:
 
     (free) --AcquireLock--> held --ReleaseLock | deadline--> next waiter, or free
                              |  RenewLease: new deadline
-    waiting --grant--> held  |  waiting --deadline | WithdrawRequest--> gone
+    waiting --grant--> held  |  waiting --deadline | WithdrawRequest | BreakDeadlock--> gone
     held --WaitOnCondition--> sleeping --NotifyCondition | deadline--> waiting
 """
 
@@ -44,10 +44,12 @@ from accord.schemas.messages.locks import (
     BarrierPassed,
     BarrierReached,
     BarrierRefused,
+    BreakDeadlock,
     ConditionAwaited,
     ConditionNotified,
     ConditionRefused,
     ConditionTimedOut,
+    DeadlockBroken,
     LeaseExpired,
     LeaseRenewed,
     LeaseRevoked,
@@ -69,10 +71,11 @@ from accord.schemas.messages.locks import (
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
-from accord.streams.decider import At, Decider, Domain
+from accord.streams.decider import At, Contention, Decider, Domain
 from accord.streams.locks.barriers import Barrier, BarrierDecider
 from accord.streams.locks.bounds import DUE_MAX, NOTIFIED_MAX, SHARED_MAX, WAITERS_MAX, problem_of
 from accord.streams.locks.queue import EMPTY, NEVER, Queue, Waiter
+from accord.streams.locks.waits import waits_of
 from msgspec.structs import replace
 
 
@@ -255,6 +258,15 @@ def _withdraw(lock: Lock, command: WithdrawRequest, _: At) -> list[Event]:
     return []
 
 
+def _break(lock: Lock, command: BreakDeadlock, _: At) -> list[Event]:
+    """Denies a deadlock's victim, if it still waits for who held the lock then."""
+    if any(holder.token == command.token for holder in lock.holders):
+        waiter = lock.waiters.get(command.request)
+        if waiter is not None:
+            return [DeadlockBroken(waiter.request, waiter.agent, command.cycle)]
+    return []
+
+
 def _wait_on_condition(lock: Lock, command: WaitOnCondition, at: At) -> list[Event]:
     holder = _alone(lock, command.token)
     full = len(lock.waiters) + len(lock.sleepers) >= WAITERS_MAX
@@ -291,6 +303,7 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Lock, Any, At], list[Event]]]] 
     Tick: _tick,
     WithdrawRequest: _withdraw,
     RevokeLease: _revoke,
+    BreakDeadlock: _break,
     WaitOnCondition: _wait_on_condition,
     NotifyCondition: _notify,
     ReachBarrier: _no_barrier,
@@ -325,7 +338,7 @@ def _renewed(lock: Lock, event: LeaseRenewed) -> Lock:
     return Lock(holders, lock.waiters, lock.sleepers)
 
 
-def _gone(lock: Lock, event: LockDenied | RequestWithdrawn) -> Lock | None:
+def _gone(lock: Lock, event: LockDenied | RequestWithdrawn | DeadlockBroken) -> Lock | None:
     return _kept(lock.holders, lock.waiters.without(event.request), lock.sleepers.without(event.request))
 
 
@@ -361,6 +374,7 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Lock, Any], Lock | None]]] = {
     LockQueued: _queued,
     LockDenied: _gone,
     RequestWithdrawn: _gone,
+    DeadlockBroken: _gone,
     ConditionAwaited: _asleep,
     ConditionNotified: lambda lock, event: _woken(lock, event.requests, notified=True),
     ConditionTimedOut: lambda lock, event: _woken(lock, (event.request,), notified=False),
@@ -375,7 +389,7 @@ def _loses_notice(lock: Lock, event: Event, command: Command) -> bool:
     if type(event) is LockReleased or type(event) is LeaseExpired or type(event) is LeaseRevoked:
         holder = _held(lock, event.token, event.request)
         return holder is not None and holder.notified
-    if type(event) is RequestWithdrawn:
+    if type(event) is RequestWithdrawn or type(event) is DeadlockBroken:
         waiter = lock.waiters.get(event.request)
         return waiter is not None and waiter.notified
     return False
@@ -487,4 +501,5 @@ class NameDecider:
         return rules.deadline_ms(state)
 
 
-DOMAIN: Final = Domain("locks", {1: NameDecider()})
+_CONTENTION: Final = Contention(frozenset({LockQueued, ConditionNotified, ConditionTimedOut}), waits_of)
+DOMAIN: Final = Domain("locks", {1: NameDecider()}, contention=_CONTENTION)

@@ -9,7 +9,7 @@ Rules:
 - Numbers of arrival grow; who leaves leaves a hole. When the trie is full and half of it are holes, it is written anew,
   numbered from 0: its height follows from how many wait. That costs as much as they are, once in so many arrivals.
 - A node knows of all below it how many they are, the earliest deadline, and how many there are of each priority: these
-  numbers stand in one whole number, 32 bits a priority, so they are added and moved up by one priority at once. So who
+  numbers stand in one whole number, 48 bits a priority, so they are added and moved up by one priority at once. So who
   is first, who is due and how many come before a newcomer is found on one way down.
 - Who is overtaken rises: all who came before one arrival. A node that lies wholly before it notes the rise as its
   `lift`, which is handed down when a change passes through. What a node knows has its own lift in it, not those above.
@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import msgspec
 from accord.streams.locks.bounds import PRIORITY_MAX
+from accord.streams.waits.owners import is_nested
 from immutables import Map
 from msgspec.structs import replace
 
@@ -48,13 +49,15 @@ BITS: Final = 4
 WIDTH: Final = 1 << BITS
 NEVER: Final = 1 << 63
 """The deadline of who has none."""
-_SLOT: Final = 32
-"""Bits of a priority: 16 for who shares, 16 for who wants to be alone."""
+_SLOT: Final = 48
+"""Bits of a priority: 16 for who shares, 16 for who wants to be alone, 16 for who of both holds something else."""
 _ALONE: Final = 1 << 16
+_NESTED: Final = 1 << 32
 _COUNT: Final = _ALONE - 1
 _PRIORITIES: Final = 2 * PRIORITY_MAX + 1
 _ALL_WHO_SHARE: Final = sum(_COUNT << _SLOT * place for place in range(_PRIORITIES))
 _ALL_ALONE: Final = _ALL_WHO_SHARE << 16
+_ALL_NESTED: Final = _ALL_ALONE << 16
 _HOLES: Final = (None,) * WIDTH
 
 
@@ -164,6 +167,11 @@ class Queue:
         """The number that those who would share have agreed on; None if all want to be alone."""
         return self._permits if self.root.priorities & _ALL_WHO_SHARE else None
 
+    @property
+    def nested(self) -> bool:
+        """Whether somebody waits who holds something else."""
+        return bool(self.root.priorities & _ALL_NESTED)
+
     def place(self, request: str) -> int:
         """The place in the order of arrival of one who waits, from 1."""
         number, node, before = self._numbers[request], self.root, 0
@@ -233,7 +241,10 @@ EMPTY: Final = Queue(Node((), 0, NEVER, 0), 0, 0, Map(), None)
 
 def _counted(waiter: Waiter) -> int:
     """One waiter, counted at its priority."""
-    return (_ALONE if waiter.permits is None else 1) << (waiter.priority + PRIORITY_MAX) * _SLOT
+    one = _ALONE if waiter.permits is None else 1
+    if is_nested(waiter.owner):
+        one += _NESTED
+    return one << (waiter.priority + PRIORITY_MAX) * _SLOT
 
 
 def _leaf(waiters: tuple[Any, ...]) -> Node:

@@ -53,12 +53,14 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(
         count=st.sampled_from([1, 1, 1, 2, WIDTH, 5 * WIDTH, WIDTH * WIDTH + 3]), priority=PRIORITIES,
-        deadline_ms=DEADLINES, permits=st.sampled_from([None, None, 3]),
+        deadline_ms=DEADLINES, permits=st.sampled_from([None, None, 3]), owner=st.sampled_from(["ada/1", "ada/1", "ada/1/2"]),
     )  # fmt: skip
-    def come(self, count: int, priority: int, deadline_ms: int | None, permits: int | None) -> None:
+    def come(
+        self, count: int, owner: str, priority: int, deadline_ms: int | None, permits: int | None
+    ) -> None:  # fmt: skip
         for _ in range(count):
             self.count += 1
-            waiter = Waiter(f"r-{self.count}", "ada", "ada/1", 5_000, 0, deadline_ms, permits, priority)
+            waiter = Waiter(f"r-{self.count}", "ada", owner, 5_000, 0, deadline_ms, permits, priority)
             self.changed(self.queue.appended(waiter), [*self.list, waiter])
 
     @precondition(lambda self: self.list)
@@ -115,6 +117,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert queue.count_from(priority) == len(before)
             assert queue.alone_from(priority) == any(one.permits is None for one in before)
         assert queue.permits == (3 if any(one.permits for one in waiters) else None)
+        assert queue.nested == any(one.owner == "ada/1/2" for one in waiters)
         assert queue.get("other") is None
         assert "other" not in queue
         for place in {0, len(waiters) // 3, len(waiters) - 1} if waiters else ():
