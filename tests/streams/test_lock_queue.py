@@ -34,6 +34,7 @@ from msgspec.structs import replace
 
 PRIORITIES = st.sampled_from([0, 0, 0, 1, 3, -1, PRIORITY_MAX, -PRIORITY_MAX])
 DEADLINES = st.sampled_from([None, None, 1_000, 1_000, 2_000, 3_000])
+OWNERS = st.sampled_from(["ada/1", "ada/1", "ada/1/2"])
 PLACES = st.integers(0, 1 << 16)
 
 
@@ -53,7 +54,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(
         count=st.sampled_from([1, 1, 1, 2, WIDTH, 5 * WIDTH, WIDTH * WIDTH + 3]), priority=PRIORITIES,
-        deadline_ms=DEADLINES, permits=st.sampled_from([None, None, 3]), owner=st.sampled_from(["ada/1", "ada/1", "ada/1/2"]),
+        deadline_ms=DEADLINES, permits=st.sampled_from([None, None, 3]), owner=OWNERS,
     )  # fmt: skip
     def come(
         self, count: int, owner: str, priority: int, deadline_ms: int | None, permits: int | None
