@@ -108,6 +108,8 @@ class LockDecider:
     def decide(self, state: Lock | None, command: Command, at: At) -> Sequence[Event]:
         lock = state or _FREE
         events = _due(lock, at.now_ms)
+        if type(command) is Tick and _held_alone(lock) and lock.holders[0].deadline_ms > at.now_ms:
+            return events  # whoever's wait is over, nobody is let in
         lost = 0
         for event in events:
             lost += _loses_notice(lock, event, command)

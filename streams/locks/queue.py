@@ -157,10 +157,11 @@ class Queue:
             if shift < 0:
                 yield deadline_ms, _lifted(one, lift)
                 continue
+            lift += one.lift
             for digit, child in enumerate(one.children):
-                if child is not None and child.deadline_ms is not None and child.deadline_ms <= now_ms:
-                    way = (child.deadline_ms, number | digit << shift, shift - BITS, lift + one.lift, child)
-                    heapq.heappush(ways, way)
+                ends_ms = child.deadline_ms if child else None
+                if ends_ms is not None and ends_ms <= now_ms:
+                    heapq.heappush(ways, (ends_ms, number | digit << shift, shift - BITS, lift, child))
 
     @property
     def permits(self) -> int | None:
@@ -258,7 +259,9 @@ def _inner(nodes: tuple[Any, ...]) -> Node:
 
 
 def _earliest(children: tuple[Any, ...]) -> int:
-    deadlines_ms = [child.deadline_ms for child in children if child is not None and child.deadline_ms is not None]
+    deadlines_ms = [child.deadline_ms for child in children if child]
+    if None in deadlines_ms:
+        deadlines_ms = [deadline_ms for deadline_ms in deadlines_ms if deadline_ms is not None]
     return min(deadlines_ms, default=NEVER)
 
 

@@ -309,6 +309,11 @@ class OneAtATime(LockMachine):
 
     due_max = 1
 
+    @rule(count=st.integers(2, 5), lease_ms=LEASES, wait_ms=st.sampled_from([1, 500]), permits=PERMITS)
+    def crowd(self, count: int, lease_ms: int, wait_ms: int, permits: int | None) -> None:
+        for number in range(count):
+            self.decide(AcquireLock("leo", f"leo/{self.seq}/{number}", lease_ms, wait_ms, permits), 0)
+
 
 OneAtATime.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
 TestOneAtATime = OneAtATime.TestCase
