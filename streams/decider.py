@@ -66,6 +66,11 @@ def plain(state: Any) -> Any:
     return msgspec.to_builtins(state, enc_hook=list)
 
 
+def from_plain(data: Any, state_type: Any) -> Any:
+    """A state from what `plain` gave. Raises msgspec.ValidationError: it is none of this type."""
+    return msgspec.convert(data, state_type, dec_hook=_restored)
+
+
 def _restored(kind: Any, items: Any) -> Any:
     return kind.restored(items)
 
