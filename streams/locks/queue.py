@@ -50,7 +50,8 @@ WIDTH: Final = 1 << BITS
 NEVER: Final = 1 << 63
 """The deadline of who has none."""
 _SLOT: Final = 48
-"""Bits of a priority: 16 for who shares, 16 for who wants to be alone, 16 for who of both holds something else."""
+"""Bits of a priority: 16 for who shares, 16 for who wants to be alone, 16 for who of both holds something else; numbers
+up to `WAITERS_MAX` fit."""
 _ALONE: Final = 1 << 16
 _NESTED: Final = 1 << 32
 _COUNT: Final = _ALONE - 1
