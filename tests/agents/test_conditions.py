@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from accord.agents.client import Accord
+from accord.agents.locks import conditions
 
 from accord import sync
 from accord.errors import BadInput, BrokenBarrier, LockTimeout, NotConnected, NotOwner, TermsDiffer
@@ -56,6 +57,30 @@ def test_a_producer_wakes_consumers_one_item_each(make_hub: MakeHub) -> None:
             async with stock:
                 assert await stock.notify_all() == 0
             assert not hub.leases.live
+
+    run(main())
+
+
+def test_a_notice_to_more_than_one_command_may_tell_is_several(
+    make_hub: MakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "NOTIFIED_MAX", 2)
+
+    async def main() -> None:
+        async def sleep(hub: Accord) -> None:
+            crowd = hub.condition("crowd")
+            async with crowd:
+                assert await crowd.wait()
+
+        async with make_hub("ada") as hub, make_hub("bob") as other:
+            crowd = other.condition("crowd")
+            sleepers = [detached(sleep(hub)) for _ in range(8)]
+            await reached(lambda: in_state(hub, "asleep"), 8)
+            async with crowd:
+                assert await crowd.notify(3) == 3
+                assert await crowd.notify_all() == 5
+                assert await crowd.notify_all() == 0
+            await asyncio.gather(*sleepers)
 
     run(main())
 
