@@ -48,42 +48,41 @@ type lockState struct {
 
 func lockSteps(operations []Operation) []porcupine.Operation {
 	previous := previousTokens(operations)
-	releases := map[int]Operation{}
-	granted := map[int]bool{}
-	for _, operation := range operations {
-		if operation.Kind == "release" {
-			releases[operation.Of] = operation
+	unanswered := map[int]Operation{} // the release of an acquire, if it was not acknowledged
+	released := map[int]bool{}
+	for _, o := range operations {
+		if o.Kind == "release" && o.Outcome == "ok" {
+			released[o.Of] = true
+		} else if o.Kind == "release" {
+			unanswered[o.Of] = o
 		}
-		granted[operation.ID] = operation.Kind == "acquire" && operation.Outcome == "ok"
 	}
 	var steps []porcupine.Operation
 	for _, o := range operations {
-		permits := alone
-		if o.Permits != nil {
-			permits = *o.Permits
-		}
-		switch {
-		case o.Kind == "acquire" && o.Outcome == "ok":
-			steps = append(steps, at(o.InvokedNs, o.EndedNs, "grant: "+o.Name,
-				lockStep{"grant", o.ID, permits, o.Token, previous[o.Token]}))
+		switch o.Kind + " " + o.Outcome {
+		case "acquire ok":
+			permits := alone
+			if o.Permits != nil {
+				permits = *o.Permits
+			}
+			grant := lockStep{"grant", o.ID, permits, o.Token, previous[o.Token]}
+			steps = append(steps, at(o.InvokedNs, o.EndedNs, "grant: "+o.Name, grant))
+			if released[o.ID] {
+				continue
+			}
 			end := lockStep{kind: "end", hold: o.ID}
-			release, released := releases[o.ID]
-			switch {
-			case released && release.Outcome == "ok":
-				steps = append(steps, at(release.InvokedNs, release.EndedNs, "release: "+release.Name, end))
-			case released && release.InvokedNs < o.LeaseNs:
+			if release, tried := unanswered[o.ID]; tried && release.InvokedNs < o.LeaseNs {
 				steps = append(steps, at(release.InvokedNs, nil, "release, not acknowledged: "+release.Name, end))
-			default:
+			} else {
 				steps = append(steps, at(o.LeaseNs, nil, "end of lease: "+o.Name, end))
 			}
-		case o.Kind == "acquire" && o.Outcome == "denied":
+		case "acquire denied":
 			steps = append(steps, at(o.InvokedNs, o.EndedNs, "denial: "+o.Name, lockStep{kind: "denied"}))
-		case o.Kind == "acquire" && o.Outcome == "unknown":
+		case "acquire unknown":
 			steps = append(steps, at(o.InvokedNs, &o.InvokedNs, "begin: "+o.Name, lockStep{kind: "maybe"}))
-		case o.Kind == "release":
-			if !granted[o.Of] && o.Outcome == "ok" { // what was never granted was released: no state allows that
-				steps = append(steps, at(o.InvokedNs, o.EndedNs, "release: "+o.Name, lockStep{kind: "end", hold: o.Of}))
-			}
+		case "release ok":
+			steps = append(steps, at(o.InvokedNs, o.EndedNs, "release: "+o.Name, lockStep{kind: "end", hold: o.Of}))
+		case "release lost", "release unknown":
 		default:
 			fail("%s: a lock has no %s that is %q", o.Name, o.Kind, o.Outcome)
 		}
