@@ -112,9 +112,14 @@ class Counter:
     """A client's end: one connection. Not for use by several threads at once."""
 
     def __init__(self, port: int, seat: str) -> None:
-        self._file = socket.create_connection(("127.0.0.1", port), timeout=30).makefile("rw")
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._file = self._socket.makefile("rw")
         self._file.write(f"{seat}\n")
         self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
 
     def ask(self, key: str, token: int, value: int | None = None) -> int | None:
         """Reads, or sets, a counter; None when the token is stale."""

@@ -229,10 +229,6 @@ class Run:
         self.killed.add(self.clients[seat].name)
         self._note("client kill", self.clients[seat].name)
 
-    def _replace(self, seat: int) -> None:
-        self.clients[seat] = self._new_client(seat)
-        self.clients[seat].wait_until_ready()
-
     # -- faults
 
     def _do_faults(self) -> None:
@@ -264,7 +260,7 @@ class Run:
         seat = self.random.randrange(self.plan.clients)
         self._kill(seat)
         time.sleep(self.random.uniform(0, 1))
-        self._replace(seat)
+        self.clients[seat] = self._new_client(seat)
 
     def _freeze_client(self) -> None:
         seats = [seat for seat in range(self.plan.clients) if "calls" not in self.plan.parts(seat)]
@@ -322,7 +318,7 @@ class Run:
             killed_ns = time.monotonic_ns()
             self._kill(killed)
             waited = self._at_gate(lambda waits, o=other: [w for w in waits if (w.process, w.op) == o and w.ended_ns])
-            self._replace(killed)
+            self.clients[killed] = self._new_client(killed)
             if waited[0].error == "BrokenBarrier":
                 break
         else:
