@@ -46,7 +46,7 @@ from tests.faults.resource import Counters
 
 SERVED_BOUND_S = 45.0
 """After the start and the last fault: every partition answers every client, and every open operation has ended."""
-GOAL_BOUND_S = 180.0
+GOAL_BOUND_S = 300.0
 """After the last fault: all has been counted and taken."""
 PEACE_S = 3.0
 """How long the load goes on after that; nothing may fail."""
@@ -72,9 +72,9 @@ class Plan(NamedTuple):
     broker_freezes: int = 0
     clients: int = 3
     """3 or more."""
-    increments: int = 50
+    increments: int = 70
     """Of each client."""
-    items: int = 20
+    items: int = 40
     """Of each of the first clients, that go through the store."""
     think_ms: int = 60
     """Mean pause of a client's task."""
