@@ -10,11 +10,29 @@ import pytest
 from tests.faults.run import Plan, Report, run
 
 IS_LONG = os.environ.get("ACCORD_LONG") == "1"
-LONG = Plan(kills=50, client_kills=10, freezes=20, client_freezes=5, broker_kills=3, broker_freezes=2, seconds_max=780)
-MANY = Plan(
-    kills=12, client_kills=10, freezes=0, client_freezes=0, broker_kills=0, clients=20, increments=100, items=50
+LONG = Plan(
+    kills=50,
+    client_kills=10,
+    freezes=20,
+    client_freezes=5,
+    broker_kills=3,
+    broker_freezes=2,
+    increments=1_500,
+    items=800,
+    seconds_max=780,
 )
-"""Twenty processes count to 2,000, and ten of them call an API."""
+MANY = Plan(
+    kills=12,
+    client_kills=10,
+    freezes=0,
+    client_freezes=0,
+    broker_kills=0,
+    clients=20,
+    increments=100,
+    items=100,
+    think_ms=400,
+)
+"""Twenty processes count to 2,000, and ten of them call an API; slowly enough to meet all faults on their way."""
 
 
 def checked(plan: Plan) -> Report:
@@ -36,6 +54,6 @@ def test_nothing_is_lost_and_nothing_held_twice_under_faults() -> None:
 
 
 @pytest.mark.skipif(not IS_LONG, reason="the run above has all of it in small; this one is for script/test --long")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_twenty_processes_count_to_two_thousand_while_workers_and_clients_are_killed() -> None:
     assert checked(MANY).counted == 2_000
