@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-DOMAINS: Final = ("locks", "signals", "limits")
+DOMAINS: Final = ("locks", "signals", "limits", "waits")
 """Domains in the order in which tables list them; `accord.streams.domains` has their deciders."""
 
 KEY_BYTES_MAX: Final = 255

@@ -14,7 +14,7 @@ from accord.schemas.headers import CHAIN, Confirmed, Record
 from accord.schemas.position import Position
 from accord.streams.chain import Chain, Decision, parse
 from accord.streams.checkpoint import Checkpoint, Loaded, restore
-from accord.streams.decider import Domain
+from accord.streams.decider import Domain, holds, names_of
 from accord.streams.partition import Identity, Partition
 
 from accord import logs
@@ -27,7 +27,7 @@ logger = logs.get("accord.worker")
 class Recovered(NamedTuple):
     """A partition folded up to `end_offset`. `checkpoint` is None when the table's was not used.
 
-    `refold` are the decisions taken in after the checkpoint: their dead letters may not have been written.
+    `refold` are the decisions taken in after the checkpoint: what follows from them may not have been written.
     """
 
     partition: Partition
@@ -64,7 +64,7 @@ def recover(log: Fetcher, topic: str, identity: Identity, domain: Domain, loaded
     for decision in _accepted(log, topic, chain, identity.partition, 0, end):
         partition.apply(partition.read(decision))
         decisions.append(decision)
-    return Recovered(partition, _pointer(chain), end, None, _with_dead_letters(domain, decisions))
+    return Recovered(partition, _pointer(chain), end, None, _consequential(domain, decisions))
 
 
 def _from_checkpoint(
@@ -87,7 +87,7 @@ def _from_checkpoint(
             refold.append(decision)
     if partition.head.seq < max([checkpoint.seq, *ahead.values()]):
         raise ChainBroken(f"the log ends with decision {partition.head.seq}, the table knows later ones")
-    return Recovered(partition, _pointer(chain), end, checkpoint, _with_dead_letters(domain, refold))
+    return Recovered(partition, _pointer(chain), end, checkpoint, _consequential(domain, refold))
 
 
 def accepted_after(
@@ -171,6 +171,6 @@ def _pointer(chain: Chain) -> Confirmed | None:
     return Confirmed(head.offset, head.seq, head.digest) if head.seq else None
 
 
-def _with_dead_letters(domain: Domain, decisions: list[Decision]) -> list[Decision]:
-    marks = domain.dead_letter_marks
-    return [decision for decision in decisions if decision.type.rpartition(b".")[2] in marks]
+def _consequential(domain: Domain, decisions: list[Decision]) -> list[Decision]:
+    names = names_of(domain.consequential)
+    return [decision for decision in decisions if holds(decision.type, names)]
