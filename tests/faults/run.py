@@ -30,7 +30,7 @@ from subprocess import TimeoutExpired
 from typing import NamedTuple
 
 import msgspec
-from accord.schemas.topics import DOMAINS, partition_of
+from accord.schemas.topics import partition_of
 
 from accord import replay
 from accord.testing.broker import NativeKafka
@@ -296,7 +296,7 @@ class Run:
     def _wait_until_served(self, what: str) -> None:
         """Until every client has had an answer from every partition to a question asked from now on."""
         began_ns = time.monotonic_ns()
-        places = [f"{domain}/{partition}" for domain in DOMAINS for partition in range(PARTITIONS)]
+        places = [f"{domain}/{partition}" for domain in {*DOMAIN_OF.values()} for partition in range(PARTITIONS)]
         wanted = {(client.name, place) for client in self.clients[:FIRST] for place in places}
         while missing := wanted - {
             (o.process, place(o)) for o in self._operations(range(FIRST)) if o.ok and o.invoked_ns > began_ns
