@@ -72,9 +72,9 @@ class Plan(NamedTuple):
     broker_freezes: int = 0
     clients: int = 3
     """3 or more."""
-    increments: int = 70
+    increments: int = 60
     """Of each client."""
-    items: int = 40
+    items: int = 25
     """Of each of the first clients, that go through the store."""
     think_ms: int = 60
     """Mean pause of a client's task."""

@@ -14,7 +14,7 @@ from tests.faults.parts.player import LEASE_MS, Player, Turn
 
 KEY = "gate"
 LATE_SEAT = "0"
-LATE_S = 2 * LEASE_MS / 1_000
+LATE_S = 1.5 * LEASE_MS / 1_000
 
 
 def turns(player: Player) -> list[Turn]:
