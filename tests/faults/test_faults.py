@@ -22,8 +22,8 @@ LONG = Plan(
     seconds_max=780,
 )
 MANY = Plan(
-    kills=12,
-    client_kills=10,
+    kills=10,
+    client_kills=8,
     freezes=0,
     client_freezes=0,
     broker_kills=0,
@@ -31,6 +31,7 @@ MANY = Plan(
     increments=100,
     items=100,
     think_ms=400,
+    pause_s_max=6,
 )
 """Twenty processes count to 2,000, and ten of them call an API; slowly enough to meet all faults on their way."""
 
