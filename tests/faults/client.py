@@ -1,7 +1,7 @@
 """A client of a fault run: `python -m tests.faults.client CONFIG`, settings from the environment.
 
-Until its input ends it plays its parts, all at once: each is a program of `tests/faults/parts`, named in `PARTS`. A
-careless program: it writes under a grant that it no longer believes in; the fence is there to stop it. Everything is
+Until its input ends it plays its parts, all at once. A part is a module of `tests/faults/parts` with a line in `PARTS`;
+which client plays which, `run.Plan.parts` says. A careless program: it writes under a grant that it no longer believes in; the fence is there to stop it. Everything is
 noted in its history before and after it is done.
 """
 
