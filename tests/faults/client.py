@@ -1,8 +1,8 @@
 """A client of a fault run: `python -m tests.faults.client CONFIG`, settings from the environment.
 
 Until its input ends it plays its parts, all at once. A part is a module of `tests/faults/parts` with a line in `PARTS`;
-which client plays which, `run.Plan.parts` says. A careless program: it writes under a grant that it no longer believes in; the fence is there to stop it. Everything is
-noted in its history before and after it is done.
+which client plays which, `run.Plan.parts` says. A careless program: it writes under a grant that it no longer believes
+in; the fence is there to stop it. Everything is noted in its history before and after it is done.
 """
 
 from __future__ import annotations
