@@ -20,17 +20,13 @@ import shutil
 import tempfile
 import time
 from collections import Counter as Counts
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import zip_longest
 from pathlib import Path
-from statistics import quantiles
 from subprocess import TimeoutExpired
 from typing import NamedTuple
 
 import msgspec
-from accord.schemas.topics import partition_of
 
 from accord import replay
 from accord.testing.broker import NativeKafka
@@ -39,6 +35,7 @@ from tests.faults.api import Api
 from tests.faults.checker import Violation
 from tests.faults.cluster import PARTITIONS, Cluster
 from tests.faults.history import Operation
+from tests.faults.outages import DOMAINS, Fault, outages_ms, place
 from tests.faults.parts import counting, gate, store
 from tests.faults.parts.player import LEASE_MS, Config
 from tests.faults.processes import Process
@@ -51,14 +48,9 @@ GOAL_BOUND_S = 300.0
 PEACE_S = 3.0
 """How long the load goes on after that; nothing may fail."""
 GATE_TRIES = 3
-DOMAIN_OF = {
-    "acquire": "locks",
-    "release": "locks",
-    "wait": "locks",
-    "take": "limits",
-    "give": "limits",
-    "emit": "signals",
-}
+FIRST = 3
+"""So many clients play nearly all parts."""
+CALLERS_MAX = 10
 
 
 class Plan(NamedTuple):
@@ -93,19 +85,6 @@ class Plan(NamedTuple):
         if seat >= max(1, self.clients - CALLERS_MAX):
             parts.append("calls")
         return parts
-
-
-FIRST = 3
-CALLERS_MAX = 10
-
-
-class Fault(msgspec.Struct):
-    """A fault that was done. The partition that it hit hardest answered again at `over_ns`."""
-
-    kind: str
-    target: str
-    at_ns: int
-    over_ns: int = 0
 
 
 class Report(msgspec.Struct):
@@ -298,7 +277,7 @@ class Run:
     def _wait_until_served(self, what: str) -> None:
         """Until every client has had an answer from every partition to a question asked from now on."""
         began_ns = time.monotonic_ns()
-        places = [f"{domain}/{partition}" for domain in {*DOMAIN_OF.values()} for partition in range(PARTITIONS)]
+        places = [f"{domain}/{partition}" for domain in DOMAINS for partition in range(PARTITIONS)]
         wanted = {(client.name, place) for client in self.clients[:FIRST] for place in places}
         while missing := wanted - {
             (o.process, place(o)) for o in self._operations(range(FIRST)) if o.ok and o.invoked_ns > began_ns
@@ -401,14 +380,12 @@ class Run:
             verified = recorded.verify()
         if not verified.ok:
             self.violations.append(Violation("verify", f"{verified.divergences[:3]} {verified.gaps[:3]}"))
-        for fault in self.faults:
-            fault.over_ns = answered_ns(fault.at_ns, operations)
         printed = self.cluster.printed()
         done = Counts(o.kind for o in operations if o.ok)
         return Report(
             plan=self.plan._asdict(),
             faults=dict(Counts(fault.kind for fault in self.faults)),
-            outage_ms=dict(self._outages()),
+            outage_ms=dict(outages_ms(self.faults, operations)),
             commands=sum(partition.commands for partition in log.values()),
             decisions=sum(len(partition.events.accepted) for partition in log.values()),
             grants=done["acquire"] + done["take"],
@@ -443,35 +420,6 @@ class Run:
             yield Violation("reached", f"the API rejected {self.api.rejected} calls and answered {self.api.answered}")
         if not any(o.kind == "fill" and o.ok for o in operations):
             yield Violation("reached", "nobody had all permits of the semaphore in the end")
-
-    def _outages(self) -> Iterator[tuple[str, dict[str, float]]]:
-        alone: defaultdict[str, list[float]] = defaultdict(list)
-        over_ns = 0
-        for fault, following in zip_longest(self.faults, self.faults[1:]):
-            if over_ns <= fault.at_ns and (following is None or fault.over_ns <= following.at_ns):
-                alone[fault.kind].append(round((fault.over_ns - fault.at_ns) / 1e6))
-            over_ns = max(over_ns, fault.over_ns)
-        for kind, found in sorted(alone.items()):
-            percentiles = quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
-            yield kind, {"p50": percentiles[49], "p99": percentiles[98], "max": max(found), "count": len(found)}
-
-
-def place(operation: Operation) -> str | None:
-    """The partition that an operation asked, as `locks/0`."""
-    domain = DOMAIN_OF.get(operation.kind)
-    return f"{domain}/{partition_of(operation.key.encode(), PARTITIONS)}" if domain else None
-
-
-def answered_ns(at_ns: int, operations: list[Operation]) -> int:
-    """When each partition had answered a question asked after a fault."""
-    first: dict[str, int] = {}
-    for operation in operations:
-        if operation.ok and operation.invoked_ns > at_ns:
-            assert operation.ended_ns is not None
-            if (where := place(operation)) is None:
-                continue
-            first[where] = min(first.get(where, operation.ended_ns), operation.ended_ns)
-    return max(first.values(), default=at_ns)
 
 
 def run(plan: Plan, tell: Callable[[str], None] = print, keep: bool = False) -> Report:
