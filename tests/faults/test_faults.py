@@ -18,7 +18,7 @@ LONG = Plan(
     broker_kills=3,
     broker_freezes=2,
     increments=1_500,
-    items=800,
+    items=400,
     seconds_max=780,
 )
 MANY = Plan(
