@@ -28,7 +28,9 @@ from typing import NamedTuple
 from tests.faults.history import Operation
 from tests.faults.rawlog import Chained
 
-REFUSALS = frozenset({"LockTimeout", "StaleToken", "LeaseLost", "NotOwner", "BrokenBarrier", "Withdrawn"})
+REFUSALS = frozenset(
+    {"LockTimeout", "StaleToken", "LeaseLost", "NotOwner", "BrokenBarrier", "DeadlockVictim", "Withdrawn"}
+)
 """Outcomes that are the coordination's answer, not its failure."""
 EVENT_OF = {"acquire": "LockGranted", "take": "CapacityGranted", "emit": "SignalEmitted"}
 

@@ -135,7 +135,7 @@ def histories(operations: Iterable[Operation]) -> Iterator[dict[str, Any]]:
 def _outcome(operation: Operation) -> str:
     if operation.ok:
         return "ok"
-    if operation.error == "LockTimeout" and operation.position:
+    if operation.error in ("LockTimeout", "DeadlockVictim") and operation.position:
         return "denied"
     if operation.error == "BrokenBarrier" and operation.position:
         return "broken"

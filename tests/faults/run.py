@@ -81,7 +81,7 @@ class Plan(NamedTuple):
         who are not frozen: whoever wakes from that calls without a slot, and an API knows no fencing."""
         parts = ["counting"]
         if seat < FIRST:
-            parts += ["rooms", "probes", "library", "seats", "gate", "store"]
+            parts += ["rooms", "probes", "library", "seats", "gate", "store", "table"]
         if seat >= max(1, self.clients - CALLERS_MAX):
             parts.append("calls")
         return parts

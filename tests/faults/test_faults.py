@@ -45,6 +45,7 @@ def checked(plan: Plan) -> Report:
     assert report.faults["client kill"] > plan.client_kills, "one more at the barrier"
     assert report.verify == "identical"
     assert report.counted == plan.clients * plan.increments
+    assert report.failed["acquire DeadlockVictim"] > 0, "the diners never met in a ring"
     return report
 
 

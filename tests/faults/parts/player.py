@@ -69,13 +69,20 @@ class Player:
                 return name
 
     async def acquire(
-        self, lock: Leased[Grant], *, kind: str = "acquire", permits: int | None = None, wait_ms: int | None = None
+        self,
+        lock: Leased[Grant],
+        *,
+        kind: str = "acquire",
+        permits: int | None = None,
+        wait_ms: int | None = None,
+        raises: bool = False,
     ) -> tuple[int, Grant] | None:
         """Asks; returns the number of the operation and the grant, or None if there is none.
 
         Args:
             kind: of the operation in the history.
             permits: with how many it is asked for, for the history; None is alone.
+            raises: whether an error is raised once it is noted.
         """
         op = self.history.invoke(kind, lock.name, permits=permits, lease_ms=LEASE_MS)
         lock.on_queued = lambda _: self.history.queued(op)
@@ -83,6 +90,8 @@ class Player:
             grant = await lock.acquire(wait_ms=wait_ms)
         except AccordError as error:
             await self.failed(op, error)
+            if raises:
+                raise
             return None
         self.history.ok(op, token=grant.token, position=str(grant.position))
         return op, grant
