@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from accord.schemas.codec import commands_codec, deadletters_codec
-from accord.schemas.headers import Confirmed, Record, command_headers
+from accord.schemas.headers import INBOX, Confirmed, Record, command_headers
 from accord.schemas.messages import Event
 from accord.schemas.messages.log import Tick
 from accord.schemas.position import Position
@@ -110,6 +110,7 @@ class Processor:
         settings: the worker's.
         cluster: the cluster's id, part of every chain's genesis.
         partition_count: of the domain's topics.
+        inboxes: partitions of the inbox; 0: there is none, and no notices are sent.
         output: the worker's producer.
         timestamps: where the log's clock comes from, for partitions that are opened now.
         clock_ms: the time that records get now; used until the log told its own.
@@ -122,6 +123,7 @@ class Processor:
         *,
         cluster: str,
         partition_count: int,
+        inboxes: int,
         output: Output,
         timestamps: str,
         clock_ms: Callable[[], int],
@@ -130,6 +132,7 @@ class Processor:
         self.settings = settings
         self.cluster = cluster
         self.partition_count = partition_count
+        self.inboxes = inboxes
         self.output = output
         self.timestamps = timestamps
         self.clock_ms = clock_ms
@@ -387,10 +390,13 @@ class Processor:
             return
         name = owned.owner.partition.name
         source = f"accord/{name}".encode()
+        inboxes = (INBOX, b"%d" % self.inboxes) if self.inboxes else None
         records: list[Outgoing] = []
         for append in appends:
             decision = append.decided.decision
             headers = decision.headers(f"{name}:{decision.cause}", source, append.confirmed)
+            if inboxes:
+                headers.append(inboxes)
             records.append((decision.key, decision.value, headers))
         owned.reports += 1
         report = partial(self._reported, index, owned, decision.seq)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from accord.agents.connection import answers
+from accord.agents.connection import lookups
 from accord.agents.connection.connection import Answer, Connection
 from accord.agents.connection.sender import Sender
 from accord.agents.connection.underway import Underway
@@ -130,7 +130,7 @@ def test_repeat_far_back_is_found_from_a_confirmed_decision(connect: Connect, mo
     first = connection.submit("signals", "far", signal(), message_id="far-id").decided.result()
     for _ in range(5):
         connection.submit("signals", "far", signal()).decided.result()
-    monkeypatch.setattr(answers, "RECALL_RECORDS", 20)
+    monkeypatch.setattr(lookups, "RECALL_RECORDS", 20)
     assert connect("ada").submit("signals", "far", signal(), message_id="far-id").decided.result() == first
 
 
@@ -139,7 +139,7 @@ def test_repeat_of_a_forgotten_command_is_outcome_unknown(connect: Connect, monk
     first = connection.submit("signals", "lost", signal(), message_id="lost-id").decided.result()
     for _ in range(30):
         connection.submit("signals", "lost", signal()).decided.result()
-    monkeypatch.setattr(answers, "RECALL_RECORDS", 3)
+    monkeypatch.setattr(lookups, "RECALL_RECORDS", 3)
     decided = connect("ada").submit("signals", "lost", signal(), message_id="lost-id").decided
     with pytest.raises(OutcomeUnknown, match=f"signals.commands/{first.position.partition}@{first.decision.cause}"):
         decided.result()
