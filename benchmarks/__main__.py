@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from accord.testing.broker import NativeKafka
-from benchmarks import acquire, commands, distinct, recovery, replay
+from benchmarks import acquire, commands, distinct, readers, recovery, replay
 from benchmarks.report import Line
 
 BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "replay": replay.benchmark,
     "recovery": recovery.benchmark,
     "distinct": distinct.benchmark,
+    "readers": readers.benchmark,
 }
 
 

@@ -83,6 +83,11 @@ class Followups:
                 self._sent.append(entry)
                 self._send(entry, records)
 
+    def forget(self, seq: int) -> None:
+        """Takes back what was added from this number on; none of it is confirmed yet."""
+        while self._waiting and self._waiting[-1].seq >= seq:
+            self._waiting.pop()
+
     def done(self, seq: int) -> bool:
         """Whether all that follows from the decisions up to this number was acknowledged."""
         return self._first > seq

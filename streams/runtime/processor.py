@@ -29,16 +29,18 @@ from accord.schemas.headers import INBOX, Confirmed, Record, command_headers
 from accord.schemas.messages import Event
 from accord.schemas.messages.log import Tick
 from accord.schemas.position import Position
-from accord.schemas.topics import commands_topic, deadletters_topic, events_topic
+from accord.schemas.topics import commands_topic, deadletters_topic, events_topic, inbox_topic
 from accord.streams import checkpoint as cp
 from accord.streams.chain import Decision
 from accord.streams.decider import Domain
+from accord.streams.notices import notices
 from accord.streams.owner import Append, Owner
 from accord.streams.partition import Identity, Partition
 from accord.streams.runtime import recovery
 from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
 from accord.streams.runtime.deadletters import dead_letter
+from accord.streams.runtime.followups import Addressed, Followups
 from accord.streams.runtime.output import Outgoing, Output
 from uuid_utils import uuid7
 
@@ -68,7 +70,7 @@ class Contested(Exception):
 class Owned:
     """A partition in this worker: its owner and what the shell knows beside it."""
 
-    def __init__(self, owner: Owner, checkpoint: cp.Checkpoint | None) -> None:
+    def __init__(self, owner: Owner, checkpoint: cp.Checkpoint | None, output: Output) -> None:
         self.owner = owner
         self.checkpoint = checkpoint
         self.stale_rows: list[bytes] = []
@@ -87,6 +89,7 @@ class Owned:
         self.paused: asyncio.Task[None] | None = None
         self.letters: deque[tuple[Decision, Event, Record | None]] = deque()
         self.letters_unsent = 0
+        self.followups = Followups(output, self.changed.set)
 
     def saw(self, timestamp_ms: int) -> None:
         self.log_ms, self.log_seen = timestamp_ms, time.monotonic()
@@ -94,6 +97,10 @@ class Owned:
     def log_now_ms(self) -> int:
         """The log's time by its last record and the time passed since."""
         return self.log_ms + int((time.monotonic() - self.log_seen) * 1_000)
+
+    def has_room(self, count: int) -> bool:
+        """Whether so many more commands may be decided now."""
+        return self.owner.room >= count and self.followups.has_room(self.owner.partition.head.seq + count)
 
     async def wait(self, condition: Callable[[], bool]) -> None:
         """Waits until a report makes the condition true."""
@@ -140,6 +147,7 @@ class Processor:
         self.commands_topic = commands_topic(domain.name, prefix)
         self.events_topic = events_topic(domain.name, prefix)
         self.deadletters_topic = deadletters_topic(prefix)
+        self.inbox_topic = inbox_topic(prefix)
         self.owned: dict[int, Owned] = {}
         self._kept: dict[int, Owned] = {}
         self._marks = domain.dead_letter_marks
@@ -245,7 +253,7 @@ class Processor:
                 recovery.recover, self._log, self.events_topic, identity, self.domain, loaded
             )
         except Corrupt as error:
-            owned = Owned(Owner(Partition(identity, self.domain), 0, None), None)
+            owned = Owned(Owner(Partition(identity, self.domain), 0, None), None, self.output)
             self._halt(owned, error)
             return owned
         partition = recovered.partition
@@ -255,7 +263,7 @@ class Processor:
             recovered.confirmed,
             pending_max=self.settings.worker.unconfirmed_max,
         )
-        owned = Owned(owner, recovered.checkpoint)
+        owned = Owned(owner, recovered.checkpoint, self.output)
         owned.saw(max(self.clock_ms(), 0))
         if recovered.checkpoint is None:
             partition.changed.update(partition.aggregates)
@@ -265,6 +273,7 @@ class Processor:
         try:
             await self._check_commands(index, owned)
             await self._derive_again(index, owned, recovered.refold)
+            self._notify_again(owned, recovered.recent)
         except Corrupt as error:
             self._halt(owned, error)
         self._probe(index, owned)
@@ -345,8 +354,8 @@ class Processor:
         """Decides a chunk. False: the partition was rebuilt, and delivery starts again at its position."""
         owner = owned.owner
         needed = min(len(records), owner.pending_max)
-        if owner.room < needed:
-            await owned.wait(lambda: owner.contested or owner.room >= needed)
+        if not owned.has_room(needed):
+            await owned.wait(lambda: owner.contested or owned.has_room(needed))
             if owner.contested and not await self._settled(index, owned):
                 return False
         # One fetch brought these records, so offsets missing among them do not exist; before them, it must be shown.
@@ -369,6 +378,8 @@ class Processor:
                         owner.partition.deadlines.rearm(key)
         finally:
             owned.saw(records[-1].timestamp)
+            if self.inboxes and appends:
+                self._notify(owned, [(append.decision, append.decided.events) for append in appends])
             self._write(index, owned, appends)
         await asyncio.sleep(0)
         return True
@@ -409,6 +420,7 @@ class Processor:
         if owned.owner.contested and owned.reports == 0 and self.owned.get(index) is owned:
             owned.settlement = asyncio.create_task(self._settle_unasked(index, owned))
         self._send_letters(index, owned)
+        self._send_followups(owned)
 
     # -- contested
 
@@ -456,11 +468,45 @@ class Processor:
         )
         settled = owned.owner.settle(accepted, end)
         if settled:
+            if accepted:  # as they lie in the log, and whoever made them
+                owned.followups.forget(accepted[0].seq)
+                self._notify_again(owned, accepted)
             for key in owned.ticking:  # another worker may have decided them: nobody here would ask again
                 owned.owner.partition.deadlines.rearm(key)
             owned.ticking.clear()
         owned.changed.set()
         return settled
+
+    # -- notices
+
+    def _notify(self, owned: Owned, decided: list[tuple[Decision, Sequence[Event]]]) -> None:
+        """Has those whom decisions concern told of them, once they are confirmed."""
+        owned.followups.add(
+            decided[-1][0].seq, partial(self._notices, owned.owner.partition.identity.partition, decided)
+        )
+
+    def _notify_again(self, owned: Owned, decisions: list[Decision]) -> None:
+        """Notices of decisions read from the log may not have been sent: sends them (again)."""
+        if not self.inboxes:
+            return
+        read = owned.owner.partition.read
+        for start in range(0, len(decisions), CHUNK_RECORDS):
+            self._notify(owned, [(d, read(d).events) for d in decisions[start : start + CHUNK_RECORDS]])
+        self._send_followups(owned)
+
+    def _notices(self, index: int, decided: list[tuple[Decision, Sequence[Event]]]) -> list[Addressed]:
+        name, inboxes, topic = self.domain.name, self.inboxes, self.inbox_topic
+        return [
+            Addressed(topic, *notice)
+            for decision, events in decided
+            for notice in notices(name, index, decision, events, inboxes)
+        ]
+
+    def _send_followups(self, owned: Owned) -> None:
+        """Sends what follows from confirmed decisions."""
+        confirmed = owned.owner.confirmed
+        if confirmed is not None:
+            owned.followups.send(confirmed.seq)
 
     # -- dead letters
 
@@ -580,6 +626,7 @@ class Processor:
             await owned.wait(
                 lambda: not owned.letters_unsent and not (owned.letters and owned.letters[0][0].seq <= seq)
             )
+            await owned.wait(lambda: owned.followups.done(seq))
             mine = Confirmed(taken.checkpoint.offset, seq, taken.checkpoint.digest)
             identity = self._identity(index)
             owned.verified = await self._blocking(
