@@ -14,6 +14,8 @@ from accord import sync
 from accord.errors import BadInput, BrokenBarrier, LockTimeout, NotConnected, NotOwner, TermsDiffer
 from tests.agents.support import detached, run, until
 
+ANSWERS = ("events", "inbox")
+
 MakeHub = Callable[..., Accord]
 
 
