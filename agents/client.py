@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import Token
 from functools import partial
@@ -24,6 +24,7 @@ from accord.agents import context
 from accord.agents.connection.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
+from accord.agents.leases.call_chain import one_chain, runs
 from accord.agents.leases.leases import Leases
 from accord.agents.limits.limits import Pool, Request
 from accord.agents.locks.arguments import check_permits, check_wait_ms
@@ -34,7 +35,7 @@ from accord.agents.signals.handlers import F, when_on
 from accord.agents.signals.signals import Receipt, emit_on
 
 from accord import logs
-from accord.errors import BadInput, NotConnected, Unavailable
+from accord.errors import BadInput, DeadlockVictim, NotConnected, Unavailable
 from accord.settings import Settings
 
 __all__ = ["Accord", "Hub"]
@@ -343,6 +344,26 @@ class Accord(Hub):
     def pool(self, name: str) -> Pool:
         """A pool of capacity, to configure or to ask for a part of. Raises BadInput if the name cannot be one."""
         return Pool(self, name)
+
+    async def run(self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Calls a function, and again from its beginning if it was a deadlock's victim; returns what it returns.
+
+        The call chain keeps its age, and the youngest gives way: so it is the oldest one day, and nobody starves. What
+        the function did before it gave way is not undone: let it take its locks first, or be able to do it twice. In a
+        call chain that holds something already it is only called: who holds that has to give way.
+
+        Raises:
+            DeadlockVictim: `RUNS_MAX` times.
+            Whatever the function raises.
+        """
+        with one_chain():
+            for last in runs():
+                try:
+                    return await function(*args, **kwargs)
+                except DeadlockVictim:
+                    if last:
+                        raise
+        raise AssertionError("returned or raised")
 
     async def drain(self, *, wait_ms: int | None = None) -> None:
         """Returns when all that was emitted is recorded and the handlers of this hub have caught up.

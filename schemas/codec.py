@@ -114,7 +114,7 @@ class Codec:
         data += index
         if kinds is None or not write_flat(data, _values(message), kinds):
             buffer = BytesIO()
-            _write_record(buffer, schema, _fields(message))
+            _write_record(buffer, schema, _plain(message))
             data += buffer.getvalue()
 
     def decode(self, data: bytes | None) -> Any:
@@ -176,7 +176,7 @@ class Codec:
         buffer = BytesIO(data)
         buffer.seek(begin)
         fields: Any = _read_record(buffer, schema, None)
-        return record(*_frozen(fields).values()), buffer.tell()
+        return _made(record, fields), buffer.tell()
 
     def _read_any(self, data: bytes, start: int, writer: Any) -> Any:
         """What another schema wrote, or an array in a form that `encode` does not write."""
@@ -194,9 +194,9 @@ class Codec:
     def _message(self, branch: Any) -> Message:
         if self._single:
             (record,) = self._types.values()
-            return record(**_frozen(branch))
+            return _made(record, branch)
         name, fields = branch
-        return self._types[name](**_frozen(fields))
+        return _made(self._types[name], fields)
 
     def _from_registry(self, frame: bytes) -> Any:
         schema_id = int.from_bytes(frame[1:], "big")
@@ -334,11 +334,21 @@ def _check_end(data: bytes, end: int) -> None:
         raise ValueError(f"{len(data) - end} bytes follow the message")
 
 
-def _frozen(fields: dict[str, Any]) -> dict[str, Any]:
+def _plain(message: Message) -> dict[str, Any]:
+    """A message as fastavro writes it, the records in it included."""
+    fields = _fields(message)
+    for name, value in fields.items():
+        if type(value) is tuple and value and isinstance(value[0], msgspec.Struct):
+            fields[name] = [_fields(item) for item in value]
+    return fields
+
+
+def _made(record: type[Message], fields: dict[str, Any]) -> Message:
+    """A message from what fastavro has read."""
     for value in fields.values():
         if type(value) is list:
-            return {k: tuple(v) if type(v) is list else v for k, v in fields.items()}
-    return fields
+            return msgspec.convert(fields, record)
+    return record(**fields)
 
 
 def _error(reason: str, description: str) -> SchemaError:

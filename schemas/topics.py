@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-DOMAINS: Final = ("locks", "signals", "limits")
+DOMAINS: Final = ("locks", "signals", "limits", "waits")
 """Domains in the order in which tables list them; `accord.streams.domains` has their deciders."""
 
 DAY_MS: Final = 24 * 3_600_000
@@ -19,8 +19,9 @@ PARTITIONS_DEFAULT: Final = 6
 COMMANDS_RETENTION_MS: Final = 30 * DAY_MS
 """How far back `verify` can re-decide; events stay."""
 DEADLETTERS_RETENTION_MS: Final = 90 * DAY_MS
-INBOX_PARTITIONS_DEFAULT: Final = 32
-"""A client reads the notices of all whose names fall into its partition."""
+INBOX_PARTITIONS_DEFAULT: Final = 128
+"""A client reads the notices of all whose names fall into its partition: of each decision that concerns it, 1 +
+clients / partitions."""
 INBOX_RETENTION_MS: Final = 3_600_000
 """A notice is read at once or never: who comes later reads from the end."""
 SEGMENTS_A_RETENTION: Final = 6

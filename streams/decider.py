@@ -7,12 +7,13 @@ refuses a known one. Neither sees a clock, randomness, I/O or Kafka: the time co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import CommandRejected
+from accord.schemas.messages.waits import Holding, Waiting
 
 S = TypeVar("S")
 
@@ -60,23 +61,58 @@ class Failure(NamedTuple):
     attempts: int
 
 
+class Order(NamedTuple):
+    """A command that follows from an event, and the aggregate that it is for."""
+
+    domain: str
+    key: str
+    command: Command
+
+
+class Waits(NamedTuple):
+    """Who holds something that others wait for, and who waits for it while holding something else."""
+
+    holders: tuple[Holding, ...]
+    waiters: tuple[Waiting, ...]
+
+
+class Contention(NamedTuple):
+    """How a domain's aggregates tell who waits: `begins` are the events after which somebody may do so."""
+
+    begins: frozenset[type[Event]]
+    waits: Callable[[Any], Waits | None]
+    """What an aggregate's state tells; None: nobody waits who holds something else."""
+
+
 class Domain(NamedTuple):
     """A domain: its name and every version of its rules that some log may need, the newest last.
 
-    `dead_letters` are the events that go to the dead-letter topic beside `CommandRejected`, and what they tell it;
-    such an event stands alone in its decision.
+    `dead_letters` are the events that go to the dead-letter topic beside `CommandRejected`, and what they tell it.
+    `reactions` is the domain's process manager: which commands follow from an event, once it is confirmed; at least
+    once, so who takes them must not mind a repeat. `contention` is for domains in which requests wait for holders.
     """
 
     name: str
     versions: Mapping[int, Decider[Any]]
     dead_letters: Mapping[type[Event], Callable[[Any], Failure]] = {}
-
-    @property
-    def dead_letter_marks(self) -> frozenset[bytes]:
-        """How the type of a decision ends that goes to the dead letters."""
-        events: tuple[type[Event], ...] = (CommandRejected, *self.dead_letters)
-        return frozenset(event.__name__.encode() for event in events)
+    reactions: Mapping[type[Event], Callable[[Any], Sequence[Order]]] = {}
+    contention: Contention | None = None
 
     @property
     def newest(self) -> int:
         return max(self.versions)
+
+    @property
+    def consequential(self) -> frozenset[type[Event]]:
+        """The events from which something follows outside the domain's own log."""
+        return frozenset({CommandRejected, *self.dead_letters, *self.reactions})
+
+
+def holds(decision_type: bytes, names: frozenset[bytes]) -> bool:
+    """Whether a decision of this type holds an event with one of these names; nothing is decoded."""
+    return not names.isdisjoint(decision_type.rpartition(b".")[2].split(b"+"))
+
+
+def names_of(events: Iterable[type[Event]]) -> frozenset[bytes]:
+    """The events' names as they stand in the type of a decision."""
+    return frozenset(event.__name__.encode() for event in events)

@@ -8,5 +8,7 @@ from accord.streams.decider import Domain
 from accord.streams.limits import decider as limits
 from accord.streams.locks import decider as locks
 from accord.streams.signals import decider as signals
+from accord.streams.waits import decider as waits
 
-DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in (locks.DOMAIN, signals.DOMAIN, limits.DOMAIN)}
+_ALL: Final = (locks.DOMAIN, signals.DOMAIN, limits.DOMAIN, waits.DOMAIN)
+DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, limits, locks, log, signals
+from accord.schemas.messages import Event, limits, locks, log, signals, waits
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
@@ -27,6 +27,7 @@ NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
         *signals.EVENTS,
+        *waits.EVENTS,
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -65,6 +66,7 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
     locks.RequestWithdrawn: _request,
+    locks.DeadlockBroken: _request,
     locks.LockReleased: _holder,
     locks.LeaseExpired: _holder,
     locks.LeaseRevoked: _holder,
@@ -75,6 +77,7 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     limits.CapacityGranted: _request,
     limits.CapacityDenied: _request,
     limits.RequestWithdrawn: _request,
+    limits.DeadlockBroken: _request,
     limits.CapacityReleased: _request,
     limits.LeaseExpired: _request,
 }

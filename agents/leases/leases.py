@@ -35,8 +35,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from accord.agents.connection.connection import Answer, Connection, future, settle
-from accord.agents.leases.call_chain import owner_of
-from accord.agents.locks.refusals import no_condition, ordinal
+from accord.agents.leases.call_chain import Owners, owner_of
+from accord.agents.locks.refusals import deadlock, no_condition, ordinal
 from accord.agents.signals.signals import current_task
 from accord.schemas.messages import Command, Event, limits, locks
 from accord.schemas.position import Position
@@ -134,6 +134,7 @@ class Hold:
     def __init__(self, leases: Leases, key: str, owner: str, terms: Terms, on_queued: OnQueued | None) -> None:
         self.key = key
         self.owner = owner
+        self.inner = Owners(owner)
         self.terms = terms
         self.depth = 1
         self.lease_ms = terms.lease_ms
@@ -232,6 +233,8 @@ class Hold:
                     self._heard_of_condition(event, answer)
                 case locks.LockDenied(request) | limits.CapacityDenied(request) if request == self.id:
                     self._deny(self.terms.denial(self.key, event, answer.position))
+                case locks.DeadlockBroken(request) | limits.DeadlockBroken(request) if request == self.id:
+                    self._deny(deadlock(self.key, event, answer.position))
                 case locks.RequestWithdrawn(request) | limits.RequestWithdrawn(request) if request == self.id:
                     self._deny(LockTimeout(f"{self.key}: the request was withdrawn.", key=self.key))
                 case locks.LeaseExpired() | limits.LeaseExpired() if self._is_meant(event):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+from accord.schemas.messages import limits, locks
 from accord.schemas.messages.locks import ConditionRefused, LockDenied, ReleaseRefused
 from accord.schemas.position import Position
 
-from accord.errors import AccordError, LockTimeout, NotOwner, Overloaded, TermsDiffer, WouldSelfDeadlock
+from accord.errors import AccordError, DeadlockVictim, LockTimeout, NotOwner, Overloaded, TermsDiffer, WouldSelfDeadlock
 
 
 def denial(key: str, denied: LockDenied, wait_ms: int | None, position: Position) -> AccordError:
@@ -56,6 +58,20 @@ def not_owner(key: str, refused: ReleaseRefused, position: Position) -> NotOwner
         holder=refused.holder,
         position=str(position),
         token=refused.token,
+    )
+
+
+def deadlock(key: str, broken: locks.DeadlockBroken | limits.DeadlockBroken, position: Position) -> DeadlockVictim:
+    """The error of a request that was a deadlock's victim."""
+    ring = "; ".join(f"{wait.agent} waits for {wait.name}, held by {wait.holder}" for wait in broken.cycle)
+    return DeadlockVictim(
+        f"{key} not granted: a deadlock, and this call chain is the youngest of {len(broken.cycle)}: {ring}.",
+        remedy="Give back what you hold and begin again: hub.run(function) does so.",
+        key=key,
+        agent=broken.agent,
+        holder=broken.cycle[0].holder,
+        position=str(position),
+        cycle=[msgspec.structs.asdict(wait) for wait in broken.cycle],
     )
 
 

@@ -1,4 +1,5 @@
 from accord.schemas.messages import Command, Event
+from accord.schemas.messages.waits import Wait
 
 
 class ConfigurePool(Command, frozen=True):
@@ -42,6 +43,12 @@ class ReleaseCapacity(Command, frozen=True):
 class WithdrawRequest(Command, frozen=True):
     agent: str
     request: str
+
+
+class BreakDeadlock(Command, frozen=True):
+    request: str
+    token: int
+    cycle: tuple[Wait, ...]
 
 
 class PoolConfigured(Event, frozen=True):
@@ -106,6 +113,12 @@ class RequestWithdrawn(Event, frozen=True):
     agent: str
 
 
+class DeadlockBroken(Event, frozen=True):
+    request: str
+    agent: str
+    cycle: tuple[Wait, ...]
+
+
 class LeaseRenewed(Event, frozen=True):
     agent: str
     token: int
@@ -151,7 +164,7 @@ class PoolResumed(Event, frozen=True):
     until_ms: int
 
 
-COMMANDS = (ConfigurePool, RequestCapacity, RenewLease, ReleaseCapacity, WithdrawRequest)
+COMMANDS = (ConfigurePool, RequestCapacity, RenewLease, ReleaseCapacity, WithdrawRequest, BreakDeadlock)
 EVENTS = (
     PoolConfigured,
     CapacityGranted,
@@ -165,4 +178,5 @@ EVENTS = (
     ReleaseRefused,
     PoolPaused,
     PoolResumed,
+    DeadlockBroken,
 )

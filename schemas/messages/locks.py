@@ -1,6 +1,7 @@
 """Locks: one a key, held by one alone or shared by several, with leases, fencing tokens and a queue."""
 
 from accord.schemas.messages import Command, Event
+from accord.schemas.messages.waits import Wait
 
 
 class AcquireLock(Command, frozen=True):
@@ -35,6 +36,12 @@ class RevokeLease(Command, frozen=True):
     token: int
     reason: str
     request: str | None = None
+
+
+class BreakDeadlock(Command, frozen=True):
+    request: str
+    token: int
+    cycle: tuple[Wait, ...]
 
 
 class WaitOnCondition(Command, frozen=True):
@@ -100,6 +107,12 @@ class LockDenied(Event, frozen=True):
 class RequestWithdrawn(Event, frozen=True):
     request: str
     agent: str
+
+
+class DeadlockBroken(Event, frozen=True):
+    request: str
+    agent: str
+    cycle: tuple[Wait, ...]
 
 
 class LeaseRenewed(Event, frozen=True):
@@ -220,6 +233,7 @@ COMMANDS = (
     NotifyCondition,
     ReachBarrier,
     ReportStaleWrite,
+    BreakDeadlock,
 )
 EVENTS = (
     LockGranted,
@@ -241,4 +255,5 @@ EVENTS = (
     BarrierBroken,
     BarrierRefused,
     StaleWriteRefused,
+    DeadlockBroken,
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from accord.errors import CircularTrigger as CircularTrigger
     from accord.errors import ConfigError as ConfigError
     from accord.errors import Corrupt as Corrupt
+    from accord.errors import DeadlockVictim as DeadlockVictim
     from accord.errors import Denied as Denied
     from accord.errors import ExceedsCapacity as ExceedsCapacity
     from accord.errors import KafkaUnreachable as KafkaUnreachable
@@ -76,6 +77,7 @@ __all__ = [
     "CircularTrigger",
     "ConfigError",
     "Corrupt",
+    "DeadlockVictim",
     "Denied",
     "Event",
     "ExceedsCapacity",

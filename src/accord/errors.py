@@ -100,6 +100,19 @@ class WouldSelfDeadlock(Refused):
     """The call chain that asks for the lock holds it already."""
 
 
+class DeadlockVictim(Refused):
+    """Call chains waited for each other in a ring, and the youngest gives way: run it again from its beginning.
+
+    `cycle` is the ring, beginning with the victim: for each who waits its `agent`, `owner` and `request`, the `domain`
+    and `name` of what it waits for, and the `holder`, `holder_owner` and `token` of who holds that.
+    """
+
+    @property
+    def cycle(self) -> list[dict[str, Any]]:
+        ring: list[dict[str, Any]] = self.details["cycle"]
+        return ring
+
+
 class TermsDiffer(Refused):
     """Others use it with another number of permits, parties or the like, which stays as long as it is used."""
 

@@ -19,12 +19,12 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar
 
 from accord import logs
 from accord.agents.client import Hub, not_drained
 from accord.agents.connection.timers import countdown
-from accord.agents.leases.call_chain import enter_chain, leave_chain
+from accord.agents.leases.call_chain import enter_chain, leave_chain, one_chain, runs
 from accord.agents.leases.leases import Hold
 from accord.agents.limits.limits import AskedSlot, NamedPool, Reporting
 from accord.agents.locks import conditions
@@ -32,7 +32,7 @@ from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Reached
 from accord.agents.locks.fencing import FencedResource
 from accord.agents.locks.locks import Asked, AskedLock, Held, RWLock, SeveralLocks
-from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
+from accord.errors import BadInput, DeadlockVictim, LeaseLost, NotOwner, Unavailable
 from accord.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Accord", "FencedResource", "Grant", "Lock", "local"]
 
 logger = logs.get("accord.locks")
+P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -323,6 +325,17 @@ class Accord(Hub):
     def pool(self, name: str) -> Pool:
         """A pool of capacity; as `accord.Accord.pool`."""
         return Pool(self, name)
+
+    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Calls a function, and again if it was a deadlock's victim; as `accord.Accord.run`."""
+        with one_chain():
+            for last in runs():
+                try:
+                    return function(*args, **kwargs)
+                except DeadlockVictim:
+                    if last:
+                        raise
+        raise AssertionError("returned or raised")
 
     def drain(self, *, wait_ms: int | None = None) -> None:
         """Returns when all that was emitted is recorded and the handlers of this hub have caught up.

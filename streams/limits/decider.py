@@ -20,7 +20,7 @@ Rules:
 
     (nothing) --RequestCapacity--> held --ReleaseCapacity | deadline--> given back
                                     |  RenewLease: new deadline
-    waiting --its turn, room, rate--> held  |  waiting --deadline | WithdrawRequest--> gone
+    waiting --its turn, room, rate--> held  |  waiting --deadline | WithdrawRequest | BreakDeadlock--> gone
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from typing import Any, Final
 import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.limits import (
+    BreakDeadlock,
     CapacityDenied,
     CapacityGranted,
     CapacityQueued,
     CapacityReleased,
     ConfigurePool,
+    DeadlockBroken,
     LeaseExpired,
     LeaseRenewed,
     PoolConfigured,
@@ -50,7 +52,7 @@ from accord.schemas.messages.limits import (
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
-from accord.streams.decider import At, Domain
+from accord.streams.decider import At, Contention, Domain
 from accord.streams.limits.bounds import EXCLUSIVE, MODES, WAITERS_MAX, problem_of
 from accord.streams.limits.pool import (
     HOLDERS_MAX,
@@ -64,6 +66,7 @@ from accord.streams.limits.pool import (
     Waiter,
     bucket,
 )
+from accord.streams.limits.waits import waits_of
 
 _replace: Final = msgspec.structs.replace
 _NONE: Final = Pool()
@@ -102,8 +105,8 @@ class LimitDecider:
         if type(command) is ConfigurePool:
             configured = PoolConfigured(**msgspec.structs.asdict(command), configured_ms=at.now_ms)
             return [configured, *_no_longer_possible(self._fold(pool, [configured]), at.now_ms)]
-        assert type(command) is Tick, "other commands were refused"
-        return []
+        assert type(command) is BreakDeadlock or type(command) is Tick, "other commands were refused"
+        return _break(pool, command) if type(command) is BreakDeadlock else []
 
     def _grants(self, pool: Pool, at: At) -> Iterator[Event]:
         """Lets in from the queue who is next, as long as there is room and the rates permit it."""
@@ -243,6 +246,15 @@ def _withdraw(pool: Pool, command: WithdrawRequest, now_ms: int) -> list[Event]:
     return []
 
 
+def _break(pool: Pool, command: BreakDeadlock) -> list[Event]:
+    """Denies a deadlock's victim, if it still waits for who held of the pool then."""
+    if any(holder.token == command.token for holder in pool.holders):
+        for waiter in pool.waiters:
+            if waiter.request == command.request:
+                return [DeadlockBroken(waiter.request, waiter.agent, command.cycle)]
+    return []
+
+
 def _grant(pool: Pool, waiter: Waiter, at: At) -> CapacityGranted:
     w = waiter
     return CapacityGranted(
@@ -328,7 +340,7 @@ def _refused(pool: Pool, event: CapacityDenied) -> Pool:
     return _replace(pool, waiters=_without(pool.waiters, event.request), usage=usage)
 
 
-def _withdrawn(pool: Pool, event: RequestWithdrawn) -> Pool:
+def _withdrawn(pool: Pool, event: RequestWithdrawn | DeadlockBroken) -> Pool:
     return _replace(pool, waiters=_without(pool.waiters, event.request))
 
 
@@ -424,6 +436,7 @@ _CHANGES: Final[dict[type[Event], Callable[[Pool, Any], Pool]]] = {
     CapacityQueued: _queued,
     CapacityDenied: _refused,
     RequestWithdrawn: _withdrawn,
+    DeadlockBroken: _withdrawn,
     LeaseRenewed: _renewed,
     CapacityReleased: _released,
     LeaseExpired: _expired,
@@ -451,5 +464,6 @@ def _without(waiters: tuple[Waiter, ...], request: str) -> tuple[Waiter, ...]:
     return tuple([waiter for waiter in waiters if waiter.request != request]) if waiters else waiters
 
 
-DOMAIN: Final = Domain("limits", {1: LimitDecider()})
+_CONTENTION: Final = Contention(frozenset({CapacityQueued, PoolConfigured}), waits_of)
+DOMAIN: Final = Domain("limits", {1: LimitDecider()}, contention=_CONTENTION)
 """Limits: one pool of capacity a key, shared by leases, rates a minute, priorities and weights."""

@@ -23,7 +23,7 @@ Rules:
 
     (free) --AcquireLock--> held --ReleaseLock | deadline--> next waiter, or free
                              |  RenewLease: new deadline
-    waiting --grant--> held  |  waiting --deadline | WithdrawRequest--> gone
+    waiting --grant--> held  |  waiting --deadline | WithdrawRequest | BreakDeadlock--> gone
     held --WaitOnCondition--> sleeping --NotifyCondition | deadline--> waiting
 """
 
@@ -40,10 +40,12 @@ from accord.schemas.messages.locks import (
     BarrierPassed,
     BarrierReached,
     BarrierRefused,
+    BreakDeadlock,
     ConditionAwaited,
     ConditionNotified,
     ConditionRefused,
     ConditionTimedOut,
+    DeadlockBroken,
     LeaseExpired,
     LeaseRenewed,
     LeaseRevoked,
@@ -65,9 +67,10 @@ from accord.schemas.messages.locks import (
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
-from accord.streams.decider import At, Decider, Domain
+from accord.streams.decider import At, Contention, Decider, Domain
 from accord.streams.locks.barriers import Barrier, BarrierDecider
 from accord.streams.locks.bounds import SHARED_MAX, WAITERS_MAX, problem_of
+from accord.streams.locks.waits import waits_of
 from msgspec.structs import replace
 
 
@@ -259,6 +262,15 @@ def _withdraw(lock: Lock, command: WithdrawRequest, _: At) -> list[Event]:
     return []
 
 
+def _break(lock: Lock, command: BreakDeadlock, _: At) -> list[Event]:
+    """Denies a deadlock's victim, if it still waits for who held the lock then."""
+    if any(holder.token == command.token for holder in lock.holders):
+        for waiter in lock.waiters:
+            if waiter.request == command.request:
+                return [DeadlockBroken(waiter.request, waiter.agent, command.cycle)]
+    return []
+
+
 def _wait_on_condition(lock: Lock, command: WaitOnCondition, at: At) -> list[Event]:
     holder = _alone(lock, command.token)
     full = len(lock.waiters) + len(lock.sleepers) >= WAITERS_MAX
@@ -296,6 +308,7 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Lock, Any, At], list[Event]]]] 
     Tick: _tick,
     WithdrawRequest: _withdraw,
     RevokeLease: _revoke,
+    BreakDeadlock: _break,
     WaitOnCondition: _wait_on_condition,
     NotifyCondition: _notify,
     ReachBarrier: _no_barrier,
@@ -330,7 +343,7 @@ def _renewed(lock: Lock, event: LeaseRenewed) -> Lock:
     return Lock(holders, lock.waiters, lock.sleepers)
 
 
-def _gone(lock: Lock, event: LockDenied | RequestWithdrawn) -> Lock | None:
+def _gone(lock: Lock, event: LockDenied | RequestWithdrawn | DeadlockBroken) -> Lock | None:
     return _kept(lock.holders, _without(lock.waiters, event.request), _without(lock.sleepers, event.request))
 
 
@@ -364,6 +377,7 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Lock, Any], Lock | None]]] = {
     LockQueued: _queued,
     LockDenied: _gone,
     RequestWithdrawn: _gone,
+    DeadlockBroken: _gone,
     ConditionAwaited: _asleep,
     ConditionNotified: lambda lock, event: _woken(lock, event.requests, notified=True),
     ConditionTimedOut: lambda lock, event: _woken(lock, (event.request,), notified=False),
@@ -378,7 +392,7 @@ def _loses_notice(lock: Lock, event: Event, command: Command) -> bool:
     if type(event) is LockReleased or type(event) is LeaseExpired or type(event) is LeaseRevoked:
         holder = _held(lock, event.token, event.request)
         return holder is not None and holder.notified
-    if type(event) is RequestWithdrawn:
+    if type(event) is RequestWithdrawn or type(event) is DeadlockBroken:
         return any(waiter.request == event.request and waiter.notified for waiter in lock.waiters)
     return False
 
@@ -508,4 +522,5 @@ class NameDecider:
         return rules.deadline_ms(state)
 
 
-DOMAIN: Final = Domain("locks", {1: NameDecider()})
+_CONTENTION: Final = Contention(frozenset({LockQueued, ConditionNotified, ConditionTimedOut}), waits_of)
+DOMAIN: Final = Domain("locks", {1: NameDecider()}, contention=_CONTENTION)

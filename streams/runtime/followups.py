@@ -41,11 +41,12 @@ Build = Callable[[], Sequence[Addressed]]
 class _Entry:
     """What follows from one decision, or from several up to `seq`. `reports` are those still awaited."""
 
-    __slots__ = ("build", "failed", "producer", "reports", "seq")
+    __slots__ = ("build", "failed", "lasting", "producer", "reports", "seq")
 
-    def __init__(self, seq: int, build: Build) -> None:
+    def __init__(self, seq: int, build: Build, lasting: bool) -> None:
         self.seq = seq
         self.build = build
+        self.lasting = lasting
         self.reports = 0
         self.failed = False
         self.producer = 0
@@ -67,9 +68,13 @@ class Followups:
         self._held = False
         self._confirmed = 0
 
-    def add(self, seq: int, build: Build) -> None:
-        """Adds what follows from a decision, or from all up to this number; in the order of their numbers."""
-        self._waiting.append(_Entry(seq, build))
+    def add(self, seq: int, build: Build, *, lasting: bool = False) -> None:
+        """Adds what follows from a decision, or from all up to this number; in the order of their numbers.
+
+        Args:
+            lasting: it is not derived again: `forget` keeps it.
+        """
+        self._waiting.append(_Entry(seq, build, lasting))
 
     def send(self, confirmed: int) -> None:
         """Sends what follows from the decisions up to this number."""
@@ -84,9 +89,8 @@ class Followups:
                 self._send(entry, records)
 
     def forget(self, seq: int) -> None:
-        """Takes back what was added from this number on; none of it is confirmed yet."""
-        while self._waiting and self._waiting[-1].seq >= seq:
-            self._waiting.pop()
+        """Takes back what was added from this number on and not sent: it is derived again from the log."""
+        self._waiting = deque(entry for entry in self._waiting if entry.seq < seq or entry.lasting)
 
     def done(self, seq: int) -> bool:
         """Whether all that follows from the decisions up to this number was acknowledged."""

@@ -18,18 +18,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from accord.schemas.codec import commands_codec, deadletters_codec
+from accord.schemas.codec import commands_codec
 from accord.schemas.headers import INBOX, Confirmed, Record, command_headers
 from accord.schemas.messages import Event
 from accord.schemas.messages.log import Tick
 from accord.schemas.position import Position
-from accord.schemas.topics import commands_topic, deadletters_topic, events_topic, inbox_topic
+from accord.schemas.topics import commands_topic, events_topic, inbox_topic
 from accord.streams import checkpoint as cp
 from accord.streams.chain import Decision
 from accord.streams.decider import Domain
@@ -39,9 +38,10 @@ from accord.streams.partition import Identity, Partition
 from accord.streams.runtime import recovery
 from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
-from accord.streams.runtime.deadletters import dead_letter
+from accord.streams.runtime.consequences import Consequences
 from accord.streams.runtime.followups import Addressed, Followups
 from accord.streams.runtime.output import Outgoing, Output
+from accord.streams.runtime.waits import WaitReports
 from uuid_utils import uuid7
 
 from accord import logs
@@ -70,7 +70,9 @@ class Contested(Exception):
 class Owned:
     """A partition in this worker: its owner and what the shell knows beside it."""
 
-    def __init__(self, owner: Owner, checkpoint: cp.Checkpoint | None, output: Output) -> None:
+    def __init__(
+        self, owner: Owner, checkpoint: cp.Checkpoint | None, output: Output, waits: WaitReports | None
+    ) -> None:
         self.owner = owner
         self.checkpoint = checkpoint
         self.stale_rows: list[bytes] = []
@@ -87,9 +89,8 @@ class Owned:
         self.ticking: dict[str, None] = {}
         self.halted: BaseException | None = None
         self.paused: asyncio.Task[None] | None = None
-        self.letters: deque[tuple[Decision, Event, Record | None]] = deque()
-        self.letters_unsent = 0
         self.followups = Followups(output, self.changed.set)
+        self.waits = waits
 
     def saw(self, timestamp_ms: int) -> None:
         self.log_ms, self.log_seen = timestamp_ms, time.monotonic()
@@ -146,11 +147,10 @@ class Processor:
         prefix = settings.topics.prefix
         self.commands_topic = commands_topic(domain.name, prefix)
         self.events_topic = events_topic(domain.name, prefix)
-        self.deadletters_topic = deadletters_topic(prefix)
         self.inbox_topic = inbox_topic(prefix)
         self.owned: dict[int, Owned] = {}
         self._kept: dict[int, Owned] = {}
-        self._marks = domain.dead_letter_marks
+        self._consequences = Consequences(domain, partition_count)
         self._tick_value = commands_codec(domain.name).encode(Tick())
         self._tick_type = commands_codec(domain.name).type_name(Tick())
         self._log = Fetcher(settings.kafka)
@@ -206,6 +206,7 @@ class Processor:
         starts = {}
         for index in sorted(partitions):
             owned = await self._take_on(index)
+            self._report_all_waits(owned)
             self.owned[index] = owned
             starts[index] = owned.owner.next_command
         self._kept.clear()
@@ -253,7 +254,7 @@ class Processor:
                 recovery.recover, self._log, self.events_topic, identity, self.domain, loaded
             )
         except Corrupt as error:
-            owned = Owned(Owner(Partition(identity, self.domain), 0, None), None, self.output)
+            owned = self._new(Owner(Partition(identity, self.domain), 0, None), None)
             self._halt(owned, error)
             return owned
         partition = recovered.partition
@@ -263,7 +264,7 @@ class Processor:
             recovered.confirmed,
             pending_max=self.settings.worker.unconfirmed_max,
         )
-        owned = Owned(owner, recovered.checkpoint, self.output)
+        owned = self._new(owner, recovered.checkpoint)
         owned.saw(max(self.clock_ms(), 0))
         if recovered.checkpoint is None:
             partition.changed.update(partition.aggregates)
@@ -305,12 +306,13 @@ class Processor:
         self._write(index, owned, [owned.owner.lost(low - 1)])
 
     async def _derive_again(self, index: int, owned: Owned, decisions: list[Decision]) -> None:
-        """Dead letters of decisions after the checkpoint may not have been written: writes them (again)."""
+        """What follows from decisions after the checkpoint may not have been written: writes it (again)."""
+        identity = self._identity(index)
         for decision in decisions:
-            event = owned.owner.partition.read(decision).events[0]
+            events = owned.owner.partition.read(decision).events
             command = await self._blocking(self._command_at, index, decision.cause)
-            owned.letters.append((decision, event, command))
-        self._send_letters(index, owned)
+            owned.followups.add(decision.seq, partial(self._consequences.of, identity, decision, events, command))
+        self._send_followups(owned)
 
     def _command_at(self, index: int, offset: int) -> Record | None:
         try:
@@ -361,7 +363,8 @@ class Processor:
         # One fetch brought these records, so offsets missing among them do not exist; before them, it must be shown.
         hole = records[0].offset <= owner.next_command or await self._is_hole(index, owned, records[0].offset)
         appends: list[Append] = []
-        ticking = owned.ticking
+        ticking, waits = owned.ticking, owned.waits
+        consequences, identity = self._consequences, owner.partition.identity
         try:
             for record in records:
                 append = owner.take(record, hole=hole)
@@ -369,8 +372,11 @@ class Processor:
                     continue
                 decision = append.decision
                 appends.append(append)
-                if decision.type.rpartition(b".")[2] in self._marks:
-                    owned.letters.append((decision, append.decided.events[0], record))
+                if consequences.any_of(decision):
+                    events = append.decided.events
+                    owned.followups.add(decision.seq, partial(consequences.of, identity, decision, events, record))
+                if waits is not None:
+                    waits.note(decision)
                 if ticking:
                     key = decision.key.decode(errors="replace")
                     if key in ticking and decision.command_id.startswith("tick-"):
@@ -406,7 +412,7 @@ class Processor:
         for append in appends:
             decision = append.decided.decision
             headers = decision.headers(f"{name}:{decision.cause}", source, append.confirmed)
-            if inboxes:
+            if inboxes is not None:
                 headers.append(inboxes)
             records.append((decision.key, decision.value, headers))
         owned.reports += 1
@@ -419,7 +425,6 @@ class Processor:
         owned.changed.set()
         if owned.owner.contested and owned.reports == 0 and self.owned.get(index) is owned:
             owned.settlement = asyncio.create_task(self._settle_unasked(index, owned))
-        self._send_letters(index, owned)
         self._send_followups(owned)
 
     # -- contested
@@ -456,6 +461,7 @@ class Processor:
                 await asyncio.sleep(RETRY_S)
                 continue
             if self.owned.get(index) is owned:
+                self._report_all_waits(rebuilt)
                 self.owned[index] = rebuilt
                 await self.delivery.seek(index, rebuilt.owner.next_command)
             owned.halted = ChainBroken("replaced by a rebuilt state")
@@ -468,22 +474,29 @@ class Processor:
         )
         settled = owned.owner.settle(accepted, end)
         if settled:
-            if accepted:  # as they lie in the log, and whoever made them
-                owned.followups.forget(accepted[0].seq)
-                self._notify_again(owned, accepted)
             for key in owned.ticking:  # another worker may have decided them: nobody here would ask again
                 owned.owner.partition.deadlines.rearm(key)
             owned.ticking.clear()
+            if accepted:  # as they lie in the log, and whoever made them: he may be gone
+                owned.followups.forget(accepted[0].seq)
+                await self._derive_again(index, owned, [d for d in accepted if self._consequences.any_of(d)])
+                self._notify_again(owned, accepted)
+            self._send_followups(owned)
         owned.changed.set()
         return settled
 
-    # -- notices
+    # -- what follows from decisions
+
+    def _send_followups(self, owned: Owned) -> None:
+        """Sends what follows from confirmed decisions."""
+        confirmed = owned.owner.confirmed
+        if confirmed is not None:
+            owned.followups.send(confirmed.seq)
 
     def _notify(self, owned: Owned, decided: list[tuple[Decision, Sequence[Event]]]) -> None:
         """Has those whom decisions concern told of them, once they are confirmed."""
-        owned.followups.add(
-            decided[-1][0].seq, partial(self._notices, owned.owner.partition.identity.partition, decided)
-        )
+        index = owned.owner.partition.identity.partition
+        owned.followups.add(decided[-1][0].seq, partial(self._notices, index, decided))
 
     def _notify_again(self, owned: Owned, decisions: list[Decision]) -> None:
         """Notices of decisions read from the log may not have been sent: sends them (again)."""
@@ -502,38 +515,27 @@ class Processor:
             for notice in notices(name, index, decision, events, inboxes)
         ]
 
-    def _send_followups(self, owned: Owned) -> None:
-        """Sends what follows from confirmed decisions."""
-        confirmed = owned.owner.confirmed
-        if confirmed is not None:
-            owned.followups.send(confirmed.seq)
+    def _report_waits(self, owned: Owned) -> float:
+        """Tells who waits, if that has changed; returns the seconds until it is to be looked at again."""
+        due_s = None if owned.waits is None else owned.waits.due_in_s()
+        if owned.waits is None or due_s is None:
+            return TICK_ROUND_S
+        if due_s > 0 or owned.owner.contested:
+            return due_s
+        partition = owned.owner.partition
+        reports = owned.waits.take(partition)
+        if reports:
+            owned.followups.add(partition.head.seq, lambda: reports, lasting=True)
+            self._send_followups(owned)
+        return TICK_ROUND_S
 
-    # -- dead letters
-
-    def _send_letters(self, index: int, owned: Owned) -> None:
-        """Sends the dead letters of confirmed decisions."""
-        confirmed = owned.owner.confirmed
-        while owned.letters and confirmed is not None and owned.letters[0][0].seq <= confirmed.seq:
-            decision, event, command = owned.letters.popleft()
-            letter = dead_letter(self._identity(index), self.domain, decision, event, command)
-            owned.letters_unsent += 1
-            self.output.send(
-                self.deadletters_topic,
-                0,
-                letter.id.encode(),
-                deadletters_codec().encode(letter),
-                [("ce_id", letter.id.encode())],
-                partial(self._letter_reported, index, owned, (decision, event, command)),
-            )
-
-    def _letter_reported(
-        self, index: int, owned: Owned, letter: tuple[Decision, Event, Record | None], offset: int | None
-    ) -> None:
-        owned.letters_unsent -= 1
-        if offset is None:
-            owned.letters.appendleft(letter)
-            asyncio.get_running_loop().call_later(RETRY_S, self._send_letters, index, owned)
-        owned.changed.set()
+    def _report_all_waits(self, owned: Owned) -> None:
+        """After an assignment: tells who waits anew. A partition that nobody has used has nothing to tell."""
+        partition = owned.owner.partition
+        if owned.halted is None and owned.waits is not None and partition.head.seq > 1:
+            reports = owned.waits.all(partition)
+            owned.followups.add(partition.head.seq, lambda: reports, lasting=True)
+            self._send_followups(owned)
 
     # -- ticks
 
@@ -543,7 +545,7 @@ class Processor:
                 pause = TICK_ROUND_S
                 for index, owned in list(self.owned.items()):
                     if owned.halted is None:
-                        pause = min(pause, self._tick(index, owned))
+                        pause = min(pause, self._tick(index, owned), self._report_waits(owned))
                 self._wake.clear()
                 try:
                     await asyncio.wait_for(self._wake.wait(), max(pause, TICK_ROUND_MIN_S))
@@ -623,9 +625,6 @@ class Processor:
             await owned.wait(lambda: owner.contested or (owner.confirmed is not None and owner.confirmed.seq >= seq))
             if owner.contested:
                 raise Contested
-            await owned.wait(
-                lambda: not owned.letters_unsent and not (owned.letters and owned.letters[0][0].seq <= seq)
-            )
             await owned.wait(lambda: owned.followups.done(seq))
             mine = Confirmed(taken.checkpoint.offset, seq, taken.checkpoint.digest)
             identity = self._identity(index)
@@ -643,6 +642,11 @@ class Processor:
         owned.checkpoint, owned.stale_rows = done, tombstones
 
     # -- helpers
+
+    def _new(self, owner: Owner, checkpoint: cp.Checkpoint | None) -> Owned:
+        contention = self.domain.contention
+        waits = None if contention is None else WaitReports(contention, self.partition_count)
+        return Owned(owner, checkpoint, self.output, waits)
 
     def _identity(self, index: int) -> Identity:
         return Identity(self.cluster, self.domain.name, index, self.settings.topics.prefix)

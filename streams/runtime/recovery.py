@@ -14,7 +14,7 @@ from accord.schemas.headers import CHAIN, Confirmed, Record
 from accord.schemas.position import Position
 from accord.streams.chain import Chain, Decision, parse
 from accord.streams.checkpoint import Checkpoint, Loaded, restore
-from accord.streams.decider import Domain
+from accord.streams.decider import Domain, holds, names_of
 from accord.streams.partition import Identity, Partition
 from accord.streams.runtime.followups import UNSENT_MAX
 
@@ -31,8 +31,8 @@ RECENT_COUNT: Final = UNSENT_MAX + 1_000
 class Recovered(NamedTuple):
     """A partition folded up to `end_offset`. `checkpoint` is None when the table's was not used.
 
-    `refold` are the decisions taken in after the checkpoint: their dead letters may not have been written. `recent` are
-    all after the checkpoint of whose consequences some may not have been, see `Followups`.
+    Of the decisions taken in after the checkpoint, what follows from them may not have been written: `refold` are those
+    with consequences, `recent` the last ones, as far back as notices may be missing (see `Followups`).
     """
 
     partition: Partition
@@ -71,7 +71,7 @@ def recover(log: Fetcher, topic: str, identity: Identity, domain: Domain, loaded
         partition.apply(partition.read(decision))
         decisions.append(decision)
     return Recovered(
-        partition, _pointer(chain), end, None, _with_dead_letters(domain, decisions), decisions[-RECENT_COUNT:]
+        partition, _pointer(chain), end, None, _consequential(domain, decisions), decisions[-RECENT_COUNT:]
     )
 
 
@@ -96,7 +96,7 @@ def _from_checkpoint(
     if partition.head.seq < max([checkpoint.seq, *ahead.values()]):
         raise ChainBroken(f"the log ends with decision {partition.head.seq}, the table knows later ones")
     return Recovered(
-        partition, _pointer(chain), end, checkpoint, _with_dead_letters(domain, refold), refold[-RECENT_COUNT:]
+        partition, _pointer(chain), end, checkpoint, _consequential(domain, refold), refold[-RECENT_COUNT:]
     )
 
 
@@ -181,6 +181,6 @@ def _pointer(chain: Chain) -> Confirmed | None:
     return Confirmed(head.offset, head.seq, head.digest) if head.seq else None
 
 
-def _with_dead_letters(domain: Domain, decisions: list[Decision]) -> list[Decision]:
-    marks = domain.dead_letter_marks
-    return [decision for decision in decisions if decision.type.rpartition(b".")[2] in marks]
+def _consequential(domain: Domain, decisions: list[Decision]) -> list[Decision]:
+    names = names_of(domain.consequential)
+    return [decision for decision in decisions if holds(decision.type, names)]

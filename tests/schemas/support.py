@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 from accord.schemas.codec import Codec, commands_codec, deadletters_codec, events_codec
-from accord.schemas.messages import Message, deadletters, limits, locks, log, signals
+from accord.schemas.messages import Message, deadletters, limits, locks, log, signals, waits
 from accord.schemas.topics import DOMAINS
 from hypothesis import strategies as st
 
@@ -20,6 +20,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *signals.EVENTS,
     *limits.COMMANDS,
     *limits.EVENTS,
+    *waits.COMMANDS,
+    *waits.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [
@@ -48,13 +50,16 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if isinstance(kind, list):
         return st.one_of([values(branch) for branch in kind])
     if isinstance(kind, dict):
+        if kind["type"] == "record":
+            return messages(getattr(waits, kind["name"]), kind)
         assert kind["type"] == "array", kind
         return st.lists(values(kind["items"]), max_size=5).map(tuple)
     return _BY_TYPE[kind]
 
 
-def messages(record: type[Message]) -> st.SearchStrategy[Any]:
-    return st.builds(record, **{field["name"]: values(field["type"]) for field in avsc(record)["fields"]})
+def messages(record: type[Any], schema: dict[str, Any] | None = None) -> st.SearchStrategy[Any]:
+    """Messages, or records that stand in them, with their schema."""
+    return st.builds(record, **{field["name"]: values(field["type"]) for field in (schema or avsc(record))["fields"]})
 
 
 def held(codec: Codec) -> st.SearchStrategy[Any]:

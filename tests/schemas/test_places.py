@@ -81,6 +81,8 @@ def test_the_topic_table() -> None:
         "shop.signals.events.v1",
         "shop.limits.commands.v1",
         "shop.limits.events.v1",
+        "shop.waits.commands.v1",
+        "shop.waits.events.v1",
         "shop.dlq.v1",
     }
     for domain in DOMAINS:

@@ -46,6 +46,8 @@ def test_todays_schemas_are_registered_by_topic_name(server: RegistryServer) -> 
         "shop.signals.events.v1",
         "shop.limits.commands.v1",
         "shop.limits.events.v1",
+        "shop.waits.commands.v1",
+        "shop.waits.events.v1",
         "shop.dlq.v1",
     }
     assert set(server.subjects) == {f"{topic}-value" for topic in ids}

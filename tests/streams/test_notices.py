@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from accord.schemas.headers import LogRecord
 from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
-from accord.schemas.messages import Event, limits, locks, log, signals
+from accord.schemas.messages import Event, limits, locks, log, signals, waits
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.chain import Chain, Decision
@@ -19,7 +19,7 @@ from tests.streams.support import START_MS, command, partition, record_of, run
 
 INBOXES = 32
 ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
-EVERY_EVENT = [event for domain in (log, locks, limits, signals) for event in domain.EVENTS]
+EVERY_EVENT = [event for domain in (log, locks, limits, signals, waits) for event in domain.EVENTS]
 
 
 def by(agent: str, name: str) -> str:
@@ -38,7 +38,7 @@ def told(made: Partition, *commands: tuple[str, Any], at_ms: int = START_MS) -> 
 
 
 def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
-    assert set(DOMAINS) == {"locks", "signals", "limits"}, "a new domain: add its events to EVERY_EVENT"
+    assert set(DOMAINS) == {"locks", "signals", "limits", "waits"}, "a new domain: add its events to EVERY_EVENT"
     both = set(SOMEBODY) & NOBODY_ELSE
     assert not both, "an event stands in one table"
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)

@@ -1,0 +1,102 @@
+"""What a partition tells the graph of all waits (`accord.streams.waits`): who waits in it and holds something else.
+
+Each lock or pool is told whole, and again when it changed, at most every `ROUND_S`: so a report may be lost with its
+worker or come twice. After an assignment all is told anew. A partition in which nobody waits so tells nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Final
+
+from accord.schemas.codec import commands_codec
+from accord.schemas.headers import command_headers
+from accord.schemas.messages import Command
+from accord.schemas.messages.waits import GRAPH, ForgetWaits, ReportWaits
+from accord.schemas.topics import commands_topic, partition_of
+from accord.streams.chain import Decision
+from accord.streams.decider import Contention, Waits, holds, names_of
+from accord.streams.partition import Partition
+from accord.streams.runtime.followups import Addressed
+from uuid_utils import uuid7
+
+ROUND_S: Final = 0.02
+_NOBODY: Final = Waits((), ())
+_CODEC: Final = commands_codec("waits")
+
+
+class WaitReports:
+    """The reports of one partition.
+
+    Args:
+        contention: how its aggregates tell who waits.
+        partition_count: of the commands topic of the waits domain.
+    """
+
+    def __init__(self, contention: Contention, partition_count: int) -> None:
+        self._waits = contention.waits
+        self._partition_count = partition_count
+        self._begins = lru_cache(1_024)(_Begins(contention))
+        self._changed: set[str] = set()
+        self._told: set[str] = set()
+        """Whose last report named somebody who waits."""
+        self._due_s = 0.0
+
+    def note(self, decision: Decision) -> None:
+        """A decision was made; it may change who waits."""
+        if self._begins(decision.type) or (self._told and decision.key.decode() in self._told):
+            self._changed.add(decision.key.decode())
+
+    def due_in_s(self) -> float | None:
+        """Seconds until something is to be told; None: nothing is."""
+        return max(0.0, self._due_s - time.monotonic()) if self._changed else None
+
+    def take(self, partition: Partition) -> list[Addressed]:
+        """What is to be told of the partition as it stands."""
+        self._due_s = time.monotonic() + ROUND_S
+        reports = []
+        for key in sorted(self._changed):
+            state = partition.aggregates.get(key)
+            waits = None if state is None else self._waits(state)
+            if waits is not None or key in self._told:
+                reports.append(self._report(partition, key, waits or _NOBODY))
+        self._changed.clear()
+        return reports
+
+    def all(self, partition: Partition) -> list[Addressed]:
+        """What is to be told of a partition that was assigned just now; another worker may have told something else."""
+        self._told.clear()
+        self._changed.clear()
+        self._changed.update(key for key, state in partition.aggregates.items() if self._waits(state) is not None)
+        forget = self._addressed(partition, ForgetWaits(partition.name, partition.head.seq))
+        return [forget, *self.take(partition)]
+
+    def _report(self, partition: Partition, key: str, waits: Waits) -> Addressed:
+        if waits.waiters:
+            self._told.add(key)
+        else:
+            self._told.discard(key)
+        domain, seq = partition.domain.name, partition.head.seq
+        return self._addressed(partition, ReportWaits(domain, key, partition.name, seq, *waits))
+
+    def _addressed(self, partition: Partition, command: Command) -> Addressed:
+        key = GRAPH.encode()
+        source, clock = f"accord/{partition.name}", partition.clock.encode()
+        return Addressed(
+            commands_topic("waits", partition.identity.prefix),
+            partition_of(key, self._partition_count),
+            key,
+            _CODEC.encode(command),
+            command_headers(f"waits-{uuid7()}", source, _CODEC.type_name(command), clock),
+        )
+
+
+class _Begins:
+    """Whether somebody may wait after a decision of some type."""
+
+    def __init__(self, contention: Contention) -> None:
+        self._names = names_of(contention.begins)
+
+    def __call__(self, decision_type: bytes) -> bool:
+        return holds(decision_type, self._names)
