@@ -20,8 +20,8 @@ COMMANDS_RETENTION_MS: Final = 30 * DAY_MS
 """How far back `verify` can re-decide; events stay."""
 DEADLETTERS_RETENTION_MS: Final = 90 * DAY_MS
 INBOX_PARTITIONS_DEFAULT: Final = 128
-"""A client reads the notices of all whose names fall into its partition: of each decision that concerns it, 1 +
-clients / partitions."""
+"""A client reads the notices of all whose names fall into its partition: for each of its own about clients / partitions
+of others."""
 INBOX_RETENTION_MS: Final = 3_600_000
 """A notice is read at once or never: who comes later reads from the end."""
 SEGMENTS_A_RETENTION: Final = 6

@@ -38,7 +38,7 @@ from accord.streams.chain import Decision
 from confluent_kafka import KafkaError
 
 from accord import logs
-from accord.errors import AccordError, BadInput, Corrupt, NotConnected, Overloaded, SchemaError, TopicMismatch
+from accord.errors import AccordError, BadInput, ConfigError, Corrupt, NotConnected, Overloaded, SchemaError, TopicMismatch
 from accord.kafka import metadata
 from accord.settings import Settings
 
@@ -241,7 +241,7 @@ class Connection:
         """Holds the lock."""
         if self._sender is not None and self._failure is None:
             return self._sender
-        if isinstance(self._failure, Corrupt):
+        if isinstance(self._failure, Corrupt | ConfigError):
             raise self._failure
         state = "closed" if self._failure else "not open"
         raise NotConnected(f"The connection is {state}.", remedy="Open a hub: async with accord.Accord().")
