@@ -20,7 +20,7 @@ from benchmarks.report import Goal, Line, Sample, progress, summary
 SIZE: Final = 10
 """Commands of each client in a run."""
 CLIENTS: Final = (8, 64, 512)
-COMMANDS_A_SECOND: Final = 0.5
+COMMANDS_A_SECOND: Final = 0.25
 """Of each client."""
 PROCESSES: Final = 4
 PARTITIONS: Final = 6
@@ -96,11 +96,11 @@ def reads(bootstrap_servers: str, source: str, clients: int, commands: int) -> R
             for part in range(processes)
         ]
         for program in programs:
-            _answer(program)  # connected, and every client has been answered once
+            _answer(place, program)  # connected, and every client has been answered once
         for program in programs:
             cast(IO[str], program.stdin).write("go\n")
             cast(IO[str], program.stdin).flush()
-        answers = [_answer(program) for program in programs]
+        answers = [_answer(place, program) for program in programs]
         decided = sum(answer["decided"] for answer in answers)
         if decided != clients * commands:
             raise RuntimeError(f"{clients} clients sent {commands} commands each, {decided} were answered")
@@ -127,11 +127,12 @@ def worker_cost_us(bootstrap_servers: str, source: str, count: int) -> float:
         return cost_us([before, after])
 
 
-def _answer(program: subprocess.Popen[str]) -> dict[str, Any]:
+def _answer(place: Bench, program: subprocess.Popen[str]) -> dict[str, Any]:
     assert program.stdout is not None
     line = program.stdout.readline()
     if not line:
-        raise RuntimeError(f"a program of clients ended with {program.wait()}")
+        log = (place.directory / "readers.log").read_text().splitlines()
+        raise RuntimeError("\n".join([f"clients ended with {program.wait()}:", *log[-30:]]))
     found: dict[str, Any] = json.loads(line)
     return found
 

@@ -38,7 +38,16 @@ from accord.streams.chain import Decision
 from confluent_kafka import KafkaError
 
 from accord import logs
-from accord.errors import AccordError, BadInput, ConfigError, Corrupt, NotConnected, Overloaded, SchemaError, TopicMismatch
+from accord.errors import (
+    AccordError,
+    BadInput,
+    ConfigError,
+    Corrupt,
+    NotConnected,
+    Overloaded,
+    SchemaError,
+    TopicMismatch,
+)
 from accord.kafka import metadata
 from accord.settings import Settings
 

@@ -44,8 +44,8 @@ class InboxReader:
     def __init__(self, settings: Settings, listener: Listener, address: str) -> None:
         self._settings = settings
         self._listener = listener
-        self._kafka = quick(settings.kafka)
-        self.consumer: Consumer = consumer(self._kafka)
+        self._kafka = settings.kafka
+        self.consumer: Consumer = consumer(settings.kafka)
         self._topic = inbox_topic(settings.topics.prefix)
         self._address = address
         self._for = address.encode()
@@ -53,7 +53,7 @@ class InboxReader:
         self._count = 0
         self._looking = False
         self._heard: dict[Place, int] = {}
-        self._lookups = Lookups(self._kafka)
+        self._lookups = Lookups(quick(settings.kafka))
 
     def open(self, found: Any) -> None:
         self._cluster = str(found.cluster_id)
