@@ -19,7 +19,11 @@ class Holding(msgspec.Struct, frozen=True, gc=False):
 
 
 class Waiting(msgspec.Struct, frozen=True, gc=False):
-    """A request that waits while its call chain holds something else."""
+    """A request that waits while its call chain holds something else.
+
+    `needs` is how much of what is held has to be released before it, and those before it who hold nothing else, can be
+    granted.
+    """
 
     request: str
     owner: str

@@ -20,6 +20,7 @@ from accord.schemas.messages.locks import (
     BarrierPassed,
     BarrierReached,
     BarrierRefused,
+    BreakDeadlock,
     ConditionRefused,
     LeaseRenewed,
     LockDenied,
@@ -158,6 +159,7 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Barrier, Any, At], list[Event]]
     RevokeLease: _no_lock,
     WaitOnCondition: _no_condition,
     NotifyCondition: _no_condition,
+    BreakDeadlock: lambda _, __, ___: [],
     Tick: lambda _, __, ___: [],
     ReportStaleWrite: lambda _, c, __: [StaleWriteRefused(c.agent, c.resource, c.token, c.highest_token)],
 }

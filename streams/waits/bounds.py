@@ -16,6 +16,9 @@ WAITS_MAX: Final = 2_000
 """Most waiters in the graph; a report beyond it is answered with `WaitsIgnored`. Only requests count whose call chain
 holds something else."""
 
+VICTIMS_MAX: Final = 1_000
+"""Most victims that are remembered, the newest. One is forgotten once its lock or pool is told without it."""
+
 
 def problem_of(command: Command) -> str | None:
     """Why a command cannot be decided. Raises TypeError for a command of another domain."""

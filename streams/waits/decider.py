@@ -6,8 +6,8 @@ where its victim waits.
 
 Rules:
 - The youngest call chain of a ring gives way. Who is run again keeps its chain, so it becomes the oldest one day.
-- Whoever is a victim already counts as gone; if the holders change while it still waits, it does no more.
-- A request waits for those before it, too: what it `needs` includes that.
+- Whoever is a victim already counts as gone, even where its partition tells all anew; unless the hold that it waited
+  for is gone while it still waits: then nobody has denied it, nor will.
 - Not seen: waiting for a notice, a barrier, a handler or anything else that others may bring about.
 """
 
@@ -27,7 +27,7 @@ from accord.schemas.messages.waits import (
     WaitsReported,
 )
 from accord.streams.decider import At, Domain, Order
-from accord.streams.waits.bounds import WAITS_MAX, problem_of
+from accord.streams.waits.bounds import VICTIMS_MAX, WAITS_MAX, problem_of
 from accord.streams.waits.graph import Contended, Graph, deadlocks
 from accord.streams.waits.owners import chain_of
 from msgspec.structs import replace
@@ -86,10 +86,16 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Graph, Any], list[Event]]]] = {
 
 
 def _reported(graph: Graph, e: WaitsReported) -> Graph:
-    known = graph.contended.get(f"{e.domain}/{e.name}")
-    told = {**graph.told, e.source: e.seq}
     now = Contended(e.domain, e.name, e.source, e.holders, e.waiters)
-    return replace(_without(graph, known, now), told=told)
+    tokens = {holding.token for holding in e.holders}
+    requests = {waiting.request for waiting in e.waiters}
+    victims = {
+        request: (key, token)
+        for request, (key, token) in graph.victims.items()
+        if key != now.key or (request in requests and token in tokens)
+    }
+    told = {**graph.told, e.source: e.seq}
+    return replace(_without(graph, graph.contended.get(now.key), now), told=told, victims=victims)
 
 
 def _ignored(graph: Graph, e: WaitsIgnored) -> Graph:
@@ -103,7 +109,11 @@ def _forgotten(graph: Graph, e: WaitsForgotten) -> Graph:
 
 
 def _found(graph: Graph, e: DeadlockFound) -> Graph:
-    return replace(graph, victims={**graph.victims, e.victim: f"{e.cycle[0].domain}/{e.cycle[0].name}"})
+    first = e.cycle[0]
+    victims = {**graph.victims, e.victim: (f"{first.domain}/{first.name}", first.token)}
+    if len(victims) > VICTIMS_MAX:
+        del victims[next(iter(victims))]
+    return replace(graph, victims=victims)
 
 
 _CHANGES: Final[Mapping[type[Event], Callable[[Graph, Any], Graph]]] = {
@@ -116,7 +126,7 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Graph, Any], Graph]]] = {
 
 def _without(graph: Graph, known: Contended | None, now: Contended | None) -> Graph:
     """The graph with what was known of a lock or pool in place of what is now; without waiters, it is nothing."""
-    contended, places, victims = dict(graph.contended), dict(graph.places), graph.victims
+    contended, places = dict(graph.contended), dict(graph.places)
     if known is not None:
         del contended[known.key]
         for chain in {chain_of(waiting.owner) for waiting in known.waiters}:
@@ -125,14 +135,11 @@ def _without(graph: Graph, known: Contended | None, now: Contended | None) -> Gr
                 places[chain] = left
             else:
                 del places[chain]
-        same = now is not None and now.holders == known.holders
-        still = {waiting.request for waiting in now.waiters} if now is not None and same else set()
-        victims = {request: key for request, key in victims.items() if key != known.key or request in still}
     if now is not None and now.waiters:
         contended[now.key] = now
         for chain in {chain_of(waiting.owner): None for waiting in now.waiters}:
             places[chain] = (*places.get(chain, ()), now.key)
-    return Graph(graph.told, contended, places, victims)
+    return replace(graph, contended=contended, places=places)
 
 
 def _give_way(found: DeadlockFound) -> list[Order]:

@@ -3,7 +3,8 @@
 A request is stuck if too little of what it waits for can be released by holders who are not stuck themselves; a hold
 is stuck while something that it encloses is. The stuck requests are the greatest set for which that is true: all are
 taken to be stuck, then those who can go on are taken out until nothing changes. That is right for who must wait for all
-holders (a lock wanted alone), for any of them (a semaphore) and for enough of them (a pool).
+holders (a lock wanted alone), for any of them (a semaphore) and for enough of them (a pool). Nobody is let in before
+those whose turn is earlier, so a request needs what they need, too.
 
 Why what is found is a deadlock although the partitions tell of their waits at different times: a request that waits
 keeps the holds that enclose it, and it is granted only after the holds that it waits for were released. So in a ring
@@ -22,7 +23,7 @@ from accord.streams.waits.owners import chain_of, encloses
 
 
 class Contended(msgspec.Struct, frozen=True, gc=False):
-    """A lock or pool with waiters who hold something else, as its partition told it last."""
+    """A lock or pool with waiters who hold something else, in turn, as its partition told it last."""
 
     domain: str
     name: str
@@ -40,13 +41,13 @@ class Graph(msgspec.Struct, frozen=True):
 
     `told` is the number of the newest decision of which each partition has told; `contended` is by domain and name;
     `places` are, for each chain, the keys in `contended` where it waits; `victims` are requests that are to give way,
-    with the key where they wait.
+    with the key where they wait and the token of the holder that they wait for.
     """
 
     told: dict[str, int] = {}
     contended: dict[str, Contended] = {}
     places: dict[str, tuple[str, ...]] = {}
-    victims: dict[str, str] = {}
+    victims: dict[str, tuple[str, int]] = {}
 
 
 class Node(NamedTuple):
@@ -84,19 +85,26 @@ def _stuck(graph: Graph, key: str, victims: set[str]) -> dict[str, Node]:
             for holding in graph.contended[node.key].holders:
                 todo += [inner for inner in _inside(graph, holding) if inner.waiting.request not in victims]
     while True:
-        going = [node for node in stuck.values() if _can_go_on(graph, node, stuck)]
+        going = [node for node in stuck.values() if _can_go_on(graph, node, stuck, victims)]
         if not going:
             return stuck
         for node in going:
             del stuck[node.waiting.request]
 
 
-def _can_go_on(graph: Graph, node: Node, stuck: dict[str, Node]) -> bool:
-    released = 0
+def _can_go_on(graph: Graph, node: Node, stuck: dict[str, Node], victims: set[str]) -> bool:
+    needs = 0
+    for ahead in graph.contended[node.key].waiters:
+        if ahead.request not in victims:
+            needs = max(needs, ahead.needs)
+        if ahead.request == node.waiting.request:
+            break
+    held, released = 0, 0
     for holding in graph.contended[node.key].holders:
+        held += holding.amount
         if not any(inner.waiting.request in stuck for inner in _inside(graph, holding)):
             released += holding.amount
-    return released >= node.waiting.needs
+    return released >= min(needs, held)
 
 
 def _inside(graph: Graph, holding: Holding) -> Iterator[Node]:
