@@ -19,6 +19,11 @@ from typing import Final, NamedTuple
 
 from accord.schemas.headers import Headers
 from accord.streams.runtime.output import Outgoing, Output
+from confluent_kafka import KafkaException
+
+from accord import logs
+
+logger = logs.get("accord.worker")
 
 RETRY_S: Final = 1.0
 UNSENT_MAX: Final = 10_000
@@ -115,8 +120,14 @@ class Followups:
             if self._output.number != entry.producer:  # it failed for good: the rest would overtake what it held
                 entry.failed = self._held = True
                 return
+            try:
+                self._output.send_all(topic, partition, outgoing, partial(self._reported, entry))
+            except KafkaException as error:  # the topic is gone, as far as the producer knows
+                logger.warning("what follows from decisions cannot be sent", topic=topic, why=error.args[0].str())
+                entry.failed = self._held = True
+                self._send_again_later()
+                return
             entry.reports += 1
-            self._output.send_all(topic, partition, outgoing, partial(self._reported, entry))
 
     def _reported(self, entry: _Entry, offset: int | None) -> None:
         entry.reports -= 1
@@ -125,13 +136,19 @@ class Followups:
         sent = self._sent
         while sent and not sent[0].reports and not sent[0].failed:
             sent.popleft()
-        if not self._held:
+        if self._held:
+            self._send_again_later()
+        else:
             self.send(self._confirmed)
-        elif not any(entry.reports for entry in sent):
+        self._changed()
+
+    def _send_again_later(self) -> None:
+        """Takes back what failed and all that was sent after it, once it is all reported."""
+        sent = self._sent
+        if not any(entry.reports for entry in sent):
             self._waiting.extendleft(reversed(sent))
             sent.clear()
             asyncio.get_running_loop().call_later(RETRY_S, self._again)
-        self._changed()
 
     def _again(self) -> None:
         self._held = False

@@ -219,6 +219,7 @@ class Processor:
             owned = self.owned.pop(index, None)
             if owned is None or owned.halted is not None:
                 continue
+            owned.changed.set()
             try:
                 async with asyncio.timeout(REVOKE_S):
                     await owned.wait(lambda owned=owned: owned.owner.contested or not owned.owner.pending)  # type: ignore[misc]
@@ -357,7 +358,9 @@ class Processor:
         owner = owned.owner
         needed = min(len(records), owner.pending_max)
         if not owned.has_room(needed):
-            await owned.wait(lambda: owner.contested or owned.has_room(needed))
+            await owned.wait(lambda: owner.contested or owned.has_room(needed) or self.owned.get(index) is not owned)
+            if self.owned.get(index) is not owned:
+                return False
             if owner.contested and not await self._settled(index, owned):
                 return False
         # One fetch brought these records, so offsets missing among them do not exist; before them, it must be shown.

@@ -9,6 +9,7 @@ import pytest
 from accord.streams.runtime import followups
 from accord.streams.runtime.followups import UNSENT_MAX, Addressed, Followups
 from accord.streams.runtime.output import Outgoing, Report
+from confluent_kafka import KafkaError, KafkaException
 
 Sent = tuple[str, int, bytes]
 
@@ -20,10 +21,14 @@ class Output:
         self.number = 0
         self.sent: list[Sent] = []
         self.reports: list[Report] = []
+        self.unknown: str | None = None
+        """Sending to this topic raises."""
         self.fatal_at: str | None = None
         """Sending to this topic ends the producer; what it holds is reported as failed."""
 
     def send_all(self, topic: str, partition: int, records: Sequence[Outgoing], report: Report) -> None:
+        if topic == self.unknown:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC))
         self.reports.append(report)
         if topic == self.fatal_at:
             self.number += 1
@@ -143,6 +148,31 @@ def test_a_producer_that_ends_in_the_middle_takes_the_rest_along(quick: None) ->
         output.report(None)
         await asyncio.sleep(0.01)
         assert values(output) == ["0a", "0a", "0x", "1a"]
+
+    asyncio.run(run())
+
+
+def test_a_topic_that_the_producer_does_not_know_is_tried_again(quick: None) -> None:
+    async def run() -> None:
+        output, following = made()
+        output.unknown = "gone"
+        parts = [*records("0a")(), *records("0x", topic="gone")()]
+        following.add(1, lambda: parts)
+        following.add(2, records("0b"))
+        following.send(2)
+        assert values(output) == ["0a"]
+        output.unknown = None
+        output.report()
+        await asyncio.sleep(0.01)
+        assert values(output) == ["0a", "0a", "0x", "0b"]
+        output.unknown = "gone"
+        following.add(3, records("0y", topic="gone"))
+        output.report()
+        following.send(3)
+        output.unknown = None
+        await asyncio.sleep(0.01)
+        output.report()
+        assert following.done(3)
 
     asyncio.run(run())
 
