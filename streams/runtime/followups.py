@@ -106,6 +106,11 @@ class Followups:
         return seq - self._first < UNSENT_MAX
 
     @property
+    def failing(self) -> bool:
+        """Whether something failed that was not sent again yet."""
+        return self._held
+
+    @property
     def _first(self) -> float:
         """The first entry's number that is not acknowledged."""
         waiting = self._sent or self._waiting

@@ -39,7 +39,7 @@ from accord.streams.runtime import recovery
 from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
 from accord.streams.runtime.consequences import Consequences
-from accord.streams.runtime.followups import Addressed, Followups
+from accord.streams.runtime.followups import UNSENT_MAX, Addressed, Followups
 from accord.streams.runtime.output import Outgoing, Output
 from accord.streams.runtime.waits import WaitReports
 from uuid_utils import uuid7
@@ -61,6 +61,8 @@ TICK_ROUND_MIN_S: Final = 0.005
 SETTLE_JITTER_S: Final = 0.2
 RETRY_S: Final = 1.0
 REVOKE_S: Final = 5.0
+ROOM_S: Final = 1.0
+"""How long a delivery waits until what follows from decisions was sent; others of the domain wait with it."""
 
 
 class Contested(Exception):
@@ -98,10 +100,6 @@ class Owned:
     def log_now_ms(self) -> int:
         """The log's time by its last record and the time passed since."""
         return self.log_ms + int((time.monotonic() - self.log_seen) * 1_000)
-
-    def has_room(self, count: int) -> bool:
-        """Whether so many more commands may be decided now."""
-        return self.owner.room >= count and self.followups.has_room(self.owner.partition.head.seq + count)
 
     async def wait(self, condition: Callable[[], bool]) -> None:
         """Waits until a report makes the condition true."""
@@ -219,9 +217,8 @@ class Processor:
             owned = self.owned.pop(index, None)
             if owned is None or owned.halted is not None:
                 continue
-            owned.changed.set()
             try:
-                async with asyncio.timeout(REVOKE_S):
+                async with asyncio.timeout(0 if owned.followups.failing else REVOKE_S):
                     await owned.wait(lambda owned=owned: owned.owner.contested or not owned.owner.pending)  # type: ignore[misc]
                     await self._checkpoint(index, owned)
             except (TimeoutError, AccordError, Contested) as error:
@@ -357,12 +354,11 @@ class Processor:
         """Decides a chunk. False: the partition was rebuilt, and delivery starts again at its position."""
         owner = owned.owner
         needed = min(len(records), owner.pending_max)
-        if not owned.has_room(needed):
-            await owned.wait(lambda: owner.contested or owned.has_room(needed) or self.owned.get(index) is not owned)
-            if self.owned.get(index) is not owned:
-                return False
+        if owner.room < needed:
+            await owned.wait(lambda: owner.contested or owner.room >= needed)
             if owner.contested and not await self._settled(index, owned):
                 return False
+        await self._wait_for_followups(owned, needed)
         # One fetch brought these records, so offsets missing among them do not exist; before them, it must be shown.
         hole = records[0].offset <= owner.next_command or await self._is_hole(index, owned, records[0].offset)
         appends: list[Append] = []
@@ -392,6 +388,22 @@ class Processor:
             self._write(index, owned, appends)
         await asyncio.sleep(0)
         return True
+
+    async def _wait_for_followups(self, owned: Owned, needed: int) -> None:
+        """Waits until what follows from so many decisions more is within the bound of what was not sent.
+
+        Raises:
+            Unavailable: it takes long: where it goes to is away. The partition must not hold others up meanwhile.
+        """
+        seq = owned.owner.partition.head.seq + needed
+        try:
+            async with asyncio.timeout(ROOM_S):
+                await owned.wait(lambda: owned.followups.has_room(seq))
+        except TimeoutError:
+            raise Unavailable(
+                f"What follows from {UNSENT_MAX:,} decisions could not be sent: dead letters, commands or notices.",
+                remedy="Are the topics there? See: accord topics check.",
+            ) from None
 
     async def _is_hole(self, index: int, owned: Owned, offset: int) -> bool:
         """Whether a fetch from the position itself brings this record first: the offsets between do not exist."""

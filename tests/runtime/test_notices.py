@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
 from accord.schemas.messages.locks import AcquireLock
 from accord.schemas.topics import events_topic, inbox_topic
 from accord.streams.notices import place_of
-from accord.streams.runtime import followups
+from accord.streams.runtime import followups, processor
+from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -138,10 +138,16 @@ def test_what_was_not_told_before_a_crash_is_told_after_it(
 def test_without_its_inbox_a_partition_stops_at_the_bound_and_goes_on_with_it(
     real_log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And does not hold up the worker, which can still be stopped."""
     log = real_log
     monkeypatch.setattr(followups, "UNSENT_MAX", 1_000)
+    monkeypatch.setattr(processor, "ROOM_S", 0.1)
     topic = inbox_topic(log.prefix)
     admin = AdminClient({"bootstrap.servers": log.bootstrap_servers})
+
+    def heads(worker: EmbeddedWorker) -> list[int]:
+        return [one.owner.partition.head.seq for one in owned(worker).values()]
+
     with log.worker() as worker:
         ask(log, 100)
         until(lambda: all_told(log))
@@ -149,12 +155,30 @@ def test_without_its_inbox_a_partition_stops_at_the_bound_and_goes_on_with_it(
             deleted.result()
         ask(log, 5_000)
         log.producer.flush(10)
-        before = Counter[int]()
-        until(lambda: all(one.owner.partition.head.seq > 500 for one in owned(worker).values()))
-        time.sleep(2)
-        for index, one in owned(worker).items():
-            before[index] = one.owner.partition.head.seq
-            assert one.halted is None and before[index] < 1_200
+        until(lambda: min(heads(worker)) > 500)
+        until(lambda: all(one.paused is not None for one in owned(worker).values()))
+        assert max(heads(worker)) < 1_200
+    with log.worker():  # there is no inbox, so it sends no notices
+        until(log.decided)
         for created in admin.create_topics([NewTopic(topic, INBOXES, 1)]).values():
             created.result()
-        until(log.decided, 60)
+    ask(log, 100)
+    with log.worker():
+        until(lambda: log.decided() and sum(map(len, told(log).values())) >= 100)
+
+
+def test_an_inbox_that_is_made_again_is_served_again(real_log: Log) -> None:
+    log = real_log
+    topic = inbox_topic(log.prefix)
+    admin = AdminClient({"bootstrap.servers": log.bootstrap_servers})
+    with log.worker():
+        ask(log, 100)
+        until(lambda: all_told(log))
+        for deleted in admin.delete_topics([topic]).values():
+            deleted.result()
+        ask(log, 100)
+        until(log.decided)
+        for created in admin.create_topics([NewTopic(topic, INBOXES, 1)]).values():
+            created.result()
+        ask(log, 100)
+        until(lambda: log.decided() and sum(map(len, told(log).values())) >= 200, 60)
