@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from accord.testing.broker import NativeKafka
-from benchmarks import acquire, commands, distinct, readers, recovery, replay
+from benchmarks import acquire, commands, cycles, distinct, readers, recovery, replay
 from benchmarks.report import Line
 
 BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "replay": replay.benchmark,
     "recovery": recovery.benchmark,
     "distinct": distinct.benchmark,
+    "cycles": cycles.benchmark,
     "readers": readers.benchmark,
 }
 
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", metavar="NAME", nargs="*", choices=[[], *BENCHMARKS], help=", ".join(BENCHMARKS))
     parser.add_argument("--bootstrap", metavar="SERVERS", help="brokers to use; without it, a Kafka of its own")
     parser.add_argument("--runs", type=int, default=3, help="runs of each, of which the medians count")
-    parser.add_argument("--size", type=int, help="commands, locks or rounds of a run, in place of each one's own")
+    parser.add_argument("--size", type=int, help="size of a run, in place of each one's own; see its module")
     options = parser.parse_args(argv)
     missed = False
     with nullcontext(None) if options.bootstrap else NativeKafka() as own:

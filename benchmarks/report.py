@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import operator
 import sys
 from collections.abc import Sequence
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
+
+RELATIONS: Final = {"<=": operator.le, ">=": operator.ge, ">": operator.gt}
 
 
 class Goal(NamedTuple):
     """What must hold of the ratio or of the value itself."""
 
     of: Literal["ratio", "value"]
-    relation: Literal["<=", ">="]
+    relation: Literal["<=", ">=", ">"]
     bound: float
 
     def __str__(self) -> str:
@@ -52,7 +55,7 @@ def summary(name: str, unit: str, samples: Sequence[Sample], baseline_name: str,
     holds = None
     if goal is not None:
         found = ratio if goal.of == "ratio" else value
-        holds = found <= goal.bound if goal.relation == "<=" else found >= goal.bound
+        holds = RELATIONS[goal.relation](found, goal.bound)
     return Line(
         name,
         unit,

@@ -44,6 +44,7 @@ NOBODY_ELSE: Final = frozenset(
         limits.ReleaseRefused,
         limits.PoolPaused,
         limits.PoolResumed,
+        limits.StaleWriteRefused,
     }
 )
 """Events that say something new to who sent the command alone. Handlers of signals read the events topic."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import recovery
+from benchmarks import cycles, recovery
+from benchmarks.clients import Figures, figures
+from benchmarks.peers.peer import Peer
 from benchmarks.report import Goal, Sample, quantile, summary
 
 KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "holds", "runs"]
@@ -38,6 +41,53 @@ def test_a_benchmark_prints_its_lines(
         assert line["value"] > 0 and line["baseline"] > 0 and line["ratio"] > 0
         assert line["runs"] == 1
     assert status == any(line["holds"] is False for line in lines)
+
+
+@pytest.mark.timeout(300)
+def test_cycles_without_peers_tells_accords_own_figures(
+    accord_kafka: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    command.main(["cycles", "--bootstrap", accord_kafka, "--runs", "1", "--size", "1"])
+    printed = capsys.readouterr()
+    lines = {line["name"]: line for line in map(json.loads, printed.out.splitlines())}
+    assert list(lines) == [
+        "cycles_one_tail", "cycles_many_tail", "cycles_many", "cycles_hot_tail", "cycles_hot", "cycles_hot_fair",
+    ]  # fmt: skip
+    assert all(line["value"] > 0 for line in lines.values())
+    assert lines["cycles_one_tail"]["value"] >= lines["cycles_one_tail"]["baseline"]
+    assert 0 < lines["cycles_hot_fair"]["value"] <= lines["cycles_hot_fair"]["baseline"] <= 1
+    for peer in cycles.PEERS:
+        assert f"{peer.name}: left_out=no " in printed.err
+
+
+def test_cycles_compares_each_workload_with_a_peers_of_the_same_run() -> None:
+    mine: cycles.Found = {w: [Figures(200.0, 2.0, 9.0, 1.0, 1.0)] for w in cycles.WORKLOADS}
+    theirs: cycles.Found = {w: [Figures(100.0, 4.0, 3.0, 0.5, 0.9)] for w in cycles.WORKLOADS}
+    found = {line.name: line for line in cycles.beside("etcd", mine, theirs)}
+    assert [found[f"cycles_{w.name}_etcd"].holds for w in cycles.WORKLOADS] == [True, True, True]
+    assert found["cycles_hot_etcd_p50"].ratio == 0.5 and found["cycles_hot_etcd_p99"].ratio == 3.0
+    assert found["cycles_hot_etcd_fair"].ratio == 2.0
+    even = {line.name: line.holds for line in cycles.beside("etcd", mine, mine)}
+    assert (even["cycles_one_etcd"], even["cycles_many_etcd"], even["cycles_hot_etcd"]) == (True, False, False)
+    assert {line.holds for line in cycles.beside("redis", mine, mine)} == {None, False}
+
+
+@pytest.mark.parametrize("peer", cycles.PEERS, ids=lambda peer: peer.name)
+def test_a_peer_that_is_installed_serves_cycles(peer: Peer) -> None:
+    if lack := peer.lacking():
+        pytest.skip(lack)
+    with peer.serve() as address, peer.client(address, 0) as first, peer.client(address, 1) as second:
+        for cycle in (first, second, first):  # who does not release leaves the next one waiting
+            began = time.perf_counter()
+            assert began < cycle("room") < time.perf_counter()
+
+
+def test_what_clients_did_becomes_figures() -> None:
+    found = figures([[0.001] * 30, [0.002] * 10], seconds=4)
+    assert found == Figures(10.0, 1.0, 2.0, 1 / 3, pytest.approx(0.8))
+    with pytest.raises(RuntimeError, match="nobody got a lock"):
+        figures([[], []], seconds=1)
 
 
 def test_medians_are_taken_over_runs_and_ratios_within_them() -> None:

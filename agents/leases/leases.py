@@ -164,6 +164,11 @@ class Hold:
         self._undo: list[Callable[[], None]] = []
         self._cancel_timer: dict[str, Callable[[], None]] = {}
 
+    @property
+    def connection(self) -> Connection:
+        """Through which it is asked for."""
+        return self._connection
+
     # -- asking
 
     def ask(self) -> None:

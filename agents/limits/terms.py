@@ -97,7 +97,8 @@ def denial(key: str, denied: CapacityDenied, wait_ms: int | None, tokens: int, p
     }  # fmt: skip
     role = f"role {d.role}" if d.role else "no role"
     used = f"{d.in_use} of {d.capacity} in use, {d.waiting} waiting"
-    soon = "" if d.retry_after_ms is None else f"Try again in {d.retry_after_ms} ms."
+    soon = "" if d.retry_after_ms is None else f"Try again in {d.retry_after_ms} ms. "
+    soon += f"See: accord resources show {key}."
     never: dict[str, tuple[type[AccordError], str, str]] = {
         "unknown_pool": (NotFound, "nobody has configured this pool.", f'First: hub.pool("{key}").configure(...).'),
         "role": (Denied, f"this pool is not open to {d.agent} ({role}).", "Ask in a permitted role."),

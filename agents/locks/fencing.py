@@ -6,9 +6,12 @@ compares. `FencedResource` guards what lives in this process or behind one write
     UPDATE rooms SET guest = :guest, token = :token WHERE id = 12 AND token <= :token    -- 0 rows: StaleToken
 
 Rules that act here:
-- A token smaller than the largest one seen is refused, for ever; the same one may write again.
+- A token smaller than the largest one seen is refused, for ever; the same one may write again. So it guards what is
+  held alone: a mutex, a writer, a pool of 1 or an exclusive part of one. Who hold permits or capacity side by side
+  would refuse each other. Tokens of different locks or pools do not compare: one resource, one lock or pool.
 - Check and write are one step: no write that started with a smaller token can land after one with a larger.
-- A refused write is reported to the log, if a hub is open; never waited for.
+- A refused write is reported to the log, by the hub of the grant, or for a bare token if one is open; it is never
+  waited for.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from accord.agents import context
 from accord.agents.locks.locks import Held
-from accord.schemas.messages.locks import ReportStaleWrite
+from accord.schemas.messages import limits, locks
 
 from accord import logs
 from accord.errors import AccordError, BadInput, StaleToken
@@ -39,9 +42,14 @@ class FencedResource(Generic[P, T]):
         name: what it is called in errors and in the log, as `rooms/12`.
         apply: does the write; a plain function or a coroutine function. Called by one writer at a time. An `async`
             one belongs to one event loop.
-        lock: the lock whose tokens guard it, under which refused writes are reported; None: `name`.
+        lock: the lock whose tokens guard it, under which refused writes of bare tokens are reported; those of a grant
+            are under what it is a grant of. None: `name`.
+        pool: the pool whose tokens guard it, where it is no lock.
         load: gives the largest token seen so far, where it outlives the process; called once, at the first write.
         save: keeps a larger token; called before the first write with it.
+
+    Raises:
+        BadInput: both a lock and a pool.
     """
 
     def __init__(
@@ -50,11 +58,14 @@ class FencedResource(Generic[P, T]):
         apply: Callable[P, T],
         *,
         lock: str | None = None,
+        pool: str | None = None,
         load: Callable[[], int] | None = None,
         save: Callable[[int], None] | None = None,
     ) -> None:
         self.name = name
-        self.lock: Final = lock or name
+        if lock is not None and pool is not None:
+            raise BadInput(f"{name}: lock={lock!r} and pool={pool!r}: one of them guards it.")
+        self._guard: Final = ("locks", lock or name) if pool is None else ("limits", pool)
         self._apply = apply
         self._load = load
         self._save = save
@@ -109,29 +120,33 @@ class FencedResource(Generic[P, T]):
                     self._save(number)
                 self._highest, self._granted = number, grant
             elif number < highest:
-                raise self._stale(number, highest)
+                guard = self._guard if grant is None else (grant.position.domain, grant.key)
+                self._report(guard, grant, number, highest)
+                raise self._stale(guard[1], number, highest)
 
-    def _stale(self, token: int, highest: int) -> StaleToken:
-        self._report(token, highest)
+    def _stale(self, key: str, token: int, highest: int) -> StaleToken:
         later = f"{highest} has written since"
         if self._granted is not None:
             later = f"{highest} was granted to {self._granted.agent} ({self._granted.position})"
         return StaleToken(
             f"write to {self.name} with token {token} refused; {later}.",
             remedy="Acquire again and re-read before writing.",
-            key=self.lock,
+            key=key,
             holder=self._granted.agent if self._granted is not None else None,
             position=str(self._granted.position) if self._granted is not None else None,
             token=token,
             highest_token=highest,
         )
 
-    def _report(self, token: int, highest: int) -> None:
-        """Tells the log, best effort."""
+    def _report(self, guard: tuple[str, str], grant: Held | None, token: int, highest: int) -> None:
+        """Tells the log, best effort: by the hub whose grant it was, else by the one that is open here."""
         hub = context.find()
-        if hub is None:
+        connection = grant.connection if grant is not None else hub.connection if hub is not None else None
+        if connection is None:
             return
+        domain, key = guard
+        report = limits.ReportStaleWrite if domain == "limits" else locks.ReportStaleWrite
         try:
-            hub.connection.submit("locks", self.lock, ReportStaleWrite(hub.agent, self.name, token, highest))
+            connection.submit(domain, key, report(connection.agent, self.name, token, highest))
         except AccordError as error:
             logger.warning("a stale write was refused but not reported", resource=self.name, why=str(error))

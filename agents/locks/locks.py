@@ -38,6 +38,7 @@ from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
+    from accord.agents.connection.connection import Connection
 
 logger = logs.get("accord.locks")
 
@@ -142,6 +143,11 @@ class Held:
     @property
     def agent(self) -> str:
         return self._hold.agent
+
+    @property
+    def connection(self) -> Connection:
+        """Through which it was asked for."""
+        return self._hold.connection
 
     @property
     def valid(self) -> bool:

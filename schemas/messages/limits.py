@@ -45,6 +45,13 @@ class WithdrawRequest(Command, frozen=True):
     request: str
 
 
+class ReportStaleWrite(Command, frozen=True):
+    agent: str
+    resource: str
+    token: int
+    highest_token: int
+
+
 class BreakDeadlock(Command, frozen=True):
     request: str
     token: int
@@ -164,7 +171,22 @@ class PoolResumed(Event, frozen=True):
     until_ms: int
 
 
-COMMANDS = (ConfigurePool, RequestCapacity, RenewLease, ReleaseCapacity, WithdrawRequest, BreakDeadlock)
+class StaleWriteRefused(Event, frozen=True):
+    agent: str
+    resource: str
+    token: int
+    highest_token: int
+
+
+COMMANDS = (
+    ConfigurePool,
+    RequestCapacity,
+    RenewLease,
+    ReleaseCapacity,
+    WithdrawRequest,
+    BreakDeadlock,
+    ReportStaleWrite,
+)
 EVENTS = (
     PoolConfigured,
     CapacityGranted,
@@ -179,4 +201,5 @@ EVENTS = (
     PoolPaused,
     PoolResumed,
     DeadlockBroken,
+    StaleWriteRefused,
 )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accord.errors import AccordError as AccordError
     from accord.errors import ArtifactDamaged as ArtifactDamaged
     from accord.errors import BadInput as BadInput
+    from accord.errors import BrokenBarrier as BrokenBarrier
     from accord.errors import ChainBroken as ChainBroken
     from accord.errors import CircularTrigger as CircularTrigger
     from accord.errors import ConfigError as ConfigError
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from accord.errors import ResultNotSerializable as ResultNotSerializable
     from accord.errors import SchemaError as SchemaError
     from accord.errors import StaleToken as StaleToken
+    from accord.errors import TermsDiffer as TermsDiffer
     from accord.errors import TopicMismatch as TopicMismatch
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
@@ -73,6 +75,7 @@ __all__ = [
     "AccordError",
     "ArtifactDamaged",
     "BadInput",
+    "BrokenBarrier",
     "ChainBroken",
     "CircularTrigger",
     "ConfigError",
@@ -101,6 +104,7 @@ __all__ = [
     "SchemaError",
     "Settings",
     "StaleToken",
+    "TermsDiffer",
     "TopicMismatch",
     "Unavailable",
     "UnknownRules",

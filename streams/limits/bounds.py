@@ -63,7 +63,7 @@ _RANGES: Final = {
 _BOUNDS: Final = Bounds(
     "limits",
     COMMANDS,
-    ("agent", "owner", "role", "request"),
+    ("agent", "owner", "role", "request", "resource"),
     TEXT_BYTES_MAX,
     {name: (low, high, f"{low} to {high} are possible") for name, (low, high) in _RANGES.items()},
 )

@@ -25,7 +25,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -47,13 +47,15 @@ from accord.schemas.messages.limits import (
     ReleaseRefused,
     RenewalRefused,
     RenewLease,
+    ReportStaleWrite,
     RequestCapacity,
     RequestWithdrawn,
+    StaleWriteRefused,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.streams.decider import At, Contention, Domain
-from accord.streams.limits.bounds import EXCLUSIVE, MODES, WAITERS_MAX, problem_of
+from accord.streams.limits.bounds import CAPACITY_MAX, EXCLUSIVE, MODES, WAITERS_MAX, problem_of
 from accord.streams.limits.pool import (
     HOLDERS_MAX,
     PASSES_MAX,
@@ -88,25 +90,10 @@ class LimitDecider:
             granted = list(self._grants(pool, at))
             pool = self._fold(pool, granted)
             events += granted
-        decided = self._decide(pool, command, at)
+        decided = _ANSWERS[type(command)](pool, command, at)
         if pool.waiters and decided:
             decided += self._grants(self._fold(pool, decided), at)
         return [*events, *decided]
-
-    def _decide(self, pool: Pool, command: Command, at: At) -> list[Event]:
-        if type(command) is RequestCapacity:
-            return _request(pool, command, at)
-        if type(command) is ReleaseCapacity:
-            return _release(pool, command, at.now_ms)
-        if type(command) is RenewLease:
-            return _renew(pool, command, at.now_ms)
-        if type(command) is WithdrawRequest:
-            return _withdraw(pool, command, at.now_ms)
-        if type(command) is ConfigurePool:
-            configured = PoolConfigured(**msgspec.structs.asdict(command), configured_ms=at.now_ms)
-            return [configured, *_no_longer_possible(self._fold(pool, [configured]), at.now_ms)]
-        assert type(command) is BreakDeadlock or type(command) is Tick, "other commands were refused"
-        return _break(pool, command) if type(command) is BreakDeadlock else []
 
     def _grants(self, pool: Pool, at: At) -> Iterator[Event]:
         """Lets in from the queue who is next, as long as there is room and the rates permit it."""
@@ -210,6 +197,11 @@ def _waits_for_itself(pool: Pool, before: Sequence[Waiter], waiter: Waiter) -> b
     return sum(pool.needs(holder) for holder in mine) + wanted > pool.capacity or len(mine) >= HOLDERS_MAX
 
 
+def _configure(pool: Pool, command: ConfigurePool, at: At) -> list[Event]:
+    configured = PoolConfigured(**msgspec.structs.asdict(command), configured_ms=at.now_ms)
+    return [configured, *_no_longer_possible(_configured(pool, configured), at.now_ms)]
+
+
 def _no_longer_possible(pool: Pool, now_ms: int) -> Iterator[Event]:
     """Denies who waits and can never be granted on the pool's terms."""
     for place, waiter in enumerate(pool.waiters, start=1):
@@ -218,15 +210,15 @@ def _no_longer_possible(pool: Pool, now_ms: int) -> Iterator[Event]:
             yield _denied(pool, waiter, reason, now_ms, place)
 
 
-def _renew(pool: Pool, command: RenewLease, now_ms: int) -> list[Event]:
+def _renew(pool: Pool, command: RenewLease, at: At) -> list[Event]:
     c = command
     if _held(pool, c.token, c.request) is None:
         return [RenewalRefused(c.agent, c.token, c.request)]
-    return [LeaseRenewed(c.agent, c.token, c.request, c.lease_ms, now_ms + c.lease_ms)]
+    return [LeaseRenewed(c.agent, c.token, c.request, c.lease_ms, at.now_ms + c.lease_ms)]
 
 
-def _release(pool: Pool, command: ReleaseCapacity, now_ms: int) -> list[Event]:
-    c = command
+def _release(pool: Pool, command: ReleaseCapacity, at: At) -> list[Event]:
+    c, now_ms = command, at.now_ms
     if _held(pool, c.token, c.request) is None:
         return [ReleaseRefused(c.agent, c.token, c.request)]
     released: list[Event] = [CapacityReleased(c.agent, c.token, c.request, now_ms, c.used_tokens)]
@@ -236,23 +228,44 @@ def _release(pool: Pool, command: ReleaseCapacity, now_ms: int) -> list[Event]:
     return released
 
 
-def _withdraw(pool: Pool, command: WithdrawRequest, now_ms: int) -> list[Event]:
+def _withdraw(pool: Pool, command: WithdrawRequest, at: At) -> list[Event]:
     """Takes a request back, whatever became of it; one that is gone already needs nothing."""
     for holder in pool.holders:
         if holder.request == command.request:
-            return [CapacityReleased(command.agent, holder.token, holder.request, now_ms, used_tokens=0)]
+            return [CapacityReleased(command.agent, holder.token, holder.request, at.now_ms, used_tokens=0)]
     if any(waiter.request == command.request for waiter in pool.waiters):
         return [RequestWithdrawn(command.request, command.agent)]
     return []
 
 
-def _break(pool: Pool, command: BreakDeadlock) -> list[Event]:
+def _break(pool: Pool, command: BreakDeadlock, _: At) -> list[Event]:
     """Denies a deadlock's victim, if it still waits for who held of the pool then."""
     if any(holder.token == command.token for holder in pool.holders):
         for waiter in pool.waiters:
             if waiter.request == command.request:
                 return [DeadlockBroken(waiter.request, waiter.agent, command.cycle)]
     return []
+
+
+def _report(_: Pool, command: ReportStaleWrite, __: At) -> list[Event]:
+    return [StaleWriteRefused(command.agent, command.resource, command.token, command.highest_token)]
+
+
+def _tick(_: Pool, __: Tick, ___: At) -> list[Event]:
+    return []
+
+
+_ANSWERS: Final[Mapping[type[Command], Callable[[Pool, Any, At], list[Event]]]] = {
+    RequestCapacity: _request,
+    ReleaseCapacity: _release,
+    RenewLease: _renew,
+    WithdrawRequest: _withdraw,
+    ConfigurePool: _configure,
+    BreakDeadlock: _break,
+    ReportStaleWrite: _report,
+    Tick: _tick,
+}
+"""What each command brings, to a pool of which nothing is due any more."""
 
 
 def _grant(pool: Pool, waiter: Waiter, at: At) -> CapacityGranted:
@@ -309,6 +322,7 @@ def _granted(pool: Pool, event: CapacityGranted) -> Pool:
     usage = _replace(
         pool.usage,
         granted=pool.usage.granted + 1,
+        granted_amount=pool.usage.granted_amount + e.amount,
         waited_ms=pool.usage.waited_ms + e.waited_ms,
         tokens=pool.usage.tokens + e.tokens,
     )
@@ -336,7 +350,8 @@ def _queued(pool: Pool, event: CapacityQueued) -> Pool:
 
 
 def _refused(pool: Pool, event: CapacityDenied) -> Pool:
-    usage = _replace(pool.usage, denied=pool.usage.denied + 1)
+    amount = max(0, min(event.amount, CAPACITY_MAX))  # whatever was asked for, the sum stays bounded
+    usage = _replace(pool.usage, denied=pool.usage.denied + 1, denied_amount=pool.usage.denied_amount + amount)
     return _replace(pool, waiters=_without(pool.waiters, event.request), usage=usage)
 
 
@@ -404,8 +419,14 @@ def _overtaken(pool: Pool, request: str, priority: int) -> tuple[Waiter, ...]:
 
 def _given_back(pool: Pool, holder: Holder, ended_ms: int) -> Pool:
     holders = tuple([other for other in pool.holders if other is not holder])
-    amount_ms = pool.needs(holder) * (ended_ms - holder.granted_ms)
-    return _replace(pool, holders=holders, usage=_replace(pool.usage, amount_ms=pool.usage.amount_ms + amount_ms))
+    held_ms = ended_ms - holder.granted_ms
+    usage = _replace(
+        pool.usage,
+        ended=pool.usage.ended + 1,
+        held_ms=pool.usage.held_ms + held_ms,
+        amount_ms=pool.usage.amount_ms + pool.needs(holder) * held_ms,
+    )
+    return _replace(pool, holders=holders, usage=usage)
 
 
 def _configured(pool: Pool, event: PoolConfigured) -> Pool:
@@ -427,7 +448,7 @@ def _resumed(pool: Pool, _: PoolResumed) -> Pool:
     return _replace(pool, paused_until_ms=None)
 
 
-def _unchanged(pool: Pool, _: RenewalRefused | ReleaseRefused) -> Pool:
+def _unchanged(pool: Pool, _: RenewalRefused | ReleaseRefused | StaleWriteRefused) -> Pool:
     return pool
 
 
@@ -442,6 +463,7 @@ _CHANGES: Final[dict[type[Event], Callable[[Pool, Any], Pool]]] = {
     LeaseExpired: _expired,
     RenewalRefused: _unchanged,
     ReleaseRefused: _unchanged,
+    StaleWriteRefused: _unchanged,
     PoolConfigured: _configured,
     PoolPaused: _paused,
     PoolResumed: _resumed,

@@ -96,13 +96,20 @@ class Share(msgspec.Struct, frozen=True, gc=False):
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Totals since the pool was configured: demand is `granted` and `denied`, utilisation `amount_ms` by capacity and
-    time. Grants that are held count in `amount_ms` when they end."""
+    """Totals since the pool was configured. Utilisation is `amount_ms` by capacity and time."""
 
     since_ms: int = 0
     granted: int = 0
+    """Grants, together of `granted_amount`."""
+    granted_amount: int = 0
     denied: int = 0
+    """Requests that were denied, or waited too long; together of `denied_amount`."""
+    denied_amount: int = 0
     waited_ms: int = 0
+    """Before their grants, all together."""
+    ended: int = 0
+    """Grants that were given back or expired: they held for `held_ms`, and `amount_ms` if each counts by its amount."""
+    held_ms: int = 0
     amount_ms: int = 0
     tokens: int = 0
 

@@ -204,9 +204,10 @@ class Processor:
         starts = {}
         for index in sorted(partitions):
             owned = await self._take_on(index)
-            self._report_all_waits(owned)
             self.owned[index] = owned
             starts[index] = owned.owner.next_command
+        for index in partitions:
+            self._tell_waits_anew(self.owned[index])
         self._kept.clear()
         self._wake.set()
         return starts
@@ -476,7 +477,7 @@ class Processor:
                 await asyncio.sleep(RETRY_S)
                 continue
             if self.owned.get(index) is owned:
-                self._report_all_waits(rebuilt)
+                self._tell_waits_anew(rebuilt)
                 self.owned[index] = rebuilt
                 await self.delivery.seek(index, rebuilt.owner.next_command)
             owned.halted = ChainBroken("replaced by a rebuilt state")
@@ -544,12 +545,12 @@ class Processor:
             self._send_followups(owned)
         return TICK_ROUND_S
 
-    def _report_all_waits(self, owned: Owned) -> None:
+    def _tell_waits_anew(self, owned: Owned) -> None:
         """After an assignment: tells who waits anew. A partition that nobody has used has nothing to tell."""
         partition = owned.owner.partition
         if owned.halted is None and owned.waits is not None and partition.head.seq > 1:
-            reports = owned.waits.all(partition)
-            owned.followups.add(partition.head.seq, lambda: reports, lasting=True)
+            outdated = owned.waits.anew(partition)
+            owned.followups.add(partition.head.seq, lambda: outdated, lasting=True)
             self._send_followups(owned)
 
     # -- ticks

@@ -64,13 +64,14 @@ class WaitReports:
         self._changed.clear()
         return reports
 
-    def all(self, partition: Partition) -> list[Addressed]:
-        """What is to be told of a partition that was assigned just now; another worker may have told something else."""
+    def anew(self, partition: Partition) -> list[Addressed]:
+        """What is to be told of a partition that was assigned just now: that what another worker has told is outdated.
+        What is true now follows with the next round, when the other partitions have told so, too."""
         self._told.clear()
         self._changed.clear()
         self._changed.update(key for key, state in partition.aggregates.items() if self._waits(state) is not None)
-        forget = self._addressed(partition, ForgetWaits(partition.name, partition.head.seq))
-        return [forget, *self.take(partition)]
+        self._due_s = time.monotonic() + ROUND_S
+        return [self._addressed(partition, ForgetWaits(partition.name, partition.head.seq))]
 
     def _report(self, partition: Partition, key: str, waits: Waits) -> Addressed:
         if waits.waiters:

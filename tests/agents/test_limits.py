@@ -112,7 +112,9 @@ def test_retry_after_holds_everybody_back(make_hub: MakeHub, embedded: Embedded)
         async with make_hub("ada") as hub, make_hub("bob") as other:
             async with hub.limit("paused") as slot:
                 slot.retry_after(60_000)
-            with pytest.raises(LockTimeout, match=r"paused: not free \(paused\).*Try again in \d+ ms") as raised:
+            with pytest.raises(
+                LockTimeout, match=r"paused: not free \(paused\).*Try again in \d+ ms\. See: accord r"
+            ) as raised:
                 await other.limit("paused", wait_ms=0).acquire()
             assert 50_000 < raised.value.details["retry_after_ms"] <= 60_000
             waiting = detached(other.limit("paused").acquire())

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from accord.schemas.messages.locks import AcquireLock, ReachBarrier, ReleaseLock
+from accord.schemas.messages.locks import AcquireLock, ReleaseLock
 from accord.schemas.topics import topic_table
 
-from accord.cli.app import run
 from accord.mock import MockCluster
+from tests.cli.support import Ran
 from tests.histories.play import Play
 
 CLOSED = "127.0.0.1:1"
@@ -52,18 +52,6 @@ def holed(play: Play, tmp_path: Path) -> str:
     del play.log_commands["locks", 0][1]
     play.save(tmp_path / "holed.accord")
     return str(tmp_path / "holed.accord")
-
-
-class Ran:
-    """What a command line did."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
-        self.code = run(list(arguments))
-        self.out, self.err = capsys.readouterr()
-
-    @property
-    def objects(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.out.splitlines()]
 
 
 def test_verify_identical(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,80 +231,3 @@ def test_events_list_colours_agents_apart(archive: str) -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     colours = {agent: set(re.findall(rf"\x1b\[(\d+)m{agent} ", ran.stdout)) for agent in ("ada", "bob")}
     assert [len(found) for found in colours.values()] == [1, 1] and colours["ada"] != colours["bob"]
-
-
-# -- accord locks
-
-
-@pytest.fixture
-def busy(tmp_path: Path) -> str:
-    """A mutex with a queue, a semaphore, a barrier; 1.5 s after the first of them."""
-    play = Play(locks=1)
-    play.send("room", AcquireLock("ada", "ada/1", 5_000, None))
-    play.send("room", AcquireLock("bob", "bob/1", 5_000, None))
-    play.send("room", AcquireLock("eve", "eve/1", 5_000, None, None, 3))
-    play.send("gpu", AcquireLock("ada", "ada/2", 60_000, None, 2))
-    play.send("gpu", AcquireLock("bob", "bob/2", 60_000, None, 2))
-    play.send("ready", ReachBarrier("kim", 3, 60_000, None), after_ms=1_500)
-    play.save(tmp_path / "busy.accord")
-    return str(tmp_path / "busy.accord")
-
-
-def test_locks_list(busy: str, capsys: pytest.CaptureFixture[str]) -> None:
-    ran = Ran(capsys, "locks", "list", busy)
-    assert ran.code == 0
-    rows = {line.split()[0]: line for line in ran.out.splitlines()[1:] if line.strip()}
-    assert set(rows) == {"gpu", "ready", "room"}
-    assert "mutex" in rows["room"] and "ada" in rows["room"] and rows["room"].rstrip().endswith("2")
-    assert "semaphore of 2" in rows["gpu"] and "ada and 1 more" in rows["gpu"]
-    assert "barrier" in rows["ready"]
-    by_name = {view["name"]: view for view in Ran(capsys, "locks", "list", busy, "--json").objects}
-    assert {"name", "kind", "holder", "token", "waiters", "position"} <= set(by_name["room"])
-    assert (by_name["room"]["holder"], by_name["gpu"]["permits"]) == ("ada", 2)
-    assert [holder["agent"] for holder in by_name["gpu"]["holders"]] == ["ada", "bob"]
-
-
-def test_locks_show(busy: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (view,) = Ran(capsys, "locks", "show", "room", busy, "--json").objects
-    assert [(waiter["agent"], waiter["place"]) for waiter in view["waiters"]] == [("eve", 1), ("bob", 2)]
-    assert 0 < view["holders"][0]["lease_left_ms"] <= 5_000 - 1_500
-    assert view["holders"][0]["held_ms"] >= 1_500
-    shown = Ran(capsys, "locks", "show", "room", busy).out
-    assert "held by ada, token 2" in shown
-    assert shown.index("1.  eve") < shown.index("2.  bob")
-    missing = Ran(capsys, "locks", "show", "attic", busy)
-    assert (missing.code, missing.err.split(":")[0]) == (4, "NotFound")
-
-
-def test_locks_release_wants_force(capsys: pytest.CaptureFixture[str]) -> None:
-    ran = Ran(capsys, "locks", "release", "room", "--reason", "stuck")
-    assert ran.code == 2
-    assert "--force" in ran.err
-
-
-def test_locks_graph(busy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ran = Ran(capsys, "locks", "graph", busy)
-    assert ran.code == 0
-    assert ran.out.splitlines() == [
-        "eve waits for ada: room (token 2)",
-        "bob waits for ada: room (token 2)",
-        "bob waits for eve: room (ahead in the queue)",
-    ]
-    play = Play(locks=1)
-    for chain, mine, wanted in (("a", "fork-1", "fork-2"), ("b", "fork-2", "fork-3"), ("c", "fork-3", "fork-1")):
-        play.send(mine, AcquireLock(f'"{chain}"', f"{chain}/1", 60_000, None))
-        play.send(wanted, AcquireLock(f'"{chain}"', f"{chain}/2", 60_000, None)) if chain == "c" else None
-    play.send("fork-2", AcquireLock('"a"', "a/2", 60_000, None))
-    play.send("fork-3", AcquireLock('"b"', "b/2", 60_000, None))
-    play.save(tmp_path / "philosophers.accord")
-    philosophers = str(tmp_path / "philosophers.accord")
-    ran = Ran(capsys, "locks", "graph", philosophers)
-    assert ran.code == 1
-    assert "deadlock: " in ran.out and ran.out.count("waits for") == 6
-    (found,) = Ran(capsys, "locks", "graph", philosophers, "--json").objects
-    (ring,) = found["deadlocks"]  # type: ignore[misc]
-    assert {(edge["waiter"], edge["holder"], edge["lock"]) for edge in ring} == {
-        ("a", "b", "fork-2"), ("b", "c", "fork-3"), ("c", "a", "fork-1"),
-    }  # fmt: skip
-    dot = Ran(capsys, "locks", "graph", philosophers, "--dot").out
-    assert dot.startswith("digraph locks {") and dot.count("color=red") == 3 and r'label="\"a\""' in dot

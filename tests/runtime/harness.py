@@ -91,21 +91,21 @@ class Log:
         )
         self.producer.poll(0)
 
-    def decisions(self, partition: int) -> list[Decision]:
-        """The accepted decisions of a partition of locks."""
-        topic = events_topic("locks", self.prefix)
+    def decisions(self, partition: int, domain: str = "locks") -> list[Decision]:
+        """The accepted decisions of a partition."""
+        topic = events_topic(domain, self.prefix)
         chain = Chain(genesis(self.cluster, topic, partition))
         low, high = kafka.bounds(self.reader, topic, partition)
         found = (chain.accept(record) for record in kafka.read(self.reader, topic, partition, low, high))
         return [decision for decision in found if decision is not None]
 
-    def events(self) -> list[tuple[str, Any]]:
+    def events(self, domain: str = "locks") -> list[tuple[str, Any]]:
         """(key, event) of all accepted decisions, the genesis left out."""
         return [
             (decision.key.decode(errors="replace"), event)
             for partition in range(PARTITIONS)
-            for decision in self.decisions(partition)[1:]
-            for event in events_codec("locks").decode(decision.value)
+            for decision in self.decisions(partition, domain)[1:]
+            for event in events_codec(domain).decode(decision.value)
         ]
 
     def commands(self, partition: int) -> int:

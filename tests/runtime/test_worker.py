@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,39 +27,10 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from accord.errors import KafkaUnreachable
-from accord.mock import MockCluster
 from accord.registry import Registry, codecs
 from accord.settings import Settings
 from tests.runtime.harness import PARTITIONS, Log, owned, states, until
 from tests.schemas.registry_server import RegistryServer
-
-
-@pytest.fixture(params=["mock", "kafka"])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
-    if request.param == "mock":
-        with MockCluster() as mock:
-            log = Log(mock.bootstrap_servers, tmp_path, mock)
-            yield log
-            log.close()
-    else:
-        log = Log(request.getfixturevalue("accord_kafka"), tmp_path, None)
-        yield log
-        log.close()
-
-
-@pytest.fixture
-def mock_log(tmp_path: Path) -> Iterator[Log]:
-    with MockCluster() as mock:
-        log = Log(mock.bootstrap_servers, tmp_path, mock)
-        yield log
-        log.close()
-
-
-@pytest.fixture
-def real_log(accord_kafka: str, tmp_path: Path) -> Iterator[Log]:
-    log = Log(accord_kafka, tmp_path, None)
-    yield log
-    log.close()
 
 
 def acquire(owner: str = "o", lease_ms: int = 30_000, wait_ms: int | None = None) -> AcquireLock:

@@ -23,8 +23,10 @@ from accord.schemas.messages.limits import (
     ReleaseRefused,
     RenewalRefused,
     RenewLease,
+    ReportStaleWrite,
     RequestCapacity,
     RequestWithdrawn,
+    StaleWriteRefused,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, SwitchRules, Tick
@@ -592,6 +594,23 @@ def test_a_bucket_keeps_its_part_when_the_rate_changes() -> None:
     assert given(*half, PoolConfigured("ops", 10, None, None, (), (), (), 1_000)).state.requests is None
 
 
+# -- ReportStaleWrite
+
+
+def test_a_stale_write_is_recorded_and_changes_nothing() -> None:
+    report = ReportStaleWrite("bob", "rooms/12", token=6, highest_token=7)
+    then = given(granted("ada")).when(report, 2_000).then(StaleWriteRefused("bob", "rooms/12", 6, 7))
+    assert then.state == given(granted("ada")).state
+    assert given().when(report, 2_000).then(StaleWriteRefused("bob", "rooms/12", 6, 7)).state is None
+
+
+def test_a_stale_write_reported_after_the_lease_ended_ends_it() -> None:
+    held = given(granted("ada"), queued("bob"))
+    then = held.when(ReportStaleWrite("ada", "rooms/12", 7, 8), 6_000)
+    kinds = [type(event) for event in then._events]
+    assert kinds == [LeaseExpired, CapacityGranted, StaleWriteRefused]
+
+
 # -- usage
 
 
@@ -601,9 +620,17 @@ def test_usage_is_counted() -> None:
         CapacityReleased("ada", 7, "r-ada", 3_000, 9), LeaseExpired("bob", 7, "r-bob", 7_000),
     ]  # fmt: skip
     state = given(*history).state
-    expected = Usage(since_ms=0, granted=2, denied=1, waited_ms=700, amount_ms=4 * 2_000 + 2 * 5_000, tokens=9)
+    expected = Usage(
+        since_ms=0, granted=2, granted_amount=6, denied=1, denied_amount=1, waited_ms=700, ended=2,
+        held_ms=2_000 + 5_000, amount_ms=4 * 2_000 + 2 * 5_000, tokens=9,
+    )  # fmt: skip
     assert state.usage == expected
     assert [(share.name, share.grants, share.amount) for share in state.shares] == [("ada", 1, 4), ("bob", 1, 2)]
+
+
+def test_a_refused_amount_counts_for_no_more_than_a_pool_can_have() -> None:
+    refused = [denied("eve", "amount", 1 << 62), denied("eve", "amount", -5), denied("eve", "amount", 1 << 62)]
+    assert given(pool(), *refused).state.usage.denied_amount == 2 * CAPACITY_MAX
 
 
 # -- bounds
@@ -673,6 +700,7 @@ LONG = "n" * (TEXT_BYTES_MAX + 1)
         (ReleaseCapacity("a", 7, "r-ada", TOKENS_MAX + 1, None), "used_tokens="),
         (ReleaseCapacity("a", 7, "r-ada", None, -1), "retry_after_ms=-1"),
         (ReleaseCapacity("a", 7, "r-ada", None, RETRY_AFTER_MS_MAX + 1), "retry_after_ms="),
+        (ReportStaleWrite("a", LONG, 1, 2), "resource has more than 255 bytes"),
         (WithdrawRequest("a", LONG), "request has more than 255 bytes"),
         (ConfigurePool("a", 0, None, None, (), (), ()), "capacity=0"),
         (ConfigurePool("a", CAPACITY_MAX + 1, None, None, (), (), ()), "capacity="),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accord.cli.options import Bootstrap, Json, Prefix, Processes, Source, load, open_log
+from accord.cli.options import Bootstrap, Json, Prefix, Processes, Source, load
 from accord.cli.output import json_line, say
+from accord.cli.sharing import At, look, look_at, print_table, some, span
 from accord.errors import BadInput, NotFound, Refused
 
 if TYPE_CHECKING:
-    from accord.replay.locks import Edge, LockView
-    from accord.replay.source import Source as Log
+    from collections.abc import Iterable
+
+    from accord.replay.locks import LockView
 
 DEADLOCK = 1
 
@@ -30,9 +32,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="locks")
 
 
-def list_locks(source: Source = None, processes: Processes = 0, as_json: Json = False) -> None:
+def list_locks(source: Source = None, at: At = None, processes: Processes = 0, as_json: Json = False) -> None:
     """List every lock and barrier in use."""
-    views = _views(source, processes)
+    views = look(source, at, processes).locks
     if as_json:
         for view in views:
             json_line(view)
@@ -41,29 +43,29 @@ def list_locks(source: Source = None, processes: Processes = 0, as_json: Json = 
         say("nothing is locked")
         return
     from rich.markup import escape  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
-    from accord.cli.output import console  # noqa: PLC0415
-
-    table = Table("name", "kind", "held by", "token", "for", "lease left", "waiting", box=None, padding=(0, 2))
+    rows = []
     for view in views:
         first = view.holders[0] if view.holders else None
-        more = f" and {len(view.holders) - 1} more" if len(view.holders) > 1 else ""
-        table.add_row(
-            f"[cyan]{escape(view.name)}[/]",
-            _kind(view),
-            escape(f"{first.agent}{more}") if first else "-",
-            str(first.token) if first else "-",
-            _span(first.held_ms) if first else "-",
-            _span(min(holder.lease_left_ms for holder in view.holders)) if first else "-",
-            str(len(view.waiters)),
+        following = "" if view.kind == "barrier" else next((w.agent for w in view.waiters if w.place == 1), "")
+        rows.append(
+            (
+                f"[cyan]{escape(view.name)}[/]",
+                _kind(view),
+                escape(some(tuple(holder.agent for holder in view.holders), 1)) or "-",
+                str(first.token) if first else "-",
+                span(first.held_ms) if first else "-",
+                span(view.lease_left_ms or 0) if first else "-",
+                str(len(view.waiters)),
+                escape(following) or "-",
+            )
         )
-    console().print(table)
+    print_table(("name", "kind", "held by", "<token", "<for", "<lease left", "<waiting", "next"), rows)
 
 
-def show(name: Name, source: Source = None, processes: Processes = 0, as_json: Json = False) -> None:
+def show(name: Name, source: Source = None, at: At = None, processes: Processes = 0, as_json: Json = False) -> None:
     """Show who holds a lock, until when, and who waits for it, in the order of their turns."""
-    view = _find(_views(source, processes), name)
+    view = _find(look(source, at, processes).locks, name)
     if view is None:
         raise NotFound(f"{name}: nobody holds it or waits for it.", remedy="See: accord locks list.", key=name)
     if as_json:
@@ -74,59 +76,74 @@ def show(name: Name, source: Source = None, processes: Processes = 0, as_json: J
     say(f"[bold cyan]{escape(name)}[/]  {_kind(view)}, as of {view.position}")
     for holder in view.holders:
         say(
-            f"  held by [bold]{escape(holder.agent)}[/], token {holder.token}, for {_span(holder.held_ms)}, "
-            f"lease left {_span(holder.lease_left_ms)}"
+            f"  held by [bold]{escape(holder.agent)}[/]{_shared(holder.permits)}, token {holder.token}, "
+            f"for {span(holder.held_ms)}, lease left {span(holder.lease_left_ms)}"
         )
-    for waiter in view.waiters:
-        place = "for a notice" if waiter.for_notice else f"{waiter.place}."
-        priority = f", priority {waiter.priority}" if waiter.priority else ""
-        since = f", for {_span(waiter.waiting_ms)}" if waiter.waiting_ms else ""
-        say(f"  waits {place}  {escape(waiter.agent)}{since}{priority}")
+    if not view.waiters:
+        return
+    if view.kind == "barrier":
+        say(f"  {len(view.waiters)} of {view.permits} have come: {escape(some(_agents(view), 20))}")
+        return
+    say("  waiting:")
+    rows = [
+        (
+            "notice" if waiter.for_notice else str(waiter.place),
+            escape(waiter.agent),
+            "alone" if waiter.permits is None else "shared",
+            str(waiter.priority),
+            span(waiter.waiting_ms),
+            "no limit" if waiter.wait_left_ms is None else span(waiter.wait_left_ms),
+            escape(some(waiter.holds)) or "-",
+        )
+        for waiter in view.waiters
+    ]
+    print_table(("<place", "agent", "wants it", "<priority", "<for", "<wait left", "holds meanwhile"), rows, indent=2)
 
 
 def graph(
     source: Source = None,
+    at: At = None,
     dot: Annotated[bool, typer.Option("--dot", help="Print it for Graphviz.")] = False,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw it into a file.", show_default=False)
+    ] = None,
     processes: Processes = 0,
     as_json: Json = False,
 ) -> None:
-    """Show who waits for whom, over all locks. Exit 1: some wait for each other, a deadlock."""
+    """Show who waits for whom, over all locks and pools. Exit 1: some wait for each other, a deadlock."""
     from rich.markup import escape  # noqa: PLC0415
 
-    from accord.replay.locks import cycles, wait_graph  # noqa: PLC0415
+    from accord.replay import drawing  # noqa: PLC0415
+    from accord.replay.waits import rings, wait_graph  # noqa: PLC0415
 
-    edges = wait_graph(_views(source, processes))
-    rings = cycles(edges)
+    sharing = look(source, at, processes)
+    edges, deadlocks = wait_graph(sharing), rings(sharing)
+    if svg is not None:
+        _write(svg, drawing.svg(edges, deadlocks))
     if as_json:
-        json_line({"edges": edges, "deadlocks": rings})
+        json_line({"edges": edges, "deadlocks": deadlocks})
     elif dot:
-        sys.stdout.write(_dot(edges, rings))
+        sys.stdout.write(drawing.dot(edges, deadlocks))
     else:
         for edge in edges:
             behind = "ahead in the queue" if edge.token is None else f"token {edge.token}"
-            say(f"{escape(edge.waiter_agent)} waits for {escape(edge.holder_agent)}: {escape(edge.lock)} ({behind})")
-        for ring in rings:
+            wanted = "pool " * (edge.domain == "limits") + edge.lock
+            say(f"{escape(edge.waiter_agent)} waits for {escape(edge.holder_agent)}: {escape(wanted)} ({behind})")
+        for ring in deadlocks:
             steps = " ".join(f"waits for {escape(edge.holder_agent)} ({escape(edge.lock)})" for edge in ring)
-            say(f"[bold red]deadlock[/]: {escape(ring[0].waiter_agent)} {steps}")
+            youngest = escape(ring[0].waiter_agent)
+            say(f"[bold red]deadlock[/]: {youngest} {steps}; {youngest} is the youngest and has to give way")
         if not edges:
             say("nobody waits")
-    if rings:
+    if deadlocks:
         raise typer.Exit(DEADLOCK)
 
 
-def _dot(edges: list[Edge], rings: list[list[Edge]]) -> str:
-    in_a_ring = {(edge.waiter, edge.holder, edge.lock) for ring in rings for edge in ring}
-    names = {edge.waiter: edge.waiter_agent for edge in edges} | {edge.holder: edge.holder_agent for edge in edges}
-    lines = [f"  {_quoted(chain)} [label={_quoted(agent)}];" for chain, agent in names.items()]
-    for edge in edges:
-        red = ", color=red" if (edge.waiter, edge.holder, edge.lock) in in_a_ring else ""
-        lines.append(f"  {_quoted(edge.waiter)} -> {_quoted(edge.holder)} [label={_quoted(edge.lock)}{red}];")
-    return "\n".join(["digraph locks {", *lines, "}", ""])
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-    return f'"{escaped}"'
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def release(
@@ -154,7 +171,7 @@ def release(
 
     settings = load(bootstrap, prefix)
     with open_source(settings) as log:
-        view = _find(_look(log, 0), name)
+        view = _find(look_at(log).locks, name)
     held = [holder for holder in view.holders if token in (None, holder.token)] if view else []
     if not held:
         raise NotFound(f"{name}: nobody holds it{'' if token is None else f' with token {token}'}.", key=name)
@@ -173,21 +190,7 @@ def release(
                 say(f"taken from {holder.agent}, token {holder.token}: {answer.position}")
 
 
-def _views(source: str | None, processes: int) -> list[LockView]:
-    with open_log(source) as log:
-        return _look(log, processes)
-
-
-def _look(log: Log, processes: int) -> list[LockView]:
-    """What is in use now; in an archive, at its end by its own clock."""
-    from accord.replay.locks import locks_at  # noqa: PLC0415
-    from accord.replay.source import KafkaSource  # noqa: PLC0415
-
-    now_ms = time.time_ns() // 1_000_000 if isinstance(log, KafkaSource) else None
-    return locks_at(log, now_ms=now_ms, processes=processes)
-
-
-def _find(views: list[LockView], name: str) -> LockView | None:
+def _find(views: Iterable[LockView], name: str) -> LockView | None:
     return next((view for view in views if view.name == name), None)
 
 
@@ -197,9 +200,10 @@ def _kind(view: LockView) -> str:
     return f"{view.kind} of {view.permits}" if view.kind == "semaphore" else view.kind
 
 
-def _span(ms: int) -> str:
-    """A duration for people; one that is over is 0."""
-    seconds = max(0, ms) / 1_000
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3_600 else f"{seconds / 3_600:.1f} h"
+def _shared(permits: int | None) -> str:
+    """With how many together it is held, if not alone."""
+    return "" if permits is None else " with other readers" if permits == 0 else f" as one of {permits}"
+
+
+def _agents(view: LockView) -> tuple[str, ...]:
+    return tuple(waiter.agent for waiter in view.waiters)

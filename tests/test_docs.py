@@ -1,0 +1,73 @@
+"""The examples in the documents: they run as they stand, and print what the comments beside them say."""
+
+import asyncio
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import accord
+from accord import replay
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHARING = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
+_PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
+
+
+def snippets(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+async def work(_: str) -> None:
+    """What takes long."""
+
+
+async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
+    """Another one."""
+    return await act()
+
+
+def test_sharing(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        async with accord.local() as hub:
+            for snippet in snippets(SHARING):
+                names: dict[str, Any] = {
+                    "accord": accord, "agent": agent, "asyncio": asyncio, "Context": Context, "sqlite3": sqlite3,
+                    "work": work,
+                }  # fmt: skip
+                exec("async def run(hub):\n" + textwrap.indent(snippet, "    "), names)
+                await asyncio.wait_for(names["run"](hub), 20)
+                assert capsys.readouterr().out.splitlines() == _PRINTS.findall(snippet), snippet
+                assert not hub.leases.live, f"something is still held after:\n{snippet}"
+
+    asyncio.run(main())
+
+
+def test_the_first_screen(tmp_path: Path) -> None:
+    """The README's program prints what stands below it, and its archive verifies."""
+    program, *_ = snippets(README)
+    (tmp_path / "quickstart.py").write_text(program, encoding="utf-8")
+    shown = README[README.index("$ python examples/quickstart.py") :].splitlines()[1:3]
+    away = ("ACCORD_", "KAFKA_")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(away)}
+    ran = subprocess.run(
+        [sys.executable, "quickstart.py"],
+        cwd=tmp_path,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    )
+    assert ran.stdout.splitlines() == [line.strip() for line in shown]
+    with replay.open(tmp_path / "hotel.accord") as log:
+        assert log.verify().ok
