@@ -16,10 +16,11 @@ from typing import IO, Any, Final, NamedTuple
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import commands_codec
 from accord.schemas.headers import Headers, command_headers
+from accord.schemas.inbox import address_of, with_address
 from accord.schemas.messages import Command
 from accord.schemas.messages.locks import AcquireLock, ReleaseLock, RenewLease, WithdrawRequest
 from accord.schemas.messages.log import Tick
-from accord.schemas.topics import commands_topic, events_topic, partition_of
+from accord.schemas.topics import INBOX_PARTITIONS_DEFAULT, commands_topic, events_topic, inbox_topic, partition_of
 from accord.streams.chain import Chain, Decision, genesis
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
@@ -52,16 +53,18 @@ class Bench:
     Args:
         bootstrap_servers: a real Kafka.
         partitions: of each topic.
+        inboxes: partitions of the inbox; 0 is without one.
     """
 
-    def __init__(self, bootstrap_servers: str, directory: Path, partitions: int) -> None:
+    def __init__(self, bootstrap_servers: str, directory: Path, partitions: int, inboxes: int = 0) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.prefix = f"bench-{uuid.uuid4().hex[:8]}"
         self.partitions = partitions
+        self.inboxes = inboxes
         self.directory = directory
         self.settings = Settings.load(**self.worker_arguments())
         self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-        Admin(self.settings).init()
+        Admin(self.settings, inbox=bool(inboxes)).init()
         self.commands_topic = commands_topic("locks", self.prefix)
         self.events_topic = events_topic("locks", self.prefix)
         self.cluster = kafka.cluster_id(self._admin, self.settings.kafka)
@@ -85,7 +88,11 @@ class Bench:
         """Arguments of `Settings.load` for a worker of this bench."""
         return {
             "kafka": {"bootstrap_servers": self.bootstrap_servers},
-            "topics": {"prefix": self.prefix, "partitions": self.partitions},
+            "topics": {
+                "prefix": self.prefix,
+                "partitions": self.partitions,
+                "inbox_partitions": self.inboxes or INBOX_PARTITIONS_DEFAULT,
+            },
             "worker": {"name": name, "data_dir": str(self.directory), "domains": ["locks"], **worker},
         }
 
@@ -101,7 +108,7 @@ class Bench:
         with (self.directory / f"{name}.log").open("a+") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.programs", name, json.dumps(arguments)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -129,6 +136,11 @@ class Bench:
         """Records in the events topic."""
         return sum(kafka.bounds(consumer, self.events_topic, p)[1] for p in range(self.partitions))
 
+    def notice_count(self, consumer: Any) -> int:
+        """Records in the inbox."""
+        inbox = inbox_topic(self.prefix)
+        return sum(kafka.bounds(consumer, inbox, p)[1] for p in range(self.inboxes))
+
     def wait_decided(self, count: int, process: subprocess.Popen[str]) -> None:
         """Waits until the events topic holds that many records beside each partition's genesis."""
         consumer = kafka.consumer(self.settings.kafka)
@@ -150,10 +162,10 @@ class Bench:
 
 
 @contextmanager
-def bench(bootstrap_servers: str, partitions: int) -> Iterator[Bench]:
+def bench(bootstrap_servers: str, partitions: int, *, inboxes: int = 0) -> Iterator[Bench]:
     """A `Bench` that cleans up after itself."""
     with tempfile.TemporaryDirectory(prefix="accord-bench-") as directory:
-        made = Bench(bootstrap_servers, Path(directory), partitions)
+        made = Bench(bootstrap_servers, Path(directory), partitions, inboxes)
         try:
             yield made
         finally:
@@ -180,10 +192,14 @@ class Sender:
 
     A token is the number of the granting decision. With the genesis as number 1, one decision a command and no
     ticks, the decision on the command at offset o of a new partition has the number o + 2.
+
+    Args:
+        addressed: whether the agents want notices.
     """
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, *, addressed: bool = False) -> None:
         self.partitions = partitions
+        self.addressed = addressed
         self.offsets = [0] * partitions
         self.count = 0
         self._codec = commands_codec("locks")
@@ -231,6 +247,8 @@ class Sender:
         self._clocks[partition] = self._clocks[partition].advanced(f"locks/{partition}", sent)
         self._agents[place] = sent.merge(self._clocks[partition])
         message_id = str(uuid.UUID(int=self.count))
+        if self.addressed:
+            message_id = with_address(message_id, address_of(agent))
         headers = command_headers(
             message_id,
             f"accord/{agent}",
@@ -242,9 +260,9 @@ class Sender:
         return Preload(partition, lock.encode(), self._codec.encode(command), headers)
 
 
-def acquire_and_release(count: int, locks: int, partitions: int) -> list[Preload]:
+def acquire_and_release(count: int, locks: int, partitions: int, *, addressed: bool = False) -> list[Preload]:
     """`count` commands: every lock is acquired, then every lock released, again and again."""
-    sender = Sender(partitions)
+    sender = Sender(partitions, addressed=addressed)
     commands: list[Preload] = []
     while len(commands) < count:
         held = []

@@ -1,6 +1,7 @@
 """The processes that benchmarks start: `python -m benchmarks.programs NAME JSON`.
 
-`worker` is accord's; `echo` and `noop` are ordinary Faust agents, `responder` is a loop over plain Kafka clients.
+`worker` is accord's; `echo` and `noop` are ordinary Faust agents, `responder` is a loop over plain Kafka clients,
+`readers` are clients of accord, many in one process.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
+WAIT_S: Final = 0.5
 CLIENT: Final = {"log_level": 3, "enable.auto.commit": False}
 
 
@@ -72,6 +74,64 @@ def responder(bootstrap_servers: str, requests: str, answers: str, partitions: i
         producer.poll(0)
 
 
+def readers(settings: dict[str, Any], agents: list[str], commands: int, pause_s: float) -> None:
+    """Clients that acquire and release a lock of their own, all at the same rate, once a line comes in.
+
+    Prints a line when all are connected and were answered; then what they read, how many commands were answered and
+    the CPU time of it.
+    """
+    from accord.agents.connection import connection, events_reader  # noqa: PLC0415
+    from accord.schemas.messages.locks import AcquireLock, ReleaseLock  # noqa: PLC0415
+
+    from accord.settings import Settings  # noqa: PLC0415
+    from benchmarks.bench import LEASE_MS  # noqa: PLC0415
+
+    # Hundreds of clients on a machine of a few cores leave no time to work if each looks around as often as it should.
+    connection.POLL_S, events_reader.FETCH_WAIT_MS_MAX = WAIT_S, int(WAIT_S * 1_000)
+    clients = {agent: connection.Connection(Settings.load(**settings), agent=agent) for agent in agents}
+    for client in clients.values():
+        client.open()
+    tokens = dict.fromkeys(agents, 0)
+
+    def send(agent: str) -> Any:
+        acquire = AcquireLock(agent, f"{agent}:1", LEASE_MS, None)
+        command = ReleaseLock(agent, tokens[agent]) if tokens[agent] else acquire
+        return clients[agent].submit("locks", f"room-of-{agent}", command).decided
+
+    def answered(agent: str, sent: Any) -> None:
+        (event,) = sent.result().events
+        tokens[agent] = 0 if tokens[agent] else event.token
+
+    def positions() -> dict[tuple[str, str, int], int]:
+        """How far each client has read: nobody else's business, so nothing public tells it."""
+        return {
+            (agent, at.topic, at.partition): at.offset
+            for agent, client in clients.items()
+            for source in [cast(Any, client._answers).consumer]
+            for at in source.position(source.assignment())
+        }
+
+    for agent in agents:
+        answered(agent, send(agent))
+    print(json.dumps({"ready": len(agents)}), flush=True)
+    sys.stdin.readline()
+    before, cpu_s, began_s = positions(), time.process_time(), time.monotonic()
+    decided = 0
+    for turn in range(commands):
+        sent = []
+        for number, agent in enumerate(agents):
+            due_s = began_s + (turn + number / len(agents)) * pause_s
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            sent.append((agent, send(agent)))
+        for agent, submission in sent:
+            answered(agent, submission)
+            decided += 1
+    cpu_s = time.process_time() - cpu_s
+    read = [(topic, part, before[agent, topic, part], end) for (agent, topic, part), end in positions().items()]
+    print(json.dumps({"read": read, "decided": decided, "cpu_s": cpu_s}), flush=True)
+    sys.stdin.readline()  # connected as long as others work
+
+
 def _faust(bootstrap_servers: str, group: str) -> Any:
     import faust  # noqa: PLC0415
 
@@ -102,6 +162,7 @@ PROGRAMS: Final[dict[str, Callable[..., None]]] = {
     "echo": echo,
     "noop": noop,
     "responder": responder,
+    "readers": readers,
 }
 
 if __name__ == "__main__":

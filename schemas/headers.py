@@ -8,6 +8,13 @@ Commands carry `ce_specversion ce_id ce_source ce_type`, `traceparent` (if trace
     accord-rules      VERSION                         decider version that made it
     accord-confirmed  OFFSET SEQ HASH                 last decision that the writer had seen confirmed; outside the hash
 
+    accord-inbox      PARTITIONS                      its writer sends notices to an inbox of so many; outside the hash
+
+A notice has the headers of its decision that concern the client, and besides
+
+    accord-at         DOMAIN/PARTITION@OFFSET         where the decision lies
+    accord-key        KEY                             the decision's key; the notice's own is the addresses it is for
+
 Hashes are written as hexadecimal digits, numbers as decimal ones, so that any Kafka tool shows them.
 """
 
@@ -28,6 +35,9 @@ CAUSE: Final = "accord-cause"
 CHAIN: Final = "accord-chain"
 RULES: Final = "accord-rules"
 CONFIRMED: Final = "accord-confirmed"
+INBOX: Final = "accord-inbox"
+AT: Final = "accord-at"
+KEY: Final = "accord-key"
 
 TEXT_BYTES_MAX: Final = 255
 """Bound on each of ce_id, ce_source, accord-task and traceparent of a command."""

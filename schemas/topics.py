@@ -1,7 +1,8 @@
 """The topic table: every topic's key, partitions, retention, clock and cleanup, and how keys find a partition.
 
 A domain has two topics: `PREFIX.DOMAIN.commands.v1` (questions) and `PREFIX.DOMAIN.events.v1` (answers: the only
-truth, never compacted, never expired by default). `PREFIX.dlq.v1` is derived from the events.
+truth, never compacted, never expired by default). `PREFIX.dlq.v1` and `PREFIX.inbox.v1` are derived from the events;
+the inbox need not be there: workers write to it if it is.
 """
 
 from __future__ import annotations
@@ -12,11 +13,19 @@ from typing import Final, NamedTuple
 DOMAINS: Final = ("locks", "signals", "limits", "waits")
 """Domains in the order in which tables list them; `accord.streams.domains` has their deciders."""
 
+DAY_MS: Final = 24 * 3_600_000
 KEY_BYTES_MAX: Final = 255
 PARTITIONS_DEFAULT: Final = 6
-COMMANDS_RETENTION_MS: Final = 30 * 24 * 3_600_000
+COMMANDS_RETENTION_MS: Final = 30 * DAY_MS
 """How far back `verify` can re-decide; events stay."""
-DEADLETTERS_RETENTION_MS: Final = 90 * 24 * 3_600_000
+DEADLETTERS_RETENTION_MS: Final = 90 * DAY_MS
+INBOX_PARTITIONS_DEFAULT: Final = 128
+"""A client reads the notices of all whose names fall into its partition: for each of its own about clients / partitions
+of others."""
+INBOX_RETENTION_MS: Final = 3_600_000
+"""A notice is read at once or never: who comes later reads from the end."""
+SEGMENTS_A_RETENTION: Final = 6
+"""Brokers delete whole segments alone, and none that is written to."""
 DECISION_BYTES_MAX: Final = 900_000
 """Largest value of a decision: with its headers below the limits of librdkafka (1,000,000) and of the broker
 (1,048,588). A decision beyond it becomes `CommandRejected(too_large)`. Part of the rules: never change it."""
@@ -35,12 +44,15 @@ class Topic(NamedTuple):
     @property
     def config(self) -> dict[str, str]:
         """The topic's settings on the broker."""
-        return {
+        config = {
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
             "retention.bytes": "-1",
             "message.timestamp.type": self.timestamps,
         }
+        if 0 < self.retention_ms < DAY_MS:
+            config["segment.ms"] = str(self.retention_ms // SEGMENTS_A_RETENTION)
+        return config
 
 
 def commands_topic(domain: str, prefix: str = "accord") -> str:
@@ -55,15 +67,28 @@ def deadletters_topic(prefix: str = "accord") -> str:
     return f"{prefix}.dlq.v1"
 
 
+def inbox_topic(prefix: str = "accord") -> str:
+    return f"{prefix}.inbox.v1"
+
+
 def topic_table(
-    prefix: str = "accord", partitions: int = PARTITIONS_DEFAULT, domains: tuple[str, ...] = DOMAINS
+    prefix: str = "accord",
+    partitions: int = PARTITIONS_DEFAULT,
+    domains: tuple[str, ...] = DOMAINS,
+    inbox_partitions: int = 0,
 ) -> list[Topic]:
-    """Every topic that clients and workers meet; the workers' changelogs are their own affair."""
+    """Every topic that clients and workers meet; the workers' changelogs are their own affair.
+
+    Args:
+        inbox_partitions: 0 is without an inbox.
+    """
     rows = []
     for domain in domains:
         rows.append(Topic(commands_topic(domain, prefix), "aggregate id", partitions, COMMANDS_RETENTION_MS))
         rows.append(Topic(events_topic(domain, prefix), "aggregate id", partitions, -1))
     rows.append(Topic(deadletters_topic(prefix), "position of the decision", 1, DEADLETTERS_RETENTION_MS))
+    if inbox_partitions:
+        rows.append(Topic(inbox_topic(prefix), "addresses of agents", inbox_partitions, INBOX_RETENTION_MS))
     return rows
 
 

@@ -1,7 +1,8 @@
 """The connection of an agent to the log: commands out, decisions in.
 
 Rules that act here:
-- Acknowledged means accepted: a command is answered only by its decision, read from the events log through the chain.
+- Acknowledged means accepted: a command is answered only by its decision, read from the events log through the chain,
+  or told by the worker that has seen it confirmed there.
 - All I/O, all timers and all callbacks run on one daemon thread of accord's own; a blocked caller costs nobody a lease.
 - A partition is followed before the first command to it is sent; commands to it wait, in order, until it is.
 - At most `client.unsent_max` commands are under way; beyond that `Overloaded`.
@@ -20,12 +21,15 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 import uuid_utils
-from accord.agents.connection.answers import Answers, EventsReader, Place
+from accord.agents.connection.answers import Answers, Place
+from accord.agents.connection.events_reader import EventsReader
+from accord.agents.connection.inbox_reader import InboxReader
 from accord.agents.connection.sender import Sender
 from accord.agents.connection.timers import Timers
 from accord.agents.connection.underway import Answer, Submission, Underway, Withdrawal, future, settle
 from accord.schemas.codec import events_codec
 from accord.schemas.headers import TEXT_BYTES_MAX
+from accord.schemas.inbox import address_in, address_of, with_address
 from accord.schemas.messages import Command
 from accord.schemas.messages.log import CommandRejected, CommandRepeated
 from accord.schemas.position import Position
@@ -34,7 +38,16 @@ from accord.streams.chain import Decision
 from confluent_kafka import KafkaError
 
 from accord import logs
-from accord.errors import AccordError, BadInput, Corrupt, NotConnected, Overloaded, SchemaError, TopicMismatch
+from accord.errors import (
+    AccordError,
+    BadInput,
+    ConfigError,
+    Corrupt,
+    NotConnected,
+    Overloaded,
+    SchemaError,
+    TopicMismatch,
+)
 from accord.kafka import metadata
 from accord.settings import Settings
 
@@ -85,6 +98,7 @@ class Connection:
         self.settings = settings
         self.agent = agent
         self._timestamp_ms = timestamp_ms
+        self._address = address_of(agent) if settings.client.answers == "inbox" else None
         self._partition_count = settings.topics.partitions
         self._lock = threading.Lock()
         self._underway: dict[tuple[str, str], Underway] = {}
@@ -141,26 +155,28 @@ class Connection:
 
     def _main(self) -> None:
         """The thread's life."""
-        reader: EventsReader | None = None
+        answers: Answers | None = None
         try:
             try:
                 sender = Sender(self.settings, self.agent, self._timestamp_ms, self._delivered)
-                reader = EventsReader(self.settings, self)
-                self._check_topics(reader)
+                answers = self._source()
+                found = metadata(answers.consumer, self.settings.kafka)
+                self._check_topics(found)
+                answers.open(found)
             except BaseException as error:
                 self._failure = _as_failure(error)
                 settle(self._opened, error)
                 return
             with self._lock:
-                self._sender, self._answers = sender, reader
+                self._sender, self._answers = sender, answers
             settle(self._opened, None)
-            self._run(sender, reader)
+            self._run(sender, answers)
         finally:
             try:
                 self._end(NotConnected("The connection was closed before the command was decided."))
             finally:
-                if reader is not None:
-                    reader.close()
+                if answers is not None:
+                    answers.close()
                 settle(self._closed, None)
 
     def _run(self, sender: Sender, answers: Answers) -> None:
@@ -179,8 +195,12 @@ class Connection:
             except Exception as error:
                 self._fail(_as_failure(error))
 
-    def _check_topics(self, reader: EventsReader) -> None:
-        found = metadata(reader.consumer, self.settings.kafka)
+    def _source(self) -> Answers:
+        if self._address is None:
+            return EventsReader(self.settings, self)
+        return InboxReader(self.settings, self, self._address)
+
+    def _check_topics(self, found: Any) -> None:
         prefix, expected = self.settings.topics.prefix, self._partition_count
         for domain in DOMAINS:
             for topic in (commands_topic(domain, prefix), events_topic(domain, prefix)):
@@ -192,7 +212,6 @@ class Connection:
                         f"{topic} has {count} partition{'s' * (count != 1)}, settings say {expected} (auto-created?).",
                         remedy="If empty, delete it, then: accord topics init.",
                     )
-        reader.cluster = str(found.cluster_id)
 
     def on_failure(self, callback: Callable[[AccordError], None]) -> Callable[[], None]:
         """Calls back on accord's thread when the connection fails or closes; returns the function that ends that."""
@@ -231,12 +250,17 @@ class Connection:
         """Holds the lock."""
         if self._sender is not None and self._failure is None:
             return self._sender
-        if isinstance(self._failure, Corrupt):
+        if isinstance(self._failure, Corrupt | ConfigError):
             raise self._failure
         state = "closed" if self._failure else "not open"
         raise NotConnected(f"The connection is {state}.", remedy="Open a hub: async with accord.Accord().")
 
     # -- commands
+
+    def new_id(self) -> str:
+        """An id for a command, with the address to which its answer goes."""
+        unique = str(uuid_utils.uuid7())
+        return unique if self._address is None else with_address(unique, self._address)
 
     def submit(
         self,
@@ -255,8 +279,8 @@ class Connection:
         Args:
             key: id of the aggregate; 1 to 255 bytes of UTF-8.
             task, trace: correlation id and W3C trace context of its headers.
-            message_id: to send a command again under its first id: it is answered by the first decision on it.
-                None: a new UUID of version 7.
+            message_id: of `new_id`; to send a command again, its first id: it is answered by the first decision on it.
+                None: a new one.
             withdrawal: makes, of the message id, the command that takes this one back; sent when it is given up.
             answer_ms: how long to wait for the decision; None, and at most: `client.worker_wait_ms`.
 
@@ -272,7 +296,7 @@ class Connection:
             ChainBroken, LogGap: the connection has failed.
         """
         encoded_key = _key(domain, key)
-        message_id = str(uuid_utils.uuid7()) if message_id is None else _id(message_id)
+        message_id = self.new_id() if message_id is None else self._id(message_id)
         _check_text("task", task)
         _check_text("trace", trace)
         client = self.settings.client
@@ -302,6 +326,16 @@ class Connection:
             else:
                 followed.backlog.append(underway)
         return Submission(message_id, underway.decided)
+
+    def _id(self, message_id: str) -> str:
+        if not message_id or " " in message_id or len(message_id.encode()) > TEXT_BYTES_MAX:
+            raise BadInput(f"message_id {message_id[:40]!r}: 1 to {TEXT_BYTES_MAX} bytes without spaces are needed.")
+        if self._address is not None and address_in(message_id) != self._address:
+            raise BadInput(
+                f"message_id {message_id[:100]!r} was not made for agent {self.agent}: its answer would go elsewhere.",
+                remedy='Take one of new_id(), or send it again with client.answers="events".',
+            )
+        return message_id
 
     def _delivered(self, underway: Underway, error: KafkaError | None, message: Any) -> None:
         """The producer's report; on accord's thread."""
@@ -334,20 +368,25 @@ class Connection:
         warning_s = self.settings.client.worker_warning_ms / 1_000
         with self._lock:
             slow = [u for u in self._underway.values() if now_s >= min(u.give_up_s, u.since_s + warning_s)]
-        look = now_s >= self._next_check_s and bool(self._followed)
+        check = now_s >= self._next_check_s and bool(self._followed)
+        look: Underway | None = None
         for underway in slow:
             if now_s >= underway.give_up_s:
                 if self._forget(underway):
                     settle(underway.decided, underway.given_up(now_s))
                     self._withdraw(underway)
             elif not underway.warned:
-                look = underway.warned = True
+                underway.warned = True
+                look = look or underway
                 what = "not delivered yet" if underway.offset is None else "delivered, but not decided yet: a worker?"
                 waiting_ms = round((now_s - underway.since_s) * 1_000)
                 logger.warning(what, command=str(underway), waiting_ms=waiting_ms, agent=self.agent)
         assert self._answers is not None
-        if look:
+        if look is not None or check:
             self._next_check_s = now_s + CHECK_S
+        if look is not None:
+            self._answers.look_for(look.place, look.offset)
+        elif check:
             self._answers.check()
         with self._lock:
             for place, followed in list(self._followed.items()):
@@ -363,7 +402,7 @@ class Connection:
         if followed is None:
             followed = self._followed[place] = _Followed()
             assert self._answers is not None
-            self._answers.start(place)
+            followed.started = self._answers.start(place)
         followed.users += 1
         return followed
 
@@ -420,7 +459,8 @@ class Connection:
     def watch(self, domain: str, key: str, callback: Watcher) -> Callable[[], None]:
         """Calls back, on accord's thread, for every accepted decision with that key, in the order of the log.
 
-        The watch is on before any command submitted after it is decided. The callback must not block.
+        The watch is on before any command submitted after it is decided. The callback must not block. With
+        `client.answers = "inbox"` only decisions that concern this agent come: on its own commands and requests.
 
         Returns:
             The function that ends the watch.
@@ -555,12 +595,6 @@ def _key(domain: str, key: str) -> bytes:
     if not 0 < len(encoded) <= KEY_BYTES_MAX:
         raise BadInput(f"key {key[:40]!r} has {len(encoded)} bytes; a key has 1 to {KEY_BYTES_MAX}.", key=key[:40])
     return encoded
-
-
-def _id(message_id: str) -> str:
-    if not message_id or " " in message_id or len(message_id.encode()) > TEXT_BYTES_MAX:
-        raise BadInput(f"message_id {message_id[:40]!r}: 1 to {TEXT_BYTES_MAX} bytes without spaces are needed.")
-    return message_id
 
 
 def _check_text(name: str, text: str | None) -> None:

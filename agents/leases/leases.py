@@ -34,7 +34,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-import uuid_utils
 from accord.agents.connection.connection import Answer, Connection, future, settle
 from accord.agents.leases.call_chain import Owners, owner_of
 from accord.agents.locks.refusals import deadlock, no_condition, ordinal
@@ -140,7 +139,6 @@ class Hold:
         self.depth = 1
         self.lease_ms = terms.lease_ms
         self.wait_ms = terms.wait_ms
-        self.id = str(uuid_utils.uuid7())
         self._task = current_task()
         self.token = 0
         self.position: Position | None = None
@@ -149,6 +147,7 @@ class Hold:
         self.error: AccordError | None = None
         self._leases = leases
         self._connection = leases.connection
+        self.id = leases.connection.new_id()
         self.agent = leases.connection.agent
         self.notified = False
         """Of a request that waited on a condition: whether a notice came, rather than the end of the wait."""

@@ -16,7 +16,6 @@ from contextlib import suppress
 from types import EllipsisType
 from typing import TYPE_CHECKING, Final
 
-import uuid_utils
 from accord.agents.connection.connection import Answer, future, settle
 from accord.agents.leases.leases import RENEWALS_A_LEASE
 from accord.agents.locks.arguments import check_lease_ms, check_name, check_parties, check_wait_ms
@@ -45,7 +44,7 @@ class Arrival:
     """One party at a barrier. `passed` is settled with its place, or with why it was not passed."""
 
     def __init__(self, hub: Hub, key: str, parties: int, lease_ms: int, wait_ms: int | None) -> None:
-        self.id = str(uuid_utils.uuid7())
+        self.id = hub.connection.new_id()
         self.key = key
         self.passed: Future[int] = future()
         self._parties, self._lease_ms, self._wait_ms = parties, lease_ms, wait_ms

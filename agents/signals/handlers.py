@@ -339,7 +339,7 @@ class Runner:
             error=str(error)[:ERROR_CHARS_MAX].encode(errors="replace").decode(),
             attempts=attempts,
         )
-        message_id = signals.new_task()
+        message_id = self._hub.connection.new_id()
         while True:
             try:
                 submission = self._hub.connection.submit(

@@ -2,7 +2,7 @@
 
 Topics are made as the topic table says, and checked against it. What a topic can never change without loss (partition
 count, whose time its records carry, cleanup) must be right; a topic that differs is named and left alone. Retention of
-commands is the operator's to choose; events must stay for ever.
+commands is the operator's to choose; events must stay for ever. The inbox is checked if it is there, or wanted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from accord.schemas.headers import command_headers
 from accord.schemas.messages import Command
 from accord.schemas.messages.log import SwitchRules
 from accord.schemas.position import Position
-from accord.schemas.topics import DECISION_BYTES_MAX, Topic, commands_topic, partition_of, topic_table
+from accord.schemas.topics import DECISION_BYTES_MAX, Topic, commands_topic, inbox_topic, partition_of, topic_table
 from accord.settings import Settings
 from accord.streams.domains import DOMAINS
 
@@ -58,14 +58,18 @@ class Admin:
     """Administers the topics of one cluster under one prefix.
 
     Every method raises KafkaUnreachable when no broker answers, and Unavailable when it refuses.
+
+    Args:
+        inbox: whether there is to be an inbox; there is, too, if the settings' clients take their answers from it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, inbox: bool = False) -> None:
         self._settings = settings
         self._client: Any = AdminClient(client_config(settings.kafka))
         self._timeout_s = settings.kafka.connect_timeout_ms / 1_000
         topics = settings.topics
-        self.table = topic_table(topics.prefix, topics.partitions)
+        self.table = topic_table(topics.prefix, topics.partitions, inbox_partitions=topics.inbox_partitions)
+        self._optional = () if inbox or settings.client.answers == "inbox" else (inbox_topic(topics.prefix),)
 
     def cluster(self) -> tuple[str, list[str]]:
         """The cluster's id and its brokers' addresses."""
@@ -73,12 +77,12 @@ class Admin:
         return str(found.cluster_id), sorted(f"{b.host}:{b.port}" for b in found.brokers.values())
 
     def check(self) -> list[TopicStatus]:
-        """Every topic of the table, compared with the broker's."""
+        """Every topic of the table, compared with the broker's; without the inbox, if none is wanted and none there."""
         there = metadata(self._client, self._settings.kafka).topics
-        present = [topic.name for topic in self.table if topic.name in there]
-        configs = self._configs(present)
+        table = [topic for topic in self.table if topic.name in there or topic.name not in self._optional]
+        configs = self._configs([topic.name for topic in table if topic.name in there])
         statuses = []
-        for topic in self.table:
+        for topic in table:
             if topic.name not in there:
                 statuses.append(TopicStatus(topic, "missing", (f"{topic.name} does not exist.",)))
                 continue

@@ -88,7 +88,8 @@ class Embedded:
             }
         )
         try:
-            for topic in topic_table(settings.topics.prefix, PARTITIONS):
+            inboxes = PARTITIONS if settings.client.answers == "inbox" else 0
+            for topic in topic_table(settings.topics.prefix, PARTITIONS, inbox_partitions=inboxes):
                 self._broker.create_topic(topic.name, topic.partitions)
             if self._keep is not None:
                 self._keeper = Keeper(settings, self._keep)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 
 from accord.errors import ConfigError
-from accord.schemas.topics import DOMAINS, PARTITIONS_DEFAULT
+from accord.schemas.topics import DOMAINS, INBOX_PARTITIONS_DEFAULT, PARTITIONS_DEFAULT
 
 Ms = Annotated[int, Field(strict=True, ge=0)]
 """A duration in ms. From the environment it is text, so it is checked as a whole number there, too."""
@@ -59,6 +59,8 @@ class TopicSettings(_Group):
 
     prefix: str = Field("accord", pattern=r"^[a-zA-Z0-9._-]{1,100}$")
     partitions: int = Field(PARTITIONS_DEFAULT, ge=1, le=10_000)
+    inbox_partitions: int = Field(INBOX_PARTITIONS_DEFAULT, ge=1, le=10_000)
+    """Of the inbox, if there is to be one."""
     replication: int = Field(-1, ge=-1)
     """Replicas of each topic; -1 is the broker's default. 3 in production."""
 
@@ -76,6 +78,8 @@ class LockSettings(_Group):
 class ClientSettings(_Group):
     """How a client talks to the log."""
 
+    answers: Literal["events", "inbox"] = "events"
+    """Where it reads its answers: in the events topics, or in its agent's inbox, to which workers send them."""
     worker_wait_ms: int = Field(20_000, ge=100)
     """How long a command may stay undecided before `NoWorker`; longer than the failover of a worker."""
     worker_warning_ms: int = Field(5_000, ge=100)

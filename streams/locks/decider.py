@@ -240,7 +240,7 @@ def _release(lock: Lock, command: ReleaseLock, _: At) -> list[Event]:
     holder = _held(lock, command.token, command.request)
     if holder is None:
         return [ReleaseRefused(command.agent, command.token, *_current(lock), command.request)]
-    return [LockReleased(command.agent, command.token, _told(holder))]
+    return [_released(holder, command.agent)]
 
 
 def _revoke(lock: Lock, command: RevokeLease, _: At) -> list[Event]:
@@ -254,7 +254,7 @@ def _withdraw(lock: Lock, command: WithdrawRequest, _: At) -> list[Event]:
     """Takes a request back, whatever became of it; one that is gone already needs nothing."""
     for holder in lock.holders:
         if holder.request == command.request:
-            return [LockReleased(command.agent, holder.token, _told(holder))]
+            return [_released(holder, command.agent)]
     if command.request in lock.waiters or command.request in lock.sleepers:
         return [RequestWithdrawn(command.request, command.agent)]
     return []
@@ -468,6 +468,11 @@ def _is(holder: Holder, token: int, request: str | None) -> bool:
 def _told(holder: Holder) -> str | None:
     """What tells a holder from others with its token; one who is alone needs nothing."""
     return None if holder.permits is None else holder.request
+
+
+def _released(holder: Holder, agent: str) -> LockReleased:
+    """The release by an agent; one who released another's lock has to tell whose."""
+    return LockReleased(agent, holder.token, holder.request if agent != holder.agent else _told(holder))
 
 
 def _current(lock: Lock) -> tuple[str | None, int | None]:

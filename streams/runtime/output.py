@@ -54,7 +54,7 @@ class Output:
         self._settings = settings
         self._timestamp_ms = timestamp_ms
         self._loop = asyncio.get_running_loop()
-        self._number = 0
+        self.number = 0
         self._producer = self._new()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="accord-output", daemon=True)
@@ -72,7 +72,7 @@ class Output:
         Args:
             report: called once, with the offset of the last record. It speaks for all, and costs as much as one.
         """
-        number = self._number
+        number = self.number
         produce: Callable[..., None] = self._producer.produce  # its stub wants headers whose values may be None
         options: dict[str, Any] = {}
         left = len(records)
@@ -114,18 +114,18 @@ class Output:
 
     def _renew(self, number: int) -> None:
         """Replaces the producer of this number, if nobody has: after a fatal error."""
-        if number != self._number:
+        if number != self.number:
             return
         logger.warning("producer failed for good, making a new one")
         old, self._producer = self._producer, self._new()
-        self._number += 1
+        self.number += 1
         old.purge()
         with suppress(KafkaException):
             old.flush(FLUSH_S)
 
     def _serve(self) -> None:
         while not self._stopping.is_set():
-            polled, number = self._producer, self._number
+            polled, number = self._producer, self.number
             try:
                 polled.poll(POLL_S)
             except KafkaException:  # raised for a fatal error alone, once

@@ -24,20 +24,22 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from accord.schemas.codec import commands_codec
-from accord.schemas.headers import Confirmed, Record, command_headers
+from accord.schemas.headers import INBOX, Confirmed, Record, command_headers
+from accord.schemas.messages import Event
 from accord.schemas.messages.log import Tick
 from accord.schemas.position import Position
-from accord.schemas.topics import commands_topic, events_topic
+from accord.schemas.topics import commands_topic, events_topic, inbox_topic
 from accord.streams import checkpoint as cp
 from accord.streams.chain import Decision
 from accord.streams.decider import Domain
+from accord.streams.notices import notices
 from accord.streams.owner import Append, Owner
 from accord.streams.partition import Identity, Partition
 from accord.streams.runtime import recovery
 from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
 from accord.streams.runtime.consequences import Consequences
-from accord.streams.runtime.followups import Followups
+from accord.streams.runtime.followups import UNSENT_MAX, Addressed, Followups
 from accord.streams.runtime.output import Outgoing, Output
 from accord.streams.runtime.waits import WaitReports
 from uuid_utils import uuid7
@@ -59,6 +61,8 @@ TICK_ROUND_MIN_S: Final = 0.005
 SETTLE_JITTER_S: Final = 0.2
 RETRY_S: Final = 1.0
 REVOKE_S: Final = 5.0
+ROOM_S: Final = 1.0
+"""How long a delivery waits until what follows from decisions was sent; others of the domain wait with it."""
 
 
 class Contested(Exception):
@@ -112,6 +116,7 @@ class Processor:
         settings: the worker's.
         cluster: the cluster's id, part of every chain's genesis.
         partition_count: of the domain's topics.
+        inboxes: partitions of the inbox; 0: there is none, and no notices are sent.
         output: the worker's producer.
         timestamps: where the log's clock comes from, for partitions that are opened now.
         clock_ms: the time that records get now; used until the log told its own.
@@ -124,6 +129,7 @@ class Processor:
         *,
         cluster: str,
         partition_count: int,
+        inboxes: int,
         output: Output,
         timestamps: str,
         clock_ms: Callable[[], int],
@@ -132,12 +138,14 @@ class Processor:
         self.settings = settings
         self.cluster = cluster
         self.partition_count = partition_count
+        self.inboxes = inboxes
         self.output = output
         self.timestamps = timestamps
         self.clock_ms = clock_ms
         prefix = settings.topics.prefix
         self.commands_topic = commands_topic(domain.name, prefix)
         self.events_topic = events_topic(domain.name, prefix)
+        self.inbox_topic = inbox_topic(prefix)
         self.owned: dict[int, Owned] = {}
         self._kept: dict[int, Owned] = {}
         self._consequences = Consequences(domain, partition_count)
@@ -211,7 +219,7 @@ class Processor:
             if owned is None or owned.halted is not None:
                 continue
             try:
-                async with asyncio.timeout(REVOKE_S):
+                async with asyncio.timeout(0 if owned.followups.failing else REVOKE_S):
                     await owned.wait(lambda owned=owned: owned.owner.contested or not owned.owner.pending)  # type: ignore[misc]
                     await self._checkpoint(index, owned)
             except (TimeoutError, AccordError, Contested) as error:
@@ -267,6 +275,7 @@ class Processor:
         try:
             await self._check_commands(index, owned)
             await self._derive_again(index, owned, recovered.refold)
+            self._notify_again(owned, recovered.recent)
         except Corrupt as error:
             self._halt(owned, error)
         self._probe(index, owned)
@@ -352,6 +361,7 @@ class Processor:
             await owned.wait(lambda: owner.contested or owner.room >= needed)
             if owner.contested and not await self._settled(index, owned):
                 return False
+        await self._wait_for_followups(owned, needed)
         # One fetch brought these records, so offsets missing among them do not exist; before them, it must be shown.
         hole = records[0].offset <= owner.next_command or await self._is_hole(index, owned, records[0].offset)
         appends: list[Append] = []
@@ -376,9 +386,27 @@ class Processor:
                         owner.partition.deadlines.rearm(key)
         finally:
             owned.saw(records[-1].timestamp)
+            if self.inboxes and appends:
+                self._notify(owned, [(append.decision, append.decided.events) for append in appends])
             self._write(index, owned, appends)
         await asyncio.sleep(0)
         return True
+
+    async def _wait_for_followups(self, owned: Owned, needed: int) -> None:
+        """Waits until what follows from so many decisions more is within the bound of what was not sent.
+
+        Raises:
+            Unavailable: it takes long: where it goes to is away. The partition must not hold others up meanwhile.
+        """
+        seq = owned.owner.partition.head.seq + needed
+        try:
+            async with asyncio.timeout(ROOM_S):
+                await owned.wait(lambda: owned.followups.has_room(seq))
+        except TimeoutError:
+            raise Unavailable(
+                f"What follows from {UNSENT_MAX:,} decisions could not be sent: dead letters, commands or notices.",
+                remedy="Are the topics there? See: accord topics check.",
+            ) from None
 
     async def _is_hole(self, index: int, owned: Owned, offset: int) -> bool:
         """Whether a fetch from the position itself brings this record first: the offsets between do not exist."""
@@ -397,10 +425,13 @@ class Processor:
             return
         name = owned.owner.partition.name
         source = f"accord/{name}".encode()
+        inboxes = (INBOX, b"%d" % self.inboxes) if self.inboxes else None
         records: list[Outgoing] = []
         for append in appends:
             decision = append.decided.decision
             headers = decision.headers(f"{name}:{decision.cause}", source, append.confirmed)
+            if inboxes is not None:
+                headers.append(inboxes)
             records.append((decision.key, decision.value, headers))
         owned.reports += 1
         report = partial(self._reported, index, owned, decision.seq)
@@ -464,6 +495,10 @@ class Processor:
             for key in owned.ticking:  # another worker may have decided them: nobody here would ask again
                 owned.owner.partition.deadlines.rearm(key)
             owned.ticking.clear()
+            if accepted:  # as they lie in the log, and whoever made them: he may be gone
+                owned.followups.forget(accepted[0].seq)
+                await self._derive_again(index, owned, [d for d in accepted if self._consequences.any_of(d)])
+                self._notify_again(owned, accepted)
             self._send_followups(owned)
         owned.changed.set()
         return settled
@@ -476,6 +511,28 @@ class Processor:
         if confirmed is not None:
             owned.followups.send(confirmed.seq)
 
+    def _notify(self, owned: Owned, decided: list[tuple[Decision, Sequence[Event]]]) -> None:
+        """Has those whom decisions concern told of them, once they are confirmed."""
+        index = owned.owner.partition.identity.partition
+        owned.followups.add(decided[-1][0].seq, partial(self._notices, index, decided))
+
+    def _notify_again(self, owned: Owned, decisions: list[Decision]) -> None:
+        """Notices of decisions read from the log may not have been sent: sends them (again)."""
+        if not self.inboxes:
+            return
+        read = owned.owner.partition.read
+        for start in range(0, len(decisions), CHUNK_RECORDS):
+            self._notify(owned, [(d, read(d).events) for d in decisions[start : start + CHUNK_RECORDS]])
+        self._send_followups(owned)
+
+    def _notices(self, index: int, decided: list[tuple[Decision, Sequence[Event]]]) -> list[Addressed]:
+        name, inboxes, topic = self.domain.name, self.inboxes, self.inbox_topic
+        return [
+            Addressed(topic, *notice)
+            for decision, events in decided
+            for notice in notices(name, index, decision, events, inboxes)
+        ]
+
     def _report_waits(self, owned: Owned) -> float:
         """Tells who waits, if that has changed; returns the seconds until it is to be looked at again."""
         due_s = None if owned.waits is None else owned.waits.due_in_s()
@@ -486,7 +543,7 @@ class Processor:
         partition = owned.owner.partition
         reports = owned.waits.take(partition)
         if reports:
-            owned.followups.add(partition.head.seq, lambda: reports)
+            owned.followups.add(partition.head.seq, lambda: reports, lasting=True)
             self._send_followups(owned)
         return TICK_ROUND_S
 
@@ -495,7 +552,7 @@ class Processor:
         partition = owned.owner.partition
         if owned.halted is None and owned.waits is not None and partition.head.seq > 1:
             outdated = owned.waits.anew(partition)
-            owned.followups.add(partition.head.seq, lambda: outdated)
+            owned.followups.add(partition.head.seq, lambda: outdated, lasting=True)
             self._send_followups(owned)
 
     # -- ticks

@@ -8,7 +8,7 @@ offset that the checkpoint names.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from accord.schemas.headers import CHAIN, Confirmed, Record
 from accord.schemas.position import Position
@@ -16,6 +16,7 @@ from accord.streams.chain import Chain, Decision, parse
 from accord.streams.checkpoint import Checkpoint, Loaded, restore
 from accord.streams.decider import Domain, holds, names_of
 from accord.streams.partition import Identity, Partition
+from accord.streams.runtime.followups import UNSENT_MAX
 
 from accord import logs
 from accord.errors import ChainBroken, LogGap
@@ -23,11 +24,15 @@ from accord.fetch import Fetcher
 
 logger = logs.get("accord.worker")
 
+RECENT_COUNT: Final = UNSENT_MAX + 1_000
+"""So many decisions at the end of the log may have consequences that were not written: the bound, and some chunks."""
+
 
 class Recovered(NamedTuple):
     """A partition folded up to `end_offset`. `checkpoint` is None when the table's was not used.
 
-    `refold` are the decisions taken in after the checkpoint: what follows from them may not have been written.
+    Of the decisions taken in after the checkpoint, what follows from them may not have been written: `refold` are those
+    with consequences, `recent` the last ones, as far back as notices may be missing (see `Followups`).
     """
 
     partition: Partition
@@ -35,6 +40,7 @@ class Recovered(NamedTuple):
     end_offset: int
     checkpoint: Checkpoint | None
     refold: list[Decision]
+    recent: list[Decision]
 
 
 def recover(log: Fetcher, topic: str, identity: Identity, domain: Domain, loaded: Loaded | None) -> Recovered:
@@ -64,7 +70,9 @@ def recover(log: Fetcher, topic: str, identity: Identity, domain: Domain, loaded
     for decision in _accepted(log, topic, chain, identity.partition, 0, end):
         partition.apply(partition.read(decision))
         decisions.append(decision)
-    return Recovered(partition, _pointer(chain), end, None, _consequential(domain, decisions))
+    return Recovered(
+        partition, _pointer(chain), end, None, _consequential(domain, decisions), decisions[-RECENT_COUNT:]
+    )
 
 
 def _from_checkpoint(
@@ -87,7 +95,9 @@ def _from_checkpoint(
             refold.append(decision)
     if partition.head.seq < max([checkpoint.seq, *ahead.values()]):
         raise ChainBroken(f"the log ends with decision {partition.head.seq}, the table knows later ones")
-    return Recovered(partition, _pointer(chain), end, checkpoint, _consequential(domain, refold))
+    return Recovered(
+        partition, _pointer(chain), end, checkpoint, _consequential(domain, refold), refold[-RECENT_COUNT:]
+    )
 
 
 def accepted_after(

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 import faust
-from accord.schemas.topics import commands_topic, events_topic
+from accord.schemas.topics import commands_topic, events_topic, inbox_topic
 from accord.streams.domains import DOMAINS
 from accord.streams.runtime.app import StreamApp, StreamOptions
 from accord.streams.runtime.output import Output
@@ -78,7 +78,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         if settings.schema_registry_url:
             Registry(settings.schema_registry_url).attach(settings.topics.prefix, blocking=False)
-        cluster, counts = await loop.run_in_executor(None, look, settings)
+        cluster, counts, inboxes = await loop.run_in_executor(None, look, settings)
         data_dir = worker.data_dir / worker.name
         await loop.run_in_executor(None, lambda: data_dir.mkdir(parents=True, exist_ok=True))
         self._output = Output(settings, self._timestamp_ms)
@@ -104,6 +104,7 @@ class Worker:
                 settings,
                 cluster=cluster,
                 partition_count=counts[name],
+                inboxes=inboxes,
                 output=self._output,
                 timestamps=self._timestamps,
                 clock_ms=clock_ms,
@@ -154,8 +155,9 @@ def _broker_is_away(error: BaseException) -> bool:
     return isinstance(error, KafkaTimeoutError) or (isinstance(error, AIOKafkaError) and bool(error.retriable))
 
 
-def look(settings: Settings) -> tuple[str, dict[str, int]]:
-    """The cluster's id and the partition count of each domain's topics, both of which must agree.
+def look(settings: Settings) -> tuple[str, dict[str, int], int]:
+    """The cluster's id; the partition count of each domain's topics, both of which must agree; that of the inbox, 0 if
+    there is none.
 
     Raises:
         KafkaUnreachable: no broker answers.
@@ -179,7 +181,9 @@ def look(settings: Settings) -> tuple[str, dict[str, int]]:
                         remedy="If empty, delete it, then: accord topics init.",
                     )
             found[domain] = counts[0]
-        return str(cluster.cluster_id), found
+        inbox = inbox_topic(prefix)
+        inboxes = len(cluster.topics[inbox].partitions) if inbox in cluster.topics else 0
+        return str(cluster.cluster_id), found, inboxes
     finally:
         client.close()
 

@@ -17,9 +17,22 @@ from tests.agents.support import settings_for
 _numbers = itertools.count()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module's `ANSWERS` are the sources of answers with which its clients are tested."""
+    if "answers" in metafunc.fixturenames:
+        sources = getattr(metafunc.module, "ANSWERS", ("events",))
+        metafunc.parametrize("answers", sources, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def embedded() -> Iterator[Embedded]:
-    with Embedded(settings=Settings.load()) as running:
+def answers(request: pytest.FixtureRequest) -> str:
+    """Where clients read their answers."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def embedded(answers: str) -> Iterator[Embedded]:
+    with Embedded(settings=Settings.load(client={"answers": answers})) as running:
         yield running
 
 

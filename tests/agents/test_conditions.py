@@ -15,6 +15,8 @@ from accord import sync
 from accord.errors import BadInput, BrokenBarrier, LeaseLost, LockTimeout, NotConnected, NotOwner, TermsDiffer
 from tests.agents.support import detached, run, until
 
+ANSWERS = ("events", "inbox")
+
 MakeHub = Callable[..., Accord]
 
 

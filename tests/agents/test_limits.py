@@ -29,6 +29,8 @@ from accord.errors import (
 )
 from tests.agents.support import detached, queued, run
 
+ANSWERS = ("events", "inbox")
+
 MakeHub = Callable[..., Accord]
 
 

@@ -16,6 +16,8 @@ from accord import sync
 from accord.errors import BadInput, LeaseLost, LockTimeout, TermsDiffer, WouldSelfDeadlock
 from tests.agents.support import detached, queued, run, until
 
+ANSWERS = ("events", "inbox")
+
 MakeHub = Callable[..., Accord]
 
 

@@ -28,6 +28,8 @@ from accord.errors import (
 from accord.settings import Settings
 from tests.agents.support import detached, queued, run, until, with_
 
+ANSWERS = ("events", "inbox")
+
 MakeHub = Callable[..., Accord]
 
 
@@ -189,7 +191,7 @@ def test_cancelled_waiter_leaves_the_queue(make_hub: MakeHub) -> None:
     async def main() -> None:
         async with make_hub("ada") as ada, make_hub("bob") as bob:
             seen: list[Any] = []
-            ada.connection.watch("locks", "left", lambda answer: seen.extend(answer.events))
+            bob.connection.watch("locks", "left", lambda answer: seen.extend(answer.events))
             async with ada.lock("left"):
                 gone = detached(bob.lock("left").acquire())
                 await queued(bob, 1)

@@ -15,6 +15,8 @@ from accord.errors import KafkaUnreachable, LeaseLost, LockTimeout, NotConnected
 from accord.settings import Settings
 from tests.agents.support import until, with_
 
+ANSWERS = ("events", "inbox")
+
 MakeHub = Callable[..., sync.Accord]
 
 

@@ -204,6 +204,40 @@ def test_doctor_without_topics_and_without_a_worker(cluster: Cluster) -> None:
     assert found == {"settings": True, "broker": True, "topics": True, "clock": True, "workers": False}
 
 
+def test_an_inbox_is_checked_once_it_is_there_and_workers_look_for_it_when_they_start(cluster: Cluster) -> None:
+    cluster.environment["ACCORD_TOPICS__INBOX_PARTITIONS"] = "3"
+    inbox = f"{cluster.prefix}.inbox.v1"
+    cluster.accord("topics", "init")
+    assert inbox not in {row["name"] for row in cluster.objects("topics", "list")}, "nobody wants one"
+    worker = cluster.start("worker")
+    try:
+        eventually(lambda: cluster.accord("doctor", "--probe").returncode == 0)
+        made = cluster.objects("topics", "init", "--inbox")
+        assert [row["name"] for row in made if row["created"]] == [inbox]
+        states = {row["name"]: (row["state"], row["partitions"]) for row in cluster.objects("topics", "check")}
+        assert states[inbox] == ("right", 3)
+        assert "60 min" in cluster.accord("topics", "list").stdout
+        ran = cluster.accord("doctor", "--probe")
+        assert ran.returncode == 1 and "Restart the workers: they look for it when they start." in ran.stdout
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(30)
+    worker = cluster.start("worker")
+    try:
+        told = "the worker that decided the probe sends notices"
+        eventually(lambda: told in cluster.accord("doctor", "--probe").stdout)
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(30)
+
+
+def test_an_inbox_that_clients_want_is_missed(cluster: Cluster) -> None:
+    cluster.accord("topics", "init")
+    cluster.environment["ACCORD_CLIENT__ANSWERS"] = "inbox"
+    ran = cluster.accord("topics", "check")
+    assert ran.returncode == 1 and f"{cluster.prefix}.inbox.v1 does not exist." in ran.stdout
+
+
 def test_a_log_that_nobody_decided(cluster: Cluster) -> None:
     cluster.accord("topics", "init")
     send(cluster.settings, "locks", {"room": AcquireLock("ada", "ada/1", 5_000, None)}, source="ada")

@@ -31,12 +31,12 @@ PARTITIONS = 2
 class Log:
     """Topics under a prefix of their own."""
 
-    def __init__(self, bootstrap_servers: str, data_dir: Path, mock: MockCluster | None) -> None:
+    def __init__(self, bootstrap_servers: str, data_dir: Path, mock: MockCluster | None, inboxes: int = 0) -> None:
         self.prefix = f"t{uuid.uuid4().hex[:8]}"
         self.bootstrap_servers = bootstrap_servers
         self.data_dir = data_dir
         self.mock = mock
-        table = topic_table(self.prefix, PARTITIONS)
+        table = topic_table(self.prefix, PARTITIONS, inbox_partitions=inboxes)
         if mock is not None:
             for topic in table:
                 mock.create_topic(topic.name, topic.partitions)

@@ -331,6 +331,6 @@ def test_a_broker_that_goes_away_while_a_worker_starts_is_said_to_be_away(
     kafka_settings = {"bootstrap_servers": "127.0.0.1:9", "idempotent": False}
     settings = Settings.load(kafka=kafka_settings, worker={"name": "w1", "data_dir": tmp_path})
     counts = dict.fromkeys(settings.worker.domains, settings.topics.partitions)
-    monkeypatch.setattr(worker_module, "look", lambda _: ("cluster", counts))
+    monkeypatch.setattr(worker_module, "look", lambda _: ("cluster", counts, 0))
     with pytest.raises(KafkaUnreachable, match=r"no broker at 127\.0\.0\.1:9"):
         EmbeddedWorker(settings, timestamps="create").start()

@@ -1,7 +1,7 @@
 """Is everything in place? Settings, broker, topics, clocks, workers; what `accord doctor` prints.
 
 Nothing is written to the cluster unless a probe is asked for. A probe is one `Tick` to a lock that nobody uses: it gets
-a decision without events.
+a decision without events, and shows whether the worker that decided it sends notices.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from confluent_kafka import Consumer
 from accord.admin import REMEDY, Admin, key_in, send
 from accord.cli.origins import rows, unknown_names
 from accord.errors import AccordError, Unavailable
-from accord.kafka import anchor, bounds, cluster_id, read, reader
+from accord.kafka import anchor, bounds, cluster_id, metadata, read, reader
+from accord.schemas.headers import INBOX
 from accord.schemas.messages.log import Tick
-from accord.schemas.topics import commands_topic, events_topic
+from accord.schemas.topics import commands_topic, events_topic, inbox_topic
 from accord.settings import Settings
 from accord.streams.chain import genesis
 
@@ -162,9 +163,22 @@ def _probe(settings: Settings, client: Consumer) -> Iterator[Finding]:
             if decision is not None and decision.cause == sent.position.offset:
                 took = (time.monotonic() - started) * 1_000
                 yield Finding("probe", True, f"decided at locks/0@{decision.offset}, {took:.0f} ms after it was sent")
+                if inbox_topic(settings.topics.prefix) in metadata(client, settings.kafka).topics:
+                    yield _inbox(INBOX in dict(record.headers))
                 return
         start = end
     yield Finding("probe", False, f"no worker decided it within {PROBE_WAIT_S:g} s", "Start one: accord worker.")
+
+
+def _inbox(told: bool) -> Finding:
+    if told:
+        return Finding("inbox", True, "the worker that decided the probe sends notices")
+    return Finding(
+        "inbox",
+        False,
+        "there is one, but the worker that decided the probe sends no notices",
+        "Restart the workers: they look for it when they start.",
+    )
 
 
 def _plural(count: int, noun: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from accord.cli.options import Bootstrap, Json, Prefix, load
 from accord.cli.output import console, json_line, say
+from accord.schemas.topics import DAY_MS
 
 if TYPE_CHECKING:
     from accord.admin import Admin, TopicStatus
@@ -23,17 +24,28 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="topics")
 
 
-def init(bootstrap: Bootstrap = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def init(
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+    inbox: Annotated[
+        bool,
+        typer.Option(
+            "--inbox",
+            help="Also the inbox, for many clients: those with client.answers=inbox take their answers from it.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Create the topics that are missing.
 
     May be run again at any time. A topic that is there and differs from the settings (partition count, whose time its
     records carry, cleanup) is refused, and then nothing is created. With a schema registry in the settings, today's
-    schemas are put there, too.
+    schemas are put there, too. Workers look for the inbox when they start.
     """
     from accord.admin import Admin  # noqa: PLC0415
 
     settings = load(bootstrap, prefix, find_dev=False)
-    for status in Admin(settings).init():
+    for status in Admin(settings, inbox=inbox).init():
         created = status.state == "missing"
         if as_json:
             json_line({"name": status.topic.name, "created": created})
@@ -63,10 +75,14 @@ def list_topics(bootstrap: Bootstrap = None, prefix: Prefix = None, as_json: Jso
         table.add_column(title)
     for status in statuses:
         topic = status.topic
-        kept = "for ever" if topic.retention_ms == -1 else f"{topic.retention_ms // 86_400_000} days"
         colour = _COLOURS[status.state]
         table.add_row(
-            topic.name, topic.key, str(topic.partitions), kept, topic.timestamps, f"[{colour}]{status.state}[/]"
+            topic.name,
+            topic.key,
+            str(topic.partitions),
+            _kept(topic.retention_ms),
+            topic.timestamps,
+            f"[{colour}]{status.state}[/]",
         )
     console().print(table)
 
@@ -84,6 +100,12 @@ def check(bootstrap: Bootstrap = None, prefix: Prefix = None, as_json: Json = Fa
             say(f"[{_COLOURS[status.state]}]{status.state}[/]  {status.topic.name}")
     if any(status.problems for status in statuses):
         raise typer.Exit(WRONG)
+
+
+def _kept(retention_ms: int) -> str:
+    if retention_ms == -1:
+        return "for ever"
+    return f"{retention_ms // DAY_MS} days" if retention_ms >= DAY_MS else f"{retention_ms // 60_000} min"
 
 
 def remedy(status: TopicStatus) -> str:

@@ -1,0 +1,262 @@
+"""Whom a decision concerns, and what he is sent: every event of every domain, and nothing but the decision to go by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from accord.schemas.headers import LogRecord
+from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
+from accord.schemas.messages import Event, limits, locks, log, signals, waits
+from accord.schemas.position import Position
+from accord.schemas.topics import partition_of
+from accord.streams.chain import Chain, Decision
+from accord.streams.domains import DOMAINS
+from accord.streams.notices import NOBODY_ELSE, SOMEBODY, addresses, decision_of, notices, place_of
+from accord.streams.partition import Partition
+
+from tests.streams.support import START_MS, command, partition, record_of, run
+
+INBOXES = 32
+ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
+EVERY_EVENT = [event for domain in (log, locks, limits, signals, waits) for event in domain.EVENTS]
+
+
+def by(agent: str, name: str) -> str:
+    """A message id of an agent that wants notices."""
+    return with_address(name, address_of(agent))
+
+
+def told(made: Partition, *commands: tuple[str, Any], at_ms: int = START_MS) -> list[set[str]]:
+    """Decides commands, each with its id; returns whom each decision concerns."""
+    first = made.position + 1
+    records = [
+        command(made, first + n, message, command_id=command_id, at_ms=at_ms)
+        for n, (command_id, message) in enumerate(commands)
+    ]
+    return [addresses(decided.decision, decided.events) for decided in run(made, records)]
+
+
+def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
+    assert set(DOMAINS) == {"locks", "signals", "limits", "waits"}, "a new domain: add its events to EVERY_EVENT"
+    both = set(SOMEBODY) & NOBODY_ELSE
+    assert not both, "an event stands in one table"
+    assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
+
+
+@pytest.mark.parametrize(
+    "event", EVERY_EVENT, ids=lambda event: f"{event.__module__.rpartition('.')[2]}.{event.__name__}"
+)
+def test_what_names_a_request_tells_who_made_it(event: type[Event]) -> None:
+    """But for answers to that very request, of which its maker hears as the sender of the command."""
+    fields = set(event.__struct_fields__)
+    answers = {
+        locks.LockQueued, locks.ConditionAwaited, locks.ConditionRefused, locks.BarrierReached, locks.BarrierRefused,
+        locks.LeaseRenewed, locks.RenewalRefused, locks.ReleaseRefused, limits.CapacityQueued, limits.LeaseRenewed,
+        limits.RenewalRefused, limits.ReleaseRefused, limits.PoolPaused,
+    }  # fmt: skip
+    names_one = bool(fields & {"request", "requests"})
+    assert names_one == (event in answers or event in SOMEBODY)
+
+
+def test_an_event_that_was_forgotten_raises() -> None:
+    class New(Event, frozen=True):
+        pass
+
+    made = partition()
+    (decided,) = run(made, [command(made, 0, locks.AcquireLock("ada", "o", 10_000, None))])
+    with pytest.raises(TypeError, match="whom does New concern"):
+        addresses(decided.decision, [New()])
+
+
+# -- addresses
+
+
+def test_an_address_is_where_a_key_goes() -> None:
+    for name in ("ada", "bob", "комната", "a" * 255):
+        for count in (1, 7, 32):
+            assert inbox_of(address_of(name), count) == partition_of(name.encode(), count)
+        assert address_in(with_address("0192-ab", address_of(name))) == address_of(name)
+
+
+@pytest.mark.parametrize(
+    "message_id", ["", "m1", "a.b", ".0123456", "x-01234567", "x.0123456g", "x.0123456A", "x.０1234567"]
+)
+def test_other_ids_have_no_address(message_id: str) -> None:
+    assert address_in(message_id) is None
+
+
+def test_who_wants_no_notices_gets_none() -> None:
+    made = partition()
+    acquire = locks.AcquireLock("ada", "o", 10_000, None)
+    assert told(made, ("m1", acquire), ("m2", locks.AcquireLock("bob", "p", 10_000, None))) == [set(), set()]
+    assert told(made, ("m3", locks.WithdrawRequest("bob", "m2"))) == [set()]
+
+
+# -- locks
+
+
+def test_who_asks_is_told_and_who_waits_is_told_of_his_grant() -> None:
+    made = partition()
+    found = told(
+        made,
+        (by("ada", "1"), locks.AcquireLock("ada", "o", 10_000, None)),
+        (by("bob", "2"), locks.AcquireLock("bob", "p", 10_000, None)),
+        (by("ada", "3"), locks.ReleaseLock("ada", 2)),
+    )
+    assert found == [{ADA}, {BOB}, {ADA, BOB}]
+
+
+def test_deadlines_are_told_to_those_whose_they_are() -> None:
+    """By a tick, whose sender wants nothing."""
+    made = partition()
+    told(
+        made,
+        (by("ada", "1"), locks.AcquireLock("ada", "o", 1_000, None)),
+        (by("bob", "2"), locks.AcquireLock("bob", "p", 10_000, 500)),
+        (by("carol", "3"), locks.AcquireLock("carol", "q", 10_000, None)),
+    )
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 500) == [{BOB}]
+    assert told(made, ("tick-2", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, CAROL}]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        locks.RevokeLease("carol", 2, "maintenance"),
+        locks.ReleaseLock("carol", 2),
+        locks.WithdrawRequest("carol", by("ada", "1")),
+    ],
+    ids=lambda end: type(end).__name__,
+)
+def test_who_loses_a_lock_to_somebody_elses_command_is_told(end: Any) -> None:
+    made = partition()
+    told(made, (by("ada", "1"), locks.AcquireLock("ada", "o", 10_000, None)))
+    assert told(made, (by("carol", "2"), end)) == [{ADA, CAROL}]
+
+
+def test_who_shares_a_lock_is_told_by_his_request() -> None:
+    made = partition()
+    told(
+        made,
+        (by("ada", "1"), locks.AcquireLock("ada", "o", 1_000, None, 2)),
+        (by("bob", "2"), locks.AcquireLock("bob", "p", 9_000, None, 2)),
+    )
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA}]
+
+
+def test_who_sleeps_on_a_condition_is_told_of_the_notice_and_of_the_lock() -> None:
+    made = partition()
+    found = told(
+        made,
+        (by("ada", "1"), locks.AcquireLock("ada", "o", 10_000, None)),
+        (by("ada", "2"), locks.WaitOnCondition("ada", 2, None)),
+        (by("bob", "3"), locks.AcquireLock("bob", "p", 10_000, None)),
+        (by("bob", "4"), locks.NotifyCondition("bob", 4, None)),
+        (by("bob", "5"), locks.ReleaseLock("bob", 4)),
+    )
+    assert found == [{ADA}, {ADA}, {BOB}, {ADA, BOB}, {ADA, BOB}]
+
+
+def test_who_slept_too_long_is_told() -> None:
+    made = partition()
+    told(
+        made,
+        (by("ada", "1"), locks.AcquireLock("ada", "o", 10_000, None)),
+        (by("ada", "2"), locks.WaitOnCondition("ada", 2, 300)),
+    )
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 300) == [{ADA}]
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_all_parties_of_a_barrier_are_told(passes: bool) -> None:
+    made = partition()
+    told(
+        made,
+        (by("ada", "1"), locks.ReachBarrier("ada", 3, 10_000, None)),
+        (by("bob", "2"), locks.ReachBarrier("bob", 3, 10_000, None)),
+    )
+    end = locks.ReachBarrier("carol", 3, 10_000, None) if passes else locks.WithdrawRequest("carol", by("ada", "1"))
+    assert told(made, (by("carol", "3"), end)) == [{ADA, BOB, CAROL}]
+
+
+# -- limits and signals
+
+
+def test_capacity() -> None:
+    made = partition("limits")
+
+    def request(agent: str, lease_ms: int = 10_000, wait_ms: int | None = None) -> limits.RequestCapacity:
+        return limits.RequestCapacity(agent, f"of-{agent}", "", 1, "shared", 0, 0, lease_ms, wait_ms, False)
+
+    found = told(
+        made,
+        (by("ada", "1"), request("ada", 1_000)),
+        (by("bob", "2"), request("bob", wait_ms=500)),
+        (by("carol", "3"), request("carol", 1_000)),
+    )
+    assert found == [{ADA}, {BOB}, {CAROL}]
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 500) == [{BOB}], "denied: he waited too long"
+    assert told(made, ("tick-2", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, CAROL}], "expired; granted"
+    assert told(made, (by("bob", "4"), limits.WithdrawRequest("bob", by("carol", "3")))) == [{BOB, CAROL}]
+
+
+def test_a_signal_is_told_to_who_emitted_it_alone() -> None:
+    made = partition("signals")
+    assert told(made, (by("ada", "1"), signals.EmitSignal("ada", "{}", ()))) == [{ADA}]
+
+
+def test_refusals_and_repeats_are_told_to_the_sender() -> None:
+    made = partition()
+    acquire = locks.AcquireLock("ada", "o", 5, None)
+    assert told(made, (by("ada", "1"), acquire), (by("ada", "1"), acquire)) == [{ADA}, {ADA}]
+
+
+# -- the records
+
+
+def decide(made: Partition, count: int = 3) -> list[tuple[Decision, Any]]:
+    """Decisions, each with its events; the last one concerns two."""
+    agents = ("ada", "bob", "ada")
+    messages = (
+        locks.AcquireLock("ada", "o", 10_000, None),
+        locks.AcquireLock("bob", "p", 10_000, None),
+        locks.ReleaseLock("ada", 2),
+    )
+    records = [
+        command(made, n, message, command_id=by(agent, str(n)), task="t-1")
+        for n, (agent, message) in enumerate(zip(agents, messages, strict=True))
+    ]
+    return [(decided.decision, decided.events) for decided in run(made, records)]
+
+
+def test_a_notice_gives_the_decision_as_the_log_does() -> None:
+    made = partition()
+    genesis = made.head
+    decided = decide(made)
+    chain = Chain(made.root, genesis)
+    for decision, events in decided:
+        accepted = chain.accept(record_of(decision))
+        for notice in notices("locks", 0, decision, events, INBOXES):
+            got = LogRecord(7, START_MS, 1, notice.key, notice.value, notice.headers)
+            position, seq = place_of(got)
+            assert (position, seq) == (Position("locks", 0, decision.offset), decision.seq)
+            assert decision_of(got, position, made.root) == accepted
+
+
+def test_one_notice_for_each_partition_names_all_who_read_there() -> None:
+    made = partition()
+    (decision, events) = decide(made)[2]
+    apart = notices("locks", 0, decision, events, INBOXES)
+    assert {(notice.partition, notice.key.decode()) for notice in apart} == {
+        (inbox_of(ADA, INBOXES), ADA),
+        (inbox_of(BOB, INBOXES), BOB),
+    }
+    (together,) = notices("locks", 0, decision, events, 1)
+    assert (together.partition, together.key.decode().split()) == (0, sorted([ADA, BOB]))
+
+
+def test_what_is_no_notice_is_refused() -> None:
+    for headers in ([], [("accord-at", b"nowhere")], [("accord-at", b"locks/0@1"), ("accord-chain", b"x")]):
+        with pytest.raises(ValueError, match="offset 7 is no notice"):
+            place_of(LogRecord(7, 0, 1, b"", b"", headers))
