@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from accord.testing.broker import NativeKafka
-from benchmarks import acquire, commands, cycles, distinct, readers, recovery, replay
+from benchmarks import acquire, commands, cycles, deadlocks, distinct, readers, recovery, replay, waiters
 from benchmarks.report import Line
 
 BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
@@ -18,6 +18,8 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "recovery": recovery.benchmark,
     "distinct": distinct.benchmark,
     "cycles": cycles.benchmark,
+    "deadlocks": deadlocks.benchmark,
+    "waiters": waiters.benchmark,
     "readers": readers.benchmark,
 }
 

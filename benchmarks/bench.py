@@ -18,7 +18,8 @@ from accord.schemas.codec import commands_codec
 from accord.schemas.headers import Headers, command_headers
 from accord.schemas.inbox import address_of, with_address
 from accord.schemas.messages import Command
-from accord.schemas.messages.locks import AcquireLock, ReleaseLock, RenewLease
+from accord.schemas.messages.locks import AcquireLock, ReleaseLock, RenewLease, WithdrawRequest
+from accord.schemas.messages.log import Tick
 from accord.schemas.topics import INBOX_PARTITIONS_DEFAULT, commands_topic, events_topic, inbox_topic, partition_of
 from accord.streams.chain import Chain, Decision, genesis
 from confluent_kafka import Producer
@@ -205,17 +206,34 @@ class Sender:
         self._agents = [VectorClock() for _ in range(AGENTS)]
         self._clocks = [VectorClock() for _ in range(partitions)]
 
-    def acquire(self, lock: str, lease_ms: int = LEASE_MS) -> tuple[Preload, int]:
-        """The command, and the token of its grant."""
-        partition, agent = self._route(lock)
-        token = self.offsets[partition] + 2
-        return self._command(lock, AcquireLock(agent, f"{agent}:1", lease_ms, None)), token
+    @property
+    def next_id(self) -> str:
+        """Message id of the next command."""
+        return str(uuid.UUID(int=self.count + 1))
+
+    def acquire(
+        self, lock: str, lease_ms: int = LEASE_MS, *, wait_ms: int | None = None, priority: int = 0
+    ) -> tuple[Preload, int]:
+        """The command, and the token of its grant, if the lock is free."""
+        agent = self._route(lock)[1]
+        command = self._command(lock, AcquireLock(agent, f"{agent}:{self.count}", lease_ms, wait_ms, None, priority))
+        return command, self.decision_of(lock)
+
+    def decision_of(self, lock: str) -> int:
+        """The number of the decision on the lock's last command; the token of a grant in it."""
+        return self.offsets[self._route(lock)[0]] + GENESIS_COUNT
 
     def release(self, lock: str, token: int) -> Preload:
         return self._command(lock, ReleaseLock(self._route(lock)[1], token))
 
     def renew(self, lock: str, token: int) -> Preload:
         return self._command(lock, RenewLease(self._route(lock)[1], token, LEASE_MS))
+
+    def withdraw(self, lock: str, request: str) -> Preload:
+        return self._command(lock, WithdrawRequest(self._route(lock)[1], request))
+
+    def tick(self, lock: str) -> Preload:
+        return self._command(lock, Tick())
 
     def _route(self, lock: str) -> tuple[int, str]:
         return partition_of(lock.encode(), self.partitions), f"agent-{self.count % AGENTS}#5f2c"

@@ -18,6 +18,7 @@ from accord.replay.source import Source
 from accord.replay.state import Point, state_at
 from accord.schemas.position import Position
 from accord.streams import domains
+from accord.streams.decider import from_plain
 from accord.streams.waits.graph import Contended, Graph
 from accord.streams.waits.owners import chain_of, encloses
 
@@ -87,7 +88,7 @@ def _contended(domain: str, name: str, aggregate: dict[str, Any], source: str) -
         return []
     rules = domains.DOMAINS[domain]
     assert rules.contention is not None
-    state = msgspec.convert(aggregate, rules.versions[rules.newest].state_type)
+    state = from_plain(aggregate, rules.versions[rules.newest].state_type)
     waits = rules.contention.waits(state)
     return [] if waits is None else [Contended(domain, name, source, waits.holders, waits.waiters)]
 

@@ -8,7 +8,8 @@ refuses a known one. Neither sees a clock, randomness, I/O or Kafka: the time co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from accord.schemas.messages import Command, Event
@@ -34,7 +35,8 @@ class Decider(Protocol[S]):
     """The rules of one kind of aggregate. A state of None is the aggregate that does not exist (any more)."""
 
     state_type: Any
-    """The class of the state, or a union of such."""
+    """The class of the state, or a union of such: structs of plain values, tuples and collections of its own. Such a
+    collection is dumped as the list that it gives when iterated; its class method `restored` makes it of that again."""
 
     def decide(self, state: S | None, command: Command, at: At) -> Sequence[Event]:
         """The events that the command brings; due deadlines are handled first, in order of (deadline, arrival).
@@ -47,6 +49,38 @@ class Decider(Protocol[S]):
 
     def deadline_ms(self, state: S) -> int | None:
         """When, by the partition's clock, the next deadline of this aggregate is due."""
+
+
+def dump(state: Any) -> bytes:
+    """A state as bytes, the same for the same state."""
+    return _encoder.encode(state)
+
+
+def restore(row: bytes, state_type: Any) -> Any:
+    """A state from the bytes that `dump` gave. Raises msgspec.MsgspecError: they are none of this type."""
+    return _decoder(state_type).decode(row)
+
+
+def plain(state: Any) -> Any:
+    """A state as plain data."""
+    return msgspec.to_builtins(state, enc_hook=list)
+
+
+def from_plain(data: Any, state_type: Any) -> Any:
+    """A state from what `plain` gave. Raises msgspec.ValidationError: it is none of this type."""
+    return msgspec.convert(data, state_type, dec_hook=_restored)
+
+
+def _restored(kind: Any, items: Any) -> Any:
+    return kind.restored(items)
+
+
+@lru_cache(maxsize=64)
+def _decoder(state_type: Any) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(state_type, dec_hook=_restored)
+
+
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=list)
 
 
 class Failure(NamedTuple):

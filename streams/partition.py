@@ -38,7 +38,7 @@ from accord.schemas.messages.log import (
 from accord.schemas.position import Position
 from accord.schemas.topics import DECISION_BYTES_MAX, KEY_BYTES_MAX, events_topic, partition_of
 from accord.streams.chain import GENESIS_CAUSE, Decision, Head, digest_of, genesis
-from accord.streams.decider import At, Domain
+from accord.streams.decider import At, Domain, dump, plain, restore
 
 from accord.errors import SchemaError, UnknownRules
 
@@ -363,12 +363,12 @@ class Partition:
     def restore(self, aggregate_id: str, row: bytes) -> None:
         """Puts an aggregate back from the bytes that `dump` gave."""
         decider = self.decider
-        self._put(aggregate_id, msgspec.msgpack.decode(row, type=decider.state_type), decider)
+        self._put(aggregate_id, restore(row, decider.state_type), decider)
 
     def dump(self, aggregate_id: str) -> bytes | None:
         """An aggregate as bytes, the same for the same state; None when it does not exist."""
         state = self.aggregates.get(aggregate_id)
-        return None if state is None else _pack(state)
+        return None if state is None else dump(state)
 
     def canonical(self) -> dict[str, Any]:
         """The whole state as plain data in a fixed order: what two replays are compared by."""
@@ -380,7 +380,7 @@ class Partition:
             "now_ms": self.now_ms,
             "clock": self.clock.encode().decode(),
             "rules": self.rules,
-            "aggregates": {key: msgspec.to_builtins(self.aggregates[key]) for key in sorted(self.aggregates)},
+            "aggregates": {key: plain(self.aggregates[key]) for key in sorted(self.aggregates)},
         }
 
 
@@ -434,9 +434,6 @@ def _switched(command: SwitchRules) -> Event:
         return RulesSwitched(command.version, command.reason)
     problem = f"version={command.version}: a version of the rules is 1 to {RULES_MAX}"
     return CommandRejected(Reason.INVALID, problem)
-
-
-_pack: Final = msgspec.msgpack.Encoder().encode
 
 
 @lru_cache(maxsize=1_024)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cycles, readers, recovery
+from benchmarks import cycles, readers, recovery, waiters
 from benchmarks.clients import Figures, figures
 from benchmarks.peers.peer import Peer
 from benchmarks.report import Goal, Sample, quantile, summary
@@ -36,6 +36,7 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
                 "readers_worker",
             ],
         ),
+        ("waiters", 50, [f"waiters_{name}" for name in (*waiters.KINDS, "worker")]),
     ],
 )
 def test_a_benchmark_prints_its_lines(
@@ -46,6 +47,7 @@ def test_a_benchmark_prints_its_lines(
     monkeypatch.setattr(readers, "CLIENTS", (2, 4))
     monkeypatch.setattr(readers, "INBOXES", 16)
     monkeypatch.setattr(readers, "WORKER_COMMANDS", 500)
+    monkeypatch.setattr(waiters, "COMMANDS", 3_000)
     status = command.main([name, "--bootstrap", accord_kafka, "--runs", "1", "--size", str(size)])
     lines: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["name"] for line in lines] == names

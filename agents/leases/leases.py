@@ -425,7 +425,12 @@ class Hold:
             callbacks = list(self._on_loss)
         logger.warning("a lease was lost", **self._named, token=self.token, why=why)
         with suppress(AccordError):
-            command = self.terms.release(self.agent, self.token, self.id)
+            # Whoever was notified may not have come to use the notice: withdrawn, not released, it goes to the next.
+            command = (
+                self.terms.withdraw(self.agent, self.id)
+                if self.notified
+                else self.terms.release(self.agent, self.token, self.id)
+            )
             self._connection.submit(self.terms.domain, self.key, command, task=self._task)
         settle(self.granted, self.error)
         settle(self.ended, self.error)

@@ -10,6 +10,7 @@ Rules that act here:
 - `wait` holds the lock again when it returns, and when it raises CancelledError, as asyncio's does.
 - A notice is for those who waited when it was given. One that was given to a waiter that died goes to the next.
 - There may be one notice too many, so look again after `wait`: `wait_for` does.
+- A notice to very many is several commands. The lock is held meanwhile, so nobody comes between.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from accord.agents.locks.locks import Asked, Lock
 from accord.agents.locks.refusals import no_condition
 from accord.agents.locks.terms import LockTerms, NoticeTerms
 from accord.schemas.messages.locks import ConditionNotified, ConditionRefused, NotifyCondition
-from accord.streams.locks.bounds import WAITERS_MAX
+from accord.streams.locks.bounds import NOTIFIED_MAX, WAITERS_MAX
 
 from accord.errors import BadInput, NotOwner
 
@@ -85,11 +86,20 @@ class Condition(Lock):
         Raises:
             NotOwner, LeaseLost: this call chain does not hold the lock.
         """
-        return notified(self, await asyncio.wrap_future(notify(self, n)))
+        return await self._notify(portions(self, n))
 
     async def notify_all(self) -> int:
         """As `notify`, for all who wait."""
-        return notified(self, await asyncio.wrap_future(notify(self, None)))
+        return await self._notify(portions(self))
+
+    async def _notify(self, counts: list[int]) -> int:
+        told = 0
+        for count in counts:
+            there = notified(self, await asyncio.wrap_future(notify(self, count)))
+            told += there
+            if there < count:
+                break
+        return told
 
 
 def mine(lock: Asked, what: str) -> Hold:
@@ -120,10 +130,15 @@ def show(hold: Hold, again: Hold) -> None:
         grant.follow(again)
 
 
-def notify(lock: Asked, count: int | None) -> Future[Answer]:
-    """Sends a notice to `count` of those who wait; None is all."""
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= WAITERS_MAX):
+def portions(lock: Asked, count: int = WAITERS_MAX) -> list[int]:
+    """How many each command of a notice to `count` is for. Raises BadInput: so many cannot wait."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= WAITERS_MAX:
         raise BadInput(f"notify({count!r}): 1 to {WAITERS_MAX} can be notified.", key=lock.name)
+    return [min(NOTIFIED_MAX, count - told) for told in range(0, count, NOTIFIED_MAX)]
+
+
+def notify(lock: Asked, count: int) -> Future[Answer]:
+    """Sends a notice to `count` of those who wait, `NOTIFIED_MAX` at most."""
     hold = mine(lock, "notify()")
     hold.check()
     return hold.submit(NotifyCondition(hold.agent, hold.token, count))

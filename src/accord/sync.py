@@ -204,11 +204,20 @@ class Condition(Lock):
 
     def notify(self, n: int = 1) -> int:
         """Has up to `n` of those who wait go on, first come first; returns how many there were."""
-        return conditions.notified(self, conditions.notify(self, n).result())
+        return self._notify(conditions.portions(self, n))
 
     def notify_all(self) -> int:
         """As `notify`, for all who wait."""
-        return conditions.notified(self, conditions.notify(self, None).result())
+        return self._notify(conditions.portions(self))
+
+    def _notify(self, counts: list[int]) -> int:
+        told = 0
+        for count in counts:
+            there = conditions.notified(self, conditions.notify(self, count).result())
+            told += there
+            if there < count:
+                break
+        return told
 
 
 class Barrier(Reached):

@@ -14,10 +14,15 @@ LEASE_MS_MAX: Final = 24 * 3_600_000
 WAIT_MS_MAX: Final = 30 * 24 * 3_600_000
 TEXT_BYTES_MAX: Final = 255
 """Of each name in a command, and (`schemas.headers`) of its message id."""
-WAITERS_MAX: Final = 800
-"""Longest queue of one lock; beyond it a request is denied with `queue_full`. If all time out at once, the decision has
-at most 800 x (3 x 255 + 45) bytes and those of the holders whose leases end: it must fit `DECISION_BYTES_MAX`, or the
-lock could never be decided again."""
+WAITERS_MAX: Final = 20_000
+"""Longest queue of one lock, with those who wait for a notice; beyond it a request is denied with `queue_full`. Its row
+in a checkpoint has at most 20,000 x (3 x 255 + 130) bytes, in parts (`streams/checkpoint.py`)."""
+DUE_MAX: Final = 500
+"""Waits of one lock that one decision ends; the others are still due after it. A decision has at most 500 x (3 x 255 +
+45) bytes of them, those of `SHARED_MAX` holders whose leases end and as many who are granted, and of one command: that
+must fit `DECISION_BYTES_MAX`, or the lock could never be decided again."""
+NOTIFIED_MAX: Final = 800
+"""Who are notified by one command; more are by more commands."""
 SHARED_MAX: Final = 200
 """Most who share a lock; more readers queue."""
 PRIORITY_MAX: Final = 10
@@ -42,6 +47,6 @@ _BOUNDS: Final = Bounds(
         "wait_ms": (0, WAIT_MS_MAX, f"a wait is 0 to {WAIT_MS_MAX} ms, or null for no limit"),
         "permits": (0, SHARED_MAX, f"a lock is shared by 1 to {SHARED_MAX}, by 0 for any number, or null for alone"),
         "priority": (-PRIORITY_MAX, PRIORITY_MAX, f"a priority is {-PRIORITY_MAX} to {PRIORITY_MAX}"),
-        "count": (1, WAITERS_MAX, f"1 to {WAITERS_MAX} are notified, or null for all"),
+        "count": (1, NOTIFIED_MAX, f"1 to {NOTIFIED_MAX} are notified, or null for as many as may be"),
     },
 )

@@ -12,12 +12,14 @@ Rules:
 - Who is overtaken rises by one priority. So a request waits for those before it, and for at most
   `PRIORITY_MAX - priority` who came later.
 - A decision grants after everything else that it does, as many as fit.
-- A lease or a wait ends when a command or a tick carries the clock to its deadline, not before.
+- A lease or a wait ends when a command or a tick carries the clock to its deadline, not before. One decision ends at
+  most `DUE_MAX` waits; while more are due, nobody is granted out of the queue, and the next command or tick goes on.
 - A condition: who holds the lock alone may give it back and wait for a notice; who was notified, or waited too long,
-  queues for the lock again. A notice to one who is gone since goes to the next, so no wake-up is lost; one too many is
-  possible, as with any condition variable.
+  queues for the lock again. One command notifies at most `NOTIFIED_MAX`. A notice to one who is gone since goes to the
+  next, so no wake-up is lost; one too many is possible, as with any condition variable.
 - A lock that is free and that nobody waits for is not remembered. A name that is used by a barrier (`barriers.py`) is
   none of a lock, and the other way round.
+- No command costs more for those who wait than the logarithm of how many they are (`queue.py`).
 - Rules are found by type: an isinstance() of a msgspec struct takes ten times as long.
 - State has no cycles: gc=False spares the garbage collector going through every lock that is held, again and again.
 
@@ -29,9 +31,11 @@ Rules:
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import attrgetter
-from typing import Any, Final, TypeVar
+from itertools import islice
+from operator import itemgetter
+from typing import Any, Final
 
 import msgspec
 from accord.schemas.messages import Command, Event
@@ -69,7 +73,8 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.streams.decider import At, Contention, Decider, Domain
 from accord.streams.locks.barriers import Barrier, BarrierDecider
-from accord.streams.locks.bounds import SHARED_MAX, WAITERS_MAX, problem_of
+from accord.streams.locks.bounds import DUE_MAX, NOTIFIED_MAX, SHARED_MAX, WAITERS_MAX, problem_of
+from accord.streams.locks.queue import EMPTY, NEVER, Queue, Waiter
 from accord.streams.locks.waits import waits_of
 from msgspec.structs import replace
 
@@ -86,39 +91,13 @@ class Holder(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     notified: bool = False
 
 
-class Waiter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    request: str
-    agent: str
-    owner: str
-    lease_ms: int
-    since_ms: int
-    deadline_ms: int | None
-    permits: int | None = None
-    priority: int = 0
-    """As asked for, and one more for each who overtook it."""
-    notified: bool = False
-
-
-class Sleeper(msgspec.Struct, frozen=True, gc=False):
-    """Waits for a notice; `deadline_ms` is when it stops doing so."""
-
-    request: str
-    agent: str
-    owner: str
-    lease_ms: int
-    since_ms: int
-    deadline_ms: int | None
-
-
 class Lock(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A lock that is held or waited for. Holders, waiters and sleepers stand in the order in which they came."""
 
     holders: tuple[Holder, ...]
-    waiters: tuple[Waiter, ...] = ()
-    sleepers: tuple[Sleeper, ...] = ()
-
-
-W = TypeVar("W", Waiter, Sleeper)
+    waiters: Queue = EMPTY
+    sleepers: Queue = EMPTY
+    """Who waits for a notice."""
 
 
 class LockDecider:
@@ -129,27 +108,38 @@ class LockDecider:
     def decide(self, state: Lock | None, command: Command, at: At) -> Sequence[Event]:
         lock = state or _FREE
         events = _due(lock, at.now_ms)
+        if type(command) is Tick and _held_alone(lock) and lock.holders[0].deadline_ms > at.now_ms:
+            return events  # whoever's wait is over, nobody is let in
         lost = 0
         for event in events:
             lost += _loses_notice(lock, event, command)
             lock = self.evolve(lock, event) or _FREE
         decided = _ANSWERS[type(command)](lock, command, at)
-        if (lock.waiters or lock.sleepers) and (events or decided):
+        if not events and type(command) in _FREE_NOTHING:
+            return decided
+        if (lock.waiters is not EMPTY or lock.sleepers is not EMPTY) and (events or decided):
             for event in decided:
                 lost += _loses_notice(lock, event, command)
                 lock = self.evolve(lock, event) or _FREE
-            if lost and lock.sleepers:
-                passed_on = ConditionNotified("", tuple([sleeper.request for sleeper in lock.sleepers[:lost]]))
+            if lost and lock.sleepers is not EMPTY:
+                passed_on = ConditionNotified("", _next_asleep(lock, lost))
                 lock = self.evolve(lock, passed_on) or _FREE
                 decided = [*decided, passed_on]
             decided = [*decided, *self._grants(lock, at)]
         return [*events, *decided] if events else decided
 
     def _grants(self, lock: Lock, at: At) -> Iterator[Event]:
-        """Lets in from the queue who fits."""
-        while lock.waiters and _fits(lock, (waiter := _first(lock.waiters)).permits):
+        """Lets in from the queue who fits; nobody while some wait is over that was not ended yet."""
+        if _wait_is_over(lock, at.now_ms):
+            return
+        while lock.waiters is not EMPTY and not _held_alone(lock):
+            waiter = lock.waiters.first()
+            if not _fits(lock, waiter.permits):
+                return
             granted = _grant(waiter, at)
             yield granted
+            if waiter.permits is None:
+                return
             lock = self.evolve(lock, granted) or _FREE
 
     def evolve(self, state: Lock | None, event: Event) -> Lock | None:
@@ -162,71 +152,79 @@ class LockDecider:
         return change(state or _FREE, event)
 
     def deadline_ms(self, state: Lock) -> int | None:
-        if len(state.holders) == 1 and not state.waiters and not state.sleepers:
+        if len(state.holders) == 1 and state.waiters is EMPTY and state.sleepers is EMPTY:
             return state.holders[0].deadline_ms
-        due = [holder.deadline_ms for holder in state.holders]
-        due += [waiting.deadline_ms for waiting in state.waiters if waiting.deadline_ms is not None]
-        due += [sleeping.deadline_ms for sleeping in state.sleepers if sleeping.deadline_ms is not None]
-        return min(due, default=None)
+        following = min(state.waiters.deadline_ms, state.sleepers.deadline_ms)
+        following = min([following, *[holder.deadline_ms for holder in state.holders]])
+        return None if following == NEVER else following
 
 
 _FREE: Final = Lock(())
 _CHANGE_NOTHING: Final = frozenset(
     {RenewalRefused, ReleaseRefused, ConditionRefused, BarrierRefused, BarrierPassed, StaleWriteRefused}
 )
+_FREE_NOTHING: Final = frozenset({AcquireLock, RenewLease, NotifyCondition, ReportStaleWrite})
+"""After these alone nobody who waits can be granted who could not before."""
 
 
 def _due(lock: Lock, now_ms: int) -> list[Event]:
     """What the deadlines up to now bring, in order of (deadline, arrival). None of them grants."""
-    due: list[tuple[int, int, Event]] = []
-    for place, holder in enumerate(lock.holders, start=-len(lock.holders)):
-        if holder.deadline_ms <= now_ms:
-            expired = LeaseExpired(holder.agent, holder.token, holder.deadline_ms, _told(holder))
-            due.append((holder.deadline_ms, place, expired))
-    for place, waiter in enumerate(lock.waiters, start=1):
-        if waiter.deadline_ms is not None and waiter.deadline_ms <= now_ms:
-            denied = _denied(lock, waiter, "timeout", now_ms, place=place)
-            due.append((waiter.deadline_ms, place, denied))
-    for place, sleeper in enumerate(lock.sleepers, start=len(lock.waiters) + 1):
-        if sleeper.deadline_ms is not None and sleeper.deadline_ms <= now_ms:
-            timed_out = ConditionTimedOut(sleeper.request, sleeper.agent, sleeper.deadline_ms)
-            due.append((sleeper.deadline_ms, place, timed_out))
-    if len(due) > 1:
-        due.sort(key=lambda item: item[:2])
-    return [event for _, _, event in due]
+    ends: list[tuple[int, Event]]
+    ends = [(holder.deadline_ms, _expired(holder)) for holder in lock.holders if holder.deadline_ms <= now_ms]
+    if len(ends) > 1:
+        ends.sort(key=_deadline)
+    if _wait_is_over(lock, now_ms):
+        denied = (
+            (deadline_ms, _denied(lock, waiter, "timeout", now_ms, lock.waiters.place(waiter.request)))
+            for deadline_ms, waiter in lock.waiters.due(now_ms)
+        )
+        timed_out = (
+            (deadline_ms, ConditionTimedOut(sleeper.request, sleeper.agent, deadline_ms))
+            for deadline_ms, sleeper in lock.sleepers.due(now_ms)
+        )
+        waits: Iterator[tuple[int, Event]] = heapq.merge(denied, timed_out, key=_deadline)
+        ends = list(heapq.merge(ends, islice(waits, DUE_MAX), key=_deadline))
+    return [event for _, event in ends]
+
+
+_deadline: Final = itemgetter(0)
+
+
+def _wait_is_over(lock: Lock, now_ms: int) -> bool:
+    return lock.waiters.deadline_ms <= now_ms or lock.sleepers.deadline_ms <= now_ms
 
 
 def _acquire(lock: Lock, command: AcquireLock, at: At) -> list[Event]:
     c = command
     deadline_ms = None if c.wait_ms is None else at.now_ms + c.wait_ms
     waiter = Waiter(at.request, c.agent, c.owner, c.lease_ms, at.now_ms, deadline_ms, c.permits, c.priority)
-    if not lock.holders and not lock.waiters:
+    if not lock.holders and lock.waiters is EMPTY:
         return [_grant(waiter, at)]
-    before = [other for other in lock.waiters if other.priority >= c.priority]
+    before = lock.waiters.count_from(c.priority)
     in_force = _permits_in_force(lock)
     if None not in (c.permits, in_force) and c.permits != in_force:
         reason = "permits"
     elif not before and _fits(lock, c.permits):
         return [_grant(waiter, at)]
-    elif _waits_for_itself(lock, before, waiter):
+    elif _waits_for_itself(lock, waiter):
         reason = "would_self_deadlock"
     elif c.wait_ms == 0:
         reason = "held"
     elif len(lock.waiters) + len(lock.sleepers) >= WAITERS_MAX:
         reason = "queue_full"
     else:
-        place = len(before) + 1
+        place = before + 1
         terms = (c.agent, c.owner, c.lease_ms, at.now_ms, deadline_ms, place, c.permits, c.priority)
         return [LockQueued(at.request, *terms)]
     return [_denied(lock, waiter, reason, at.now_ms)]
 
 
-def _waits_for_itself(lock: Lock, before: Sequence[Waiter], waiter: Waiter) -> bool:
+def _waits_for_itself(lock: Lock, waiter: Waiter) -> bool:
     """Whether a request can only be granted once its own owner has let go of the lock."""
     mine = [holder for holder in lock.holders if holder.owner == waiter.owner]
     if not mine:
         return False
-    alone = waiter.permits is None or mine[0].permits is None or any(other.permits is None for other in before)
+    alone = waiter.permits is None or mine[0].permits is None or lock.waiters.alone_from(waiter.priority)
     return alone or len(mine) == len(lock.holders)
 
 
@@ -257,7 +255,7 @@ def _withdraw(lock: Lock, command: WithdrawRequest, _: At) -> list[Event]:
     for holder in lock.holders:
         if holder.request == command.request:
             return [_released(holder, command.agent)]
-    if command.request in [w.request for w in lock.waiters] + [s.request for s in lock.sleepers]:
+    if command.request in lock.waiters or command.request in lock.sleepers:
         return [RequestWithdrawn(command.request, command.agent)]
     return []
 
@@ -265,9 +263,9 @@ def _withdraw(lock: Lock, command: WithdrawRequest, _: At) -> list[Event]:
 def _break(lock: Lock, command: BreakDeadlock, _: At) -> list[Event]:
     """Denies a deadlock's victim, if it still waits for who held the lock then."""
     if any(holder.token == command.token for holder in lock.holders):
-        for waiter in lock.waiters:
-            if waiter.request == command.request:
-                return [DeadlockBroken(waiter.request, waiter.agent, command.cycle)]
+        waiter = lock.waiters.get(command.request)
+        if waiter is not None:
+            return [DeadlockBroken(waiter.request, waiter.agent, command.cycle)]
     return []
 
 
@@ -285,8 +283,7 @@ def _wait_on_condition(lock: Lock, command: WaitOnCondition, at: At) -> list[Eve
 def _notify(lock: Lock, command: NotifyCondition, at: At) -> list[Event]:
     if _alone(lock, command.token) is None:
         return [ConditionRefused(at.request, command.agent, command.token, "not_holder", *_current(lock))]
-    woken = lock.sleepers[: command.count]
-    return [ConditionNotified(command.agent, tuple([sleeper.request for sleeper in woken]))]
+    return [ConditionNotified(command.agent, _next_asleep(lock, command.count or NOTIFIED_MAX))]
 
 
 def _report(_: Lock, command: ReportStaleWrite, __: At) -> list[Event]:
@@ -318,16 +315,16 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Lock, Any, At], list[Event]]]] 
 
 
 def _granted(lock: Lock, e: LockGranted) -> Lock:
-    waiting = next((waiter for waiter in lock.waiters if waiter.request == e.request), None)
+    waiting = lock.waiters.get(e.request)
     notified = waiting is not None and waiting.notified
     granted_ms = e.deadline_ms - e.lease_ms
     holder = Holder(e.request, e.agent, e.owner, e.token, e.lease_ms, granted_ms, e.deadline_ms, e.permits, notified)
-    return Lock((*lock.holders, holder), _overtaken(lock.waiters, e.request), lock.sleepers)
+    return Lock((*lock.holders, holder), lock.waiters.served(e.request), lock.sleepers)
 
 
 def _queued(lock: Lock, q: LockQueued) -> Lock:
     waiter = Waiter(q.request, q.agent, q.owner, q.lease_ms, q.since_ms, q.deadline_ms, q.permits, q.priority)
-    return Lock(lock.holders, (*lock.waiters, waiter), lock.sleepers)
+    return Lock(lock.holders, lock.waiters.appended(waiter), lock.sleepers)
 
 
 def _left(lock: Lock, event: LockReleased | LeaseExpired | LeaseRevoked) -> Lock | None:
@@ -344,28 +341,30 @@ def _renewed(lock: Lock, event: LeaseRenewed) -> Lock:
 
 
 def _gone(lock: Lock, event: LockDenied | RequestWithdrawn | DeadlockBroken) -> Lock | None:
-    return _kept(lock.holders, _without(lock.waiters, event.request), _without(lock.sleepers, event.request))
+    return _kept(lock.holders, lock.waiters.without(event.request), lock.sleepers.without(event.request))
 
 
 def _asleep(lock: Lock, a: ConditionAwaited) -> Lock:
-    sleeper = Sleeper(a.request, a.agent, a.owner, a.lease_ms, a.since_ms, a.deadline_ms)
-    return Lock((), lock.waiters, (*lock.sleepers, sleeper))
+    sleeper = Waiter(a.request, a.agent, a.owner, a.lease_ms, a.since_ms, a.deadline_ms)
+    return Lock((), lock.waiters, lock.sleepers.appended(sleeper))
 
 
-def _kept(holders: tuple[Holder, ...], waiters: tuple[Waiter, ...], sleepers: tuple[Sleeper, ...]) -> Lock | None:
+def _kept(holders: tuple[Holder, ...], waiters: Queue, sleepers: Queue) -> Lock | None:
     """What is left of a lock; None when that is nothing."""
-    return Lock(holders, waiters, sleepers) if holders or waiters or sleepers else None
+    if holders or waiters is not EMPTY or sleepers is not EMPTY:
+        return Lock(holders, waiters, sleepers)
+    return None
 
 
 def _woken(lock: Lock, requests: Sequence[str], *, notified: bool) -> Lock | None:
     """These sleepers queue for the lock, without limit: they have to have it before they can go on."""
-    woken = [
-        Waiter(s.request, s.agent, s.owner, s.lease_ms, s.since_ms, None, notified=notified)
-        for s in lock.sleepers
-        if s.request in requests
-    ]
-    sleepers = tuple([sleeper for sleeper in lock.sleepers if sleeper.request not in requests])
-    return _kept(lock.holders, (*lock.waiters, *woken), sleepers)
+    waiters, sleepers = lock.waiters, lock.sleepers
+    for request in requests:
+        sleeper = sleepers.get(request)
+        if sleeper is not None:
+            sleepers = sleepers.without(request)
+            waiters = waiters.appended(replace(sleeper, deadline_ms=None, notified=notified))
+    return _kept(lock.holders, waiters, sleepers)
 
 
 _CHANGES: Final[Mapping[type[Event], Callable[[Lock, Any], Lock | None]]] = {
@@ -393,7 +392,8 @@ def _loses_notice(lock: Lock, event: Event, command: Command) -> bool:
         holder = _held(lock, event.token, event.request)
         return holder is not None and holder.notified
     if type(event) is RequestWithdrawn or type(event) is DeadlockBroken:
-        return any(waiter.request == event.request and waiter.notified for waiter in lock.waiters)
+        waiter = lock.waiters.get(event.request)
+        return waiter is not None and waiter.notified
     return False
 
 
@@ -403,33 +403,39 @@ def _alone(lock: Lock, token: int) -> Holder | None:
     return holder if holder is not None and holder.permits is None else None
 
 
+def _held_alone(lock: Lock) -> bool:
+    return bool(lock.holders) and lock.holders[0].permits is None
+
+
 def _fits(lock: Lock, permits: int | None) -> bool:
     """Whether the lock, as it is held, takes one more who would share it so."""
     if not lock.holders:
         return True
-    if permits is None or lock.holders[0].permits is None:
+    if permits is None or _held_alone(lock):
         return False
     return len(lock.holders) < (permits or SHARED_MAX)
 
 
-def _first(waiters: tuple[Waiter, ...]) -> Waiter:
-    """Whose turn it is: `max` takes the first of equals."""
-    return max(waiters, key=_priority)
-
-
-_priority: Final = attrgetter("priority")
+def _next_asleep(lock: Lock, count: int) -> tuple[str, ...]:
+    """The requests of those whom a notice to so many wakes."""
+    return tuple([sleeper.request for sleeper in islice(lock.sleepers, count)])
 
 
 def _permits_in_force(lock: Lock) -> int | None:
     """The number that who shares this lock has agreed on; None while nobody shares it."""
-    agreed = [one.permits for one in lock.holders if one.permits is not None]
-    agreed = agreed or [one.permits for one in lock.waiters if one.permits is not None]
-    return agreed[0] if agreed else None
+    for holder in lock.holders:
+        if holder.permits is not None:
+            return holder.permits
+    return lock.waiters.permits
 
 
 def _grant(waiter: Waiter, at: At) -> LockGranted:
     deadline_ms = at.now_ms + waiter.lease_ms
     return LockGranted(waiter.request, waiter.agent, waiter.owner, at.seq, waiter.lease_ms, deadline_ms, waiter.permits)
+
+
+def _expired(holder: Holder) -> LeaseExpired:
+    return LeaseExpired(holder.agent, holder.token, holder.deadline_ms, _told(holder))
 
 
 def _denied(lock: Lock, waiter: Waiter, reason: str, now_ms: int, place: int = 0) -> LockDenied:
@@ -471,26 +477,6 @@ def _released(holder: Holder, agent: str) -> LockReleased:
 
 def _current(lock: Lock) -> tuple[str | None, int | None]:
     return (lock.holders[0].agent, lock.holders[0].token) if lock.holders else (None, None)
-
-
-def _without(waiting: tuple[W, ...], request: str) -> tuple[W, ...]:
-    return tuple([one for one in waiting if one.request != request]) if waiting else waiting
-
-
-def _overtaken(waiters: tuple[Waiter, ...], request: str) -> tuple[Waiter, ...]:
-    """The queue after a request was granted; those who came before it have risen."""
-    if not waiters or waiters[0].request == request:
-        return waiters[1:]
-    left = []
-    before = True
-    for waiter in waiters:
-        if waiter.request == request:
-            before = False
-        elif before:
-            left.append(replace(waiter, priority=waiter.priority + 1))
-        else:
-            left.append(waiter)
-    return tuple(left)
 
 
 class NameDecider:

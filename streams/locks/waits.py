@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def waits_of(state: Lock | Barrier) -> Waits | None:
     """Who waits for a lock and holds something else, at most `REPORTED_MAX` by turn; None if nobody does."""
-    if type(state) is Barrier or not state.waiters or not any(is_nested(waiter.owner) for waiter in state.waiters):
+    if type(state) is Barrier or not state.waiters.nested:
         return None
     ahead, waiting = 0, []
     for waiter in sorted(state.waiters, key=lambda waiter: -waiter.priority):
@@ -37,6 +37,6 @@ def waits_of(state: Lock | Barrier) -> Waits | None:
 
 def _needs(lock: Lock, permits: int | None) -> int:
     """How many holders have to leave before somebody is let in whose turn it is."""
-    if permits is None or lock.holders[0].permits is None:
+    if permits is None or not lock.holders or lock.holders[0].permits is None:
         return len(lock.holders)
     return max(0, len(lock.holders) + 1 - (permits or SHARED_MAX))

@@ -265,7 +265,9 @@ class Processor:
         )
         owned = self._new(owner, recovered.checkpoint)
         owned.saw(max(self.clock_ms(), 0))
-        if recovered.checkpoint is None:
+        if loaded is not None and recovered.checkpoint is not None:
+            owned.stale_rows = loaded.stale
+        else:
             partition.changed.update(partition.aggregates)
             owned.stale_rows = [key for key, _ in self.delivery.table.rows(index) if key != cp.CHECKPOINT_KEY]
         if partition.head.seq == 0:
@@ -648,14 +650,14 @@ class Processor:
                 recovery.read_back, self._log, self.events_topic, identity, owned.verified, mine
             )
             table = self.delivery.table
-            rows, done, tombstones = cp.rows_of(taken, owned.checkpoint, partial(table.get_row, index))
+            rows, done, stale = cp.rows_of(taken, owned.checkpoint, partial(table.get_row, index))
             rows = dict.fromkeys(owned.stale_rows) | rows
             await table.write_rows(index, rows)
             await table.write_rows(index, {cp.CHECKPOINT_KEY: done.encode()})
         except BaseException:
             owner.partition.changed.update(taken.changed)
             raise
-        owned.checkpoint, owned.stale_rows = done, tombstones
+        owned.checkpoint, owned.stale_rows = done, stale
 
     # -- helpers
 

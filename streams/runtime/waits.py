@@ -22,6 +22,8 @@ from accord.streams.runtime.followups import Addressed
 from uuid_utils import uuid7
 
 ROUND_S: Final = 0.02
+COST_SHARE: Final = 10
+"""A round that took long is followed by a pause of so many times as long: queues of thousands are looked through."""
 _NOBODY: Final = Waits((), ())
 _CODEC: Final = commands_codec("waits")
 
@@ -54,7 +56,7 @@ class WaitReports:
 
     def take(self, partition: Partition) -> list[Addressed]:
         """What is to be told of the partition as it stands."""
-        self._due_s = time.monotonic() + ROUND_S
+        began = time.monotonic()
         reports = []
         for key in sorted(self._changed):
             state = partition.aggregates.get(key)
@@ -62,6 +64,8 @@ class WaitReports:
             if waits is not None or key in self._told:
                 reports.append(self._report(partition, key, waits or _NOBODY))
         self._changed.clear()
+        ended = time.monotonic()
+        self._due_s = ended + max(ROUND_S, COST_SHARE * (ended - began))
         return reports
 
     def anew(self, partition: Partition) -> list[Addressed]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from accord.agents.client import Accord
+from accord.agents.locks import conditions
 
 from accord import sync
-from accord.errors import BadInput, BrokenBarrier, LockTimeout, NotConnected, NotOwner, TermsDiffer
+from accord.errors import BadInput, BrokenBarrier, LeaseLost, LockTimeout, NotConnected, NotOwner, TermsDiffer
 from tests.agents.support import detached, run, until
 
 ANSWERS = ("events", "inbox")
@@ -62,6 +63,30 @@ def test_a_producer_wakes_consumers_one_item_each(make_hub: MakeHub) -> None:
     run(main())
 
 
+def test_a_notice_to_more_than_one_command_may_tell_is_several(
+    make_hub: MakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "NOTIFIED_MAX", 2)
+
+    async def main() -> None:
+        async def sleep(hub: Accord) -> None:
+            crowd = hub.condition("crowd")
+            async with crowd:
+                assert await crowd.wait()
+
+        async with make_hub("ada") as hub, make_hub("bob") as other:
+            crowd = other.condition("crowd")
+            sleepers = [detached(sleep(hub)) for _ in range(8)]
+            await reached(lambda: in_state(hub, "asleep"), 8)
+            async with crowd:
+                assert await crowd.notify(3) == 3
+                assert await crowd.notify_all() == 5
+                assert await crowd.notify_all() == 0
+            await asyncio.gather(*sleepers)
+
+    run(main())
+
+
 def test_a_wait_that_ends_has_the_lock_again_and_says_so(make_hub: MakeHub) -> None:
     async def main() -> None:
         async with make_hub("ada") as hub:
@@ -101,6 +126,37 @@ def test_who_is_cancelled_in_its_sleep_has_the_lock_again(make_hub: MakeHub) -> 
             assert seen == [True]
             async with hub.lock("tidy", wait_ms=0):
                 pass
+
+    run(main())
+
+
+def test_who_loses_the_lock_after_a_notice_passes_it_on(make_hub: MakeHub) -> None:
+    """As the log does it for one who vanishes: nobody knows whether it came to use the notice."""
+
+    async def main() -> None:
+        awake: list[str] = []
+
+        async def sleeper(hub: Accord, stay: bool) -> None:
+            async with hub.condition("passed on") as grant:
+                await hub.condition("passed on").wait()
+                awake.append(grant.agent)
+                if stay:
+                    await asyncio.sleep(10)
+
+        hub, other = make_hub("ada"), make_hub("bob")
+        async with other:
+            async with hub:
+                first = detached(sleeper(hub, True))
+                await reached(lambda: in_state(hub, "asleep"), 1)
+                second = detached(sleeper(other, False))
+                await reached(lambda: in_state(other, "asleep"), 1)
+                async with other.condition("passed on"):
+                    assert await other.condition("passed on").notify() == 1
+                await reached(lambda: len(awake), 1)
+            with pytest.raises(LeaseLost, match="the hub was closed"):
+                await first
+            await asyncio.wait_for(second, 10)
+            assert awake == ["ada", "bob"]
 
     run(main())
 

@@ -1,27 +1,36 @@
 """Judges a fault run from what its clients wrote down and from the raw log; accord's own fold has no say.
 
 Rules:
-- `one_holder`: no two grants of a lock have the same token; a grant that ended before another was asked for has the
-  smaller token; the times in which holders saw their grants valid never overlap.
+- `one_holder`: no two grants of a lock have the same token, unless they share it; a grant that ended before another was
+  asked for has the smaller token; the times in which holders saw their grants valid overlap only of those who share
+  the lock, and of as many at once as they asked for.
+- `in_turn`: nobody who asked after another one stood in the queue was granted before it; so no writer starves.
 - `guarded`: a guarded resource accepts writes in the order of tokens, refuses exactly those below the highest token
   it has seen, and every accepted value continues the one before.
 - `acknowledged`: what a client was told lies in the accepted chain, at the position that it was told, under its key;
   a lock that it was told to be released is, before the next grant.
 - `chained`: the chain is unbroken, and every command up to its end has exactly one decision.
-- `served`: every operation has ended in bounded time, and once the faults are over, with success.
+- `served`: every operation has ended in bounded time, unless its process was killed, and once the faults are over, with
+  success.
+- `linearizable`: there is an order of all operations in which a lock or a barrier would have answered as it did
+  (`porcupine.py`).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+from math import inf
 from typing import NamedTuple
 
 from tests.faults.history import Operation
 from tests.faults.rawlog import Chained
 
-REFUSALS = frozenset({"LockTimeout", "StaleToken", "LeaseLost", "NotOwner"})
+REFUSALS = frozenset(
+    {"LockTimeout", "StaleToken", "LeaseLost", "NotOwner", "BrokenBarrier", "DeadlockVictim", "Withdrawn"}
+)
 """Outcomes that are the coordination's answer, not its failure."""
 EVENT_OF = {"acquire": "LockGranted", "take": "CapacityGranted", "emit": "SignalEmitted"}
 
@@ -40,6 +49,7 @@ class Write(NamedTuple):
     token: int
     value: int | None
     accepted: bool
+    seat: str = ""
 
 
 class Decided(NamedTuple):
@@ -52,12 +62,12 @@ class Decided(NamedTuple):
 def one_holder(operations: Iterable[Operation]) -> Iterator[Violation]:
     grants: defaultdict[str, list[Operation]] = defaultdict(list)
     for operation in operations:
-        if operation.kind == "acquire" and operation.ok:
+        if operation.kind in ("acquire", "take") and operation.ok:
             grants[operation.key].append(operation)
     for mine in grants.values():
         mine.sort(key=lambda grant: grant.token or 0)
         for earlier, later in pairwise(mine):
-            if earlier.token == later.token:
+            if earlier.token == later.token and None in (earlier.permits, later.permits):
                 yield Violation("one_holder", f"the same token twice: {earlier} and {later}")
         yield from _tokens_against_time(mine)
         yield from _overlaps(mine)
@@ -75,14 +85,34 @@ def _tokens_against_time(by_token: Sequence[Operation]) -> Iterator[Violation]:
 
 
 def _overlaps(grants: Iterable[Operation]) -> Iterator[Violation]:
-    believed = sorted(((g.belief, g) for g in grants if g.belief), key=lambda pair: pair[0])
-    last: tuple[tuple[int, int], Operation] | None = None
-    for belief, grant in believed:
-        if last is not None and belief[0] < last[0][1]:
-            overlap_ms = (min(last[0][1], belief[1]) - belief[0]) / 1e6
-            yield Violation("one_holder", f"two holders for {overlap_ms:.1f} ms: {last[1]} and {grant}")
-        if last is None or belief[1] > last[0][1]:
-            last = belief, grant
+    together: list[Operation] = []
+    for since_ns, grant in sorted(((g.belief[0], g) for g in grants if g.belief), key=lambda pair: pair[0]):
+        together = [other for other in together if other.belief and other.belief[1] > since_ns]
+        together.append(grant)
+        if len(together) > (most := min(_most(one) for one in together)):
+            number = "two" if most == 1 else str(len(together))
+            others = " and ".join(str(one) for one in together)
+            yield Violation("one_holder", f"{number} holders: {most} at most, and now {others}")
+
+
+def _most(grant: Operation) -> float:
+    """How many it agreed to be among."""
+    return 1 if grant.permits is None else grant.permits or inf
+
+
+def in_turn(operations: Iterable[Operation]) -> Iterator[Violation]:
+    grants: defaultdict[str, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        if operation.kind == "acquire" and operation.ok:
+            grants[operation.key].append(operation)
+    for mine in grants.values():
+        mine.sort(key=lambda grant: grant.invoked_ns)
+        # From the last to ask: who has the smallest token of those who asked at that time or later.
+        first = list(accumulate(reversed(mine), lambda one, other: min(one, other, key=lambda g: g.token or 0)))[::-1]
+        for waited in mine:
+            after = bisect_right(mine, waited.queued_ns or 0, key=lambda g: g.invoked_ns)
+            if waited.queued_ns is not None and after < len(mine) and (first[after].token or 0) < (waited.token or 0):
+                yield Violation("in_turn", f"overtaken: {waited} stood in the queue when {first[after]} was asked for")
 
 
 def guarded(writes: Iterable[Write], operations: Iterable[Operation]) -> Iterator[Violation]:
@@ -96,7 +126,7 @@ def guarded(writes: Iterable[Write], operations: Iterable[Operation]) -> Iterato
         highest[write.key] = max(highest[write.key], write.token)
         if not write.accepted:
             continue
-        if (write.key, write.token) not in granted:
+        if (write.key.partition("/")[0], write.token) not in granted:
             yield Violation("guarded", f"{write} has a token that no client was granted")
         if write.value is not None:
             if write.value != values[write.key] + 1:
@@ -104,11 +134,13 @@ def guarded(writes: Iterable[Write], operations: Iterable[Operation]) -> Iterato
             values[write.key] = write.value
 
 
-def acknowledged(operations: Iterable[Operation], log: Mapping[str, Decided]) -> Iterator[Violation]:
+def acknowledged(operations: Sequence[Operation], log: Mapping[str, Decided]) -> Iterator[Violation]:
     """`log` by partition, as `locks/3`."""
     ends = _ends_of_grants(log)
+    shared = {(o.process, o.op) for o in operations if o.permits is not None}
     for operation in operations:
-        if operation.kind == "release" and operation.ok and not ends[operation.key, operation.token]:
+        ended = ends[operation.key, operation.token] or (operation.process, operation.of) in shared
+        if operation.kind == "release" and operation.ok and not ended:
             yield Violation("acknowledged", f"not released in the log: {operation}")
         event = EVENT_OF.get(operation.kind)
         if event is None or not operation.ok:
@@ -126,13 +158,13 @@ def acknowledged(operations: Iterable[Operation], log: Mapping[str, Decided]) ->
 
 
 def _ends_of_grants(log: Mapping[str, Decided]) -> defaultdict[tuple[str, int | None], bool]:
-    """By lock and token: whether that grant was released before the next one (or the end of the log)."""
+    """By lock and token: whether the holder that was alone gave it back before the next one (or the end of the log)."""
     released: defaultdict[tuple[str, int | None], bool] = defaultdict(bool)
     for partition in log.values():
         holder: dict[bytes, int] = {}
         for record in partition.events.accepted.values():
             kinds = record.kind.split("+")
-            if "LockReleased" in kinds and record.key in holder:
+            if record.key in holder and ("LockReleased" in kinds or "ConditionAwaited" in kinds):
                 released[record.key.decode(), holder[record.key]] = True
             if "LockGranted" in kinds:
                 holder[record.key] = record.seq
@@ -149,11 +181,15 @@ def chained(log: Mapping[str, Decided]) -> Iterator[Violation]:
             yield Violation("chained", f"{where}: {text}; {len(causes)} decisions are accepted")
 
 
-def served(operations: Iterable[Operation], quiet_ns: int, peace_ns: int, bound_ms: int) -> Iterator[Violation]:
+def served(
+    operations: Iterable[Operation], quiet_ns: int, peace_ns: int, bound_ms: int, killed: Collection[str] = ()
+) -> Iterator[Violation]:
     """Every operation has ended, at most `bound_ms` after the last fault (`quiet_ns`) or its own begin, and those
-    that began after service was back everywhere (`peace_ns`) have not failed."""
+    that began after service was back everywhere (`peace_ns`) have not failed. Those of `killed` may be open."""
     for operation in operations:
         if operation.ended_ns is None:
+            if operation.process in killed:
+                continue
             yield Violation("served", f"never ended: {operation}")
             continue
         took_ms = (operation.ended_ns - max(operation.invoked_ns, quiet_ns)) / 1e6

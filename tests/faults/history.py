@@ -17,9 +17,11 @@ import msgspec
 class Line(msgspec.Struct, omit_defaults=True):
     """One thing that a client noted.
 
-    `stage` is `invoke`, `ok`, `fail` (`error` is its class, `text` for people) or, for an acquire, `belief`: the grant
-    was valid both at `since_ns` and at `at_ns`. `op` counts the operations of the process. `at_ns` is monotonic,
-    `wall_ms` since 1970.
+    `stage` is `invoke`, `ok`, `fail` (`error` is its class, `text` for people; with `position` if the log says so) or,
+    for an acquire, `queued` and `belief`: the grant was valid both at `since_ns` and at `at_ns`. `op` counts the
+    operations of the process. `at_ns` is monotonic, `wall_ms` since 1970. An acquire has its `lease_ms` and `permits`
+    (None is alone, 0 with any number), a release the `op` of its acquire as `of`, a wait at a barrier its `place` and
+    the `parties`.
     """
 
     op: int
@@ -34,6 +36,11 @@ class Line(msgspec.Struct, omit_defaults=True):
     error: str = ""
     text: str = ""
     since_ns: int | None = None
+    permits: int | None = None
+    lease_ms: int = 0
+    of: int = 0
+    place: int | None = None
+    parties: int = 0
 
 
 class Operation(msgspec.Struct):
@@ -51,6 +58,12 @@ class Operation(msgspec.Struct):
     position: str = ""
     message_id: str = ""
     belief: tuple[int, int] | None = None
+    queued_ns: int | None = None
+    permits: int | None = None
+    lease_ms: int = 0
+    of: int = 0
+    place: int | None = None
+    parties: int = 0
 
     def __str__(self) -> str:
         return (
@@ -65,17 +78,23 @@ class History:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._count = 0
 
-    def invoke(self, kind: str, key: str, *, token: int | None = None) -> int:
-        """Notes that an operation begins; returns its number."""
+    def invoke(self, kind: str, key: str, **terms: int | None) -> int:
+        """Notes that an operation begins, with terms of it as `Line` has them; returns its number."""
         self._count += 1
-        self._write(self._line(self._count, "invoke", kind=kind, key=key, token=token))
+        self._write(self._line(self._count, "invoke", kind=kind, key=key, **terms))
         return self._count
 
-    def ok(self, op: int, *, token: int | None = None, position: str = "", message_id: str = "") -> None:
-        self._write(self._line(op, "ok", token=token, position=position, message_id=message_id))
+    def queued(self, op: int) -> None:
+        """Notes that an acquire waits in the queue, by the log."""
+        self._write(self._line(op, "queued"))
 
-    def fail(self, op: int, error: str, text: str = "") -> None:
-        self._write(self._line(op, "fail", error=error, text=text))
+    def ok(
+        self, op: int, *, token: int | None = None, position: str = "", message_id: str = "", place: int | None = None
+    ) -> None:
+        self._write(self._line(op, "ok", token=token, position=position, message_id=message_id, place=place))
+
+    def fail(self, op: int, error: str, text: str = "", position: str = "") -> None:
+        self._write(self._line(op, "fail", error=error, text=text, position=position))
 
     def belief(self, op: int, since_ns: int, until_ns: int) -> None:
         """Notes that the grant of acquire `op` was seen valid at both times."""
@@ -103,9 +122,23 @@ def operations(process: str, lines: Iterable[Line]) -> list[Operation]:
     found: dict[int, Operation] = {}
     for line in lines:
         if line.stage == "invoke":
-            found[line.op] = Operation(process, line.op, line.kind, line.key, line.at_ns, token=line.token)
+            found[line.op] = Operation(
+                process,
+                line.op,
+                line.kind,
+                line.key,
+                line.at_ns,
+                token=line.token,
+                permits=line.permits,
+                lease_ms=line.lease_ms,
+                of=line.of,
+                parties=line.parties,
+            )
             continue
         operation = found[line.op]
+        if line.stage == "queued":
+            operation.queued_ns = line.at_ns
+            continue
         if line.stage == "belief":
             assert line.since_ns is not None
             since_ns = operation.belief[0] if operation.belief else line.since_ns
@@ -114,5 +147,5 @@ def operations(process: str, lines: Iterable[Line]) -> list[Operation]:
         operation.ended_ns, operation.ok, operation.error = line.at_ns, line.stage == "ok", line.error
         if line.token is not None:
             operation.token = line.token
-        operation.position, operation.message_id = line.position, line.message_id
+        operation.position, operation.message_id, operation.place = line.position, line.message_id, line.place
     return list(found.values())

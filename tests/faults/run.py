@@ -4,78 +4,87 @@ Faults are bounded in number and time, and drawn from a seed (their effect is no
 - kill -9 of a worker, which is started again under its name after up to one and a half session timeouts, so that some
   restarts find their partitions again and others find them taken over; every third time its data directory is deleted;
   every fourth time it is killed again while it starts;
+- kill -9 of a client, whatever it holds, waits for or writes; another one takes its place, under another name;
 - SIGSTOP of a worker for longer than the session timeout: it wakes as a zombie with decisions and records under way;
 - SIGSTOP of a client for longer than its leases: it wakes with writes in hand;
 - kill -9 and restart of the broker; SIGSTOP of the broker for longer than the session timeout.
+
+The clients' programs are in `parts/`; some have a goal, and the run goes on until it is reached. Once all is quiet, one
+who waits at the barrier is killed: the others must be let go by its lease, and pass the barrier afterwards.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import tempfile
 import time
 from collections import Counter as Counts
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import zip_longest
 from pathlib import Path
-from statistics import quantiles
 from subprocess import TimeoutExpired
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from accord.schemas.topics import DOMAINS, commands_topic, events_topic, partition_of, topic_table
-from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from accord import replay
-from accord.settings import Settings
 from accord.testing.broker import NativeKafka
-from tests.faults import checker, history, rawlog
-from tests.faults.checker import Decided, Violation
-from tests.faults.client import LEASE_MS, Config
+from tests.faults import checker, history, porcupine
+from tests.faults.api import Api
+from tests.faults.checker import Violation
+from tests.faults.cluster import PARTITIONS, Cluster
 from tests.faults.history import Operation
-from tests.faults.processes import START_TIMEOUT_S, Process
+from tests.faults.outages import DOMAINS, Fault, outages_ms, place
+from tests.faults.parts import counting, gate, store
+from tests.faults.parts.player import LEASE_MS, Config
+from tests.faults.processes import Process
 from tests.faults.resource import Counters
 
-PREFIX = "faults"
-PARTITIONS = 3
-WORKERS = ("w1", "w2")
-CLIENTS = 3
-SHARED_LOCKS = ("room-0", "room-1", "room-2")
-SHARED_TASKS = 2
-SESSION_TIMEOUT_MS = 3_000
 SERVED_BOUND_S = 45.0
 """After the start and the last fault: every partition answers every client, and every open operation has ended."""
+GOAL_BOUND_S = 300.0
+"""After the last fault: all has been counted and taken."""
 PEACE_S = 3.0
 """How long the load goes on after that; nothing may fail."""
+GATE_TRIES = 3
+FIRST = 3
+"""So many clients play nearly all parts."""
+CALLERS_MAX = 10
 
 
 class Plan(NamedTuple):
-    """How many of each fault."""
+    """How many of each fault, and for how many clients."""
 
     kills: int = 4
+    client_kills: int = 2
     freezes: int = 1
     client_freezes: int = 1
     broker_kills: int = 1
     broker_freezes: int = 0
+    clients: int = 3
+    """3 or more."""
+    increments: int = 60
+    """Of each client."""
+    items: int = 25
+    """Of each of the first clients, that go through the store."""
+    think_ms: int = 60
+    """Mean pause of a client's task."""
+    pause_s_max: float = 2.5
+    """Between one fault and the next."""
     seed: int = 1
     seconds_max: float = 240.0
     """No fault begins later than this after the first."""
 
-
-class Fault(msgspec.Struct):
-    """A fault that was done. The partition that it hit hardest answered again at `over_ns`."""
-
-    kind: str
-    target: str
-    at_ns: int
-    over_ns: int = 0
+    def parts(self, seat: int) -> list[str]:
+        """What the client of a seat plays. All count; the first three do all else but the calls, which are of those
+        who are not frozen: whoever wakes from that calls without a slot, and an API knows no fencing."""
+        parts = ["counting"]
+        if seat < FIRST:
+            parts += ["rooms", "probes", "library", "seats", "gate", "store", "table"]
+        if seat >= max(1, self.clients - CALLERS_MAX):
+            parts.append("calls")
+        return parts
 
 
 class Report(msgspec.Struct):
@@ -89,6 +98,11 @@ class Report(msgspec.Struct):
     decisions: int
     grants: int
     emitted: int
+    counted: int
+    taken: int
+    passed: int
+    broken: int
+    calls: int
     guarded_writes: int
     stale_writes: int
     failed: dict[str, int]
@@ -111,201 +125,162 @@ class Run:
         self._tell = tell
         self.faults: list[Fault] = []
         self.violations: list[Violation] = []
-        self.workers: dict[str, Process] = {}
         self.clients: list[Process] = []
-        self._kills = 0
+        """By seat."""
+        self.names: list[list[str]] = [[] for _ in range(plan.clients)]
+        """Of all clients that have had a seat."""
+        self.killed: set[str] = set()
+        self.goal = plan.increments * plan.clients
+        self.items = plan.items * FIRST
 
     def tell(self, text: str) -> None:
         self._tell(f"{time.monotonic() - self.began:6.1f} s  {text}")
 
     def run(self) -> Report:
         with ExitStack() as stack:
-            self.kafka = stack.enter_context(NativeKafka())
-            self.settings = Settings.load(
-                kafka={"bootstrap_servers": self.kafka.bootstrap_servers},
-                topics={"prefix": PREFIX, "partitions": PARTITIONS},
-            )
+            kafka = stack.enter_context(NativeKafka())
+            self.cluster = Cluster(kafka, self.directory, self.random, self.tell, self.violations)
             self.counters = stack.enter_context(Counters())
-            self._create_topics()
+            self.api = stack.enter_context(Api())
+            self.cluster.create_topics()
             stack.callback(self._kill_all)
             self._start()
             self._wait_until_served("the start")
             self._do_faults()
+            self._wait_until_reached()
             self.quiet_ns = time.monotonic_ns()
             self._wait_until_served("the last fault")
             self.peace_ns = time.monotonic_ns()
-            time.sleep(PEACE_S)
+            self._kill_at_gate()
+            time.sleep(max(0.0, PEACE_S - (time.monotonic_ns() - self.peace_ns) / 1e9))
             self._finish()
             return self._judge()
 
-    # -- setting up
-
-    def _create_topics(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers, "log_level": 2})
-        table = topic_table(PREFIX, PARTITIONS)
-        for created in admin.create_topics(
-            [NewTopic(t.name, t.partitions, 1, config=t.config) for t in table]
-        ).values():
-            created.result()
-
-    def _environment(self, **more: str) -> dict[str, str]:
-        return {
-            "ACCORD_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
-            "ACCORD_TOPICS__PREFIX": PREFIX,
-            "ACCORD_TOPICS__PARTITIONS": str(PARTITIONS),
-            **more,
-        }
+    # -- clients
 
     def _start(self) -> None:
-        for name in WORKERS:
-            environment = self._environment(
-                ACCORD_WORKER__NAME=name,
-                ACCORD_WORKER__DATA_DIR=str(self.directory),
-                ACCORD_WORKER__SESSION_TIMEOUT_MS=str(SESSION_TIMEOUT_MS),
-                ACCORD_WORKER__CHECKPOINT_MS="1000",
-            )
-            arguments = ["-c", "from accord.cli import main; main()", "worker"]
-            self.workers[name] = Process(name, arguments, "worker ready", self.directory / f"{name}.log", environment)
-            self.workers[name].start()
-        for worker in self.workers.values():
-            worker.wait_until_ready()
-        for number in range(CLIENTS):
-            name = f"c{number}"
-            config = Config(
-                name,
-                str(self._history(name)),
-                self.plan.seed * 100 + number,
-                PARTITIONS,
-                list(SHARED_LOCKS),
-                SHARED_TASKS,
-                self.counters.port,
-            )
-            arguments = ["-m", "tests.faults.client", msgspec.json.encode(config).decode()]
-            log = self.directory / f"{name}.log"
-            self.clients.append(Process(name, arguments, "client ready", log, self._environment()))
-            self.clients[-1].start()
+        self.cluster.start_workers()
+        self.clients = [self._new_client(seat) for seat in range(self.plan.clients)]
         for client in self.clients:
             client.wait_until_ready()
-        self.tell(f"{len(self.workers)} workers and {len(self.clients)} clients are up")
+        self.tell(f"{len(self.cluster.workers)} workers and {len(self.clients)} clients are up")
+
+    def _new_client(self, seat: int) -> Process:
+        """Starts one that does what is left to do for a seat."""
+        names, plan = self.names[seat], self.plan
+        name = f"c{seat}" + f".{len(names)}" * bool(names)
+        names.append(name)
+        parts = plan.parts(seat)
+        config = Config(
+            name=name,
+            seat=str(seat),
+            history=str(self._history(name)),
+            seed=plan.seed * 10_000 + seat * 100 + len(names),
+            partitions=PARTITIONS,
+            parts=parts,
+            counters_port=self.counters.port,
+            api_port=self.api.port,
+            increments=plan.increments - self.counters.accepted(str(seat), counting.KEY),
+            items=plan.items - self.counters.accepted(str(seat), store.PUT),
+            items_total=self.items,
+            parties=FIRST,
+            think_ms=plan.think_ms,
+            fills=seat == 0,
+        )
+        arguments = ["-m", "tests.faults.client", msgspec.json.encode(config).decode()]
+        client = Process(name, arguments, "client ready", self.directory / f"{name}.log", self.cluster.environment())
+        client.start()
+        return client
 
     def _history(self, name: str) -> Path:
         return self.directory / f"{name}.jsonl"
 
+    def _operations(self, seats: Iterable[int] | None = None) -> list[Operation]:
+        """What the clients have noted so far; of some seats, or of all."""
+        names = [name for seat in seats or range(self.plan.clients) for name in self.names[seat]]
+        return [
+            operation
+            for name in names
+            if self._history(name).exists()
+            for operation in history.operations(name, history.read(self._history(name)))
+        ]
+
+    def _kill(self, seat: int) -> None:
+        self.clients[seat].kill()
+        self.killed.add(self.clients[seat].name)
+        self._note("client kill", self.clients[seat].name)
+
     # -- faults
 
     def _do_faults(self) -> None:
-        plan = self.plan
+        plan, cluster = self.plan, self.cluster
         kinds = (
-            [self._kill] * plan.kills
-            + [self._freeze] * plan.freezes
+            [lambda: cluster.kill_worker(lambda what: self._note("kill", what))] * plan.kills
+            + [lambda: cluster.freeze_worker(lambda what: self._note("freeze", what))] * plan.freezes
+            + [self._kill_client] * plan.client_kills
             + [self._freeze_client] * plan.client_freezes
-            + [self._kill_broker] * plan.broker_kills
-            + [self._freeze_broker] * plan.broker_freezes
+            + [lambda: cluster.kill_broker(lambda what: self._note("broker kill", what))] * plan.broker_kills
+            + [lambda: cluster.freeze_broker(lambda what: self._note("broker freeze", what))] * plan.broker_freezes
         )
         self.random.shuffle(kinds)
         deadline = time.monotonic() + plan.seconds_max
         for number, fault in enumerate(kinds, start=1):
-            time.sleep(self.random.uniform(0.5, 2.5))
+            time.sleep(self.random.uniform(0.5, self.plan.pause_s_max))
             self._look_for_the_dead()
             if time.monotonic() > deadline:
                 self.violations.append(Violation("run", f"only {number - 1} of {len(kinds)} faults in the time given"))
                 return
             fault()
-            self.tell(f"fault {number}/{len(kinds)}: {self.faults[-1].kind} {self.faults[-1].target}")
+            done = f"{self.counters.value(counting.KEY)} counted, {self.counters.value(store.TAKEN)} taken"
+            self.tell(f"fault {number}/{len(kinds)}: {self.faults[-1].kind} {self.faults[-1].target}; {done}")
 
     def _note(self, kind: str, target: str) -> None:
         self.faults.append(Fault(kind, target, time.monotonic_ns()))
 
-    def _worker(self) -> Process:
-        """One of the workers, once it has started; the other one may be starting."""
-        worker = self.workers[self.random.choice(WORKERS)]
-        self._wait_until_ready(worker)
-        return worker
-
-    def _wait_until_ready(self, worker: Process) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not worker.is_ready:
-            self._look_for_the_dead()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{worker.name} was not ready in {START_TIMEOUT_S} s:\n{worker.last_words()}")
-            time.sleep(0.05)
-
-    def _kill(self) -> None:
-        worker = self._worker()
-        self._kills += 1
-        worker.kill()
-        self._note("kill", worker.name)
-        if self._kills % 3 == 0:
-            shutil.rmtree(self.directory / worker.name, ignore_errors=True)
-            self.faults[-1].target += ", its data deleted"
-        time.sleep(self.random.uniform(0, 1.5 * SESSION_TIMEOUT_MS / 1_000))
-        worker.start()
-        if self._kills % 4 == 0:
-            time.sleep(self.random.uniform(0.5, 3))
-            worker.kill()
-            worker.start()
-            self.faults[-1].target += ", killed again while it started"
-
-    def _freeze(self) -> None:
-        worker = self._worker()
-        worker.freeze()
-        self._note("freeze", worker.name)
-        time.sleep(SESSION_TIMEOUT_MS / 1_000 + self.random.uniform(0.5, 2))
-        worker.thaw()
+    def _kill_client(self) -> None:
+        seat = self.random.randrange(self.plan.clients)
+        self._kill(seat)
+        time.sleep(self.random.uniform(0, 1))
+        self.clients[seat] = self._new_client(seat)
 
     def _freeze_client(self) -> None:
-        client = self.random.choice(self.clients)
+        seats = [seat for seat in range(self.plan.clients) if "calls" not in self.plan.parts(seat)]
+        client = self.clients[self.random.choice(seats)]
         client.freeze()
         self._note("client freeze", client.name)
         time.sleep(LEASE_MS / 1_000 + self.random.uniform(0.5, 1))
         client.thaw()
 
-    def _kill_broker(self) -> None:
-        self.kafka.kill()
-        self._note("broker kill", "")
-        time.sleep(self.random.uniform(0, 1))
-        self.kafka.restart()
-
-    def _freeze_broker(self) -> None:
-        assert self.kafka.pid is not None
-        os.kill(self.kafka.pid, signal.SIGSTOP)
-        self._note("broker freeze", "")
-        time.sleep(SESSION_TIMEOUT_MS / 1_000 + self.random.uniform(0.5, 2))
-        os.kill(self.kafka.pid, signal.SIGCONT)
-
     def _look_for_the_dead(self) -> None:
-        """Only we end processes. A worker that ended by itself is started again, as whoever runs it would do; it may
-        do so only when it found no broker at its start."""
-        for worker in self.workers.values():
-            if not worker.running and b"KafkaUnreachable" in worker.printed() and not worker.is_ready:
-                self.tell(f"{worker.name} found no broker; starting it again")
-                worker.kill()
-                worker.start()
-            elif not worker.running:
-                self.violations.append(Violation("served", f"{worker.name} ended by itself:\n{worker.last_words()}"))
-                self.tell(f"{worker.name} ended by itself; starting it again")
-                worker.kill()
-                worker.start()
+        self.cluster.look_for_the_dead()
         for client in self.clients:
             if not client.running:
                 raise RuntimeError(f"{client.name} ended by itself:\n{client.last_words()}")
 
     # -- after the faults
 
-    def _operations(self) -> list[Operation]:
-        return [
-            operation
-            for number in range(CLIENTS)
-            for operation in history.operations(f"c{number}", history.read(self._history(f"c{number}")))
-        ]
+    def _wait_until_reached(self) -> None:
+        """Until all has been counted and taken."""
+        began = time.monotonic()
+        while (counted := self.counters.value(counting.KEY)) < self.goal or (
+            taken := self.counters.value(store.TAKEN)
+        ) < self.items:
+            if time.monotonic() > began + GOAL_BOUND_S:
+                taken = self.counters.value(store.TAKEN)
+                text = f"{counted} of {self.goal} counted, {taken} of {self.items} taken"
+                self.violations.append(Violation("served", f"{text} {GOAL_BOUND_S:.0f} s after the last fault"))
+                return
+            self._look_for_the_dead()
+            time.sleep(0.1)
+        self.tell(f"{counted} counted, {taken} taken")
 
     def _wait_until_served(self, what: str) -> None:
         """Until every client has had an answer from every partition to a question asked from now on."""
         began_ns = time.monotonic_ns()
         places = [f"{domain}/{partition}" for domain in DOMAINS for partition in range(PARTITIONS)]
-        wanted = {(client.name, place) for client in self.clients for place in places}
+        wanted = {(client.name, place) for client in self.clients[:FIRST] for place in places}
         while missing := wanted - {
-            (o.process, place(o)) for o in self._operations() if o.ok and o.invoked_ns > began_ns
+            (o.process, place(o)) for o in self._operations(range(FIRST)) if o.ok and o.invoked_ns > began_ns
         }:
             if time.monotonic_ns() > began_ns + SERVED_BOUND_S * 1e9:
                 text = f"{sorted(missing)} without an answer {SERVED_BOUND_S:.0f} s after {what}"
@@ -315,6 +290,56 @@ class Run:
         self.tell(
             f"every client is answered by every partition {(time.monotonic_ns() - began_ns) / 1e9:.1f} s after {what}"
         )
+
+    def _kill_at_gate(self) -> None:
+        """Kills one who waits at the barrier: by its lease the others are let go, before the last one comes, and with
+        the one that takes its place they pass."""
+        for _ in range(GATE_TRIES):
+            if (two := self._two_at_gate()) is None:
+                return
+            victim, other = two
+            killed_ns = time.monotonic_ns()
+            self._kill(victim)
+            waited = self._at_gate(lambda waits, o=other: [w for w in waits if (w.process, w.op) == o and w.ended_ns])
+            self.clients[victim] = self._new_client(victim)
+            if not waited:
+                return
+            if waited[0].error == "BrokenBarrier":
+                break
+        else:
+            self.violations.append(Violation("gate", f"nobody was let go in {GATE_TRIES} tries"))
+            return
+        let_go_ms = ((waited[0].ended_ns or 0) - killed_ns) / 1e6
+        self.tell(f"who waited with one that was killed was let go {let_go_ms:.0f} ms later")
+        since_ns = time.monotonic_ns()
+        self._at_gate(lambda found: [o for o in found if o.ok and o.invoked_ns > since_ns])
+
+    def _two_at_gate(self) -> tuple[int, tuple[str, int]] | None:
+        """Waits until two are at the barrier and the third has just passed it: the seat of one and the other's wait."""
+        seats = {self.clients[seat].name: seat for seat in range(FIRST) if str(seat) != gate.LATE_SEAT}
+
+        def found(waits: list[Operation]) -> list[Operation]:
+            passed_ns = max([o.ended_ns or 0 for o in waits if o.ok], default=0)
+            waiting = [o for o in waits if o.ended_ns is None and o.process not in self.killed]
+            just_passed = time.monotonic_ns() < passed_ns + gate.LATE_S * 1e9 / 4
+            return waiting if just_passed and {o.process for o in waiting} == set(seats) else []
+
+        both = self._at_gate(found)
+        if not both:
+            return None
+        one, other = both
+        return seats[one.process], (other.process, other.op)
+
+    def _at_gate(self, found: Callable[[list[Operation]], list[Operation]]) -> list[Operation]:
+        """Waits until what is wanted is among the waits at the barrier; none if it takes too long, which is wrong."""
+        deadline = time.monotonic() + SERVED_BOUND_S
+        while not (wanted := found([o for o in self._operations(range(FIRST)) if o.kind == "wait"])):
+            if time.monotonic() > deadline:
+                text = f"the barrier was not waited at, or not left, for {SERVED_BOUND_S:.0f} s"
+                self.violations.append(Violation("gate", text))
+                break
+            time.sleep(0.1)
+        return wanted
 
     def _finish(self) -> None:
         self._look_for_the_dead()
@@ -329,48 +354,50 @@ class Run:
                 continue
             if status != 0:
                 raise RuntimeError(f"{client.name} failed ({status}):\n{client.last_words()}")
-        for worker in self.workers.values():
-            self._wait_until_ready(worker)
-            status = worker.terminate()
-            if status != 0:
-                self.violations.append(
-                    Violation("served", f"{worker.name} stopped with {status}:\n{worker.last_words()}")
-                )
+        self.cluster.stop_workers()
         self.tell("clients and workers have stopped")
 
     def _kill_all(self) -> None:
-        for process in [*self.clients, *self.workers.values()]:
+        for process in self.clients:
             process.kill()
+        self.cluster.kill_all()
 
     # -- the verdict
 
     def _judge(self) -> Report:
         operations = self._operations()
-        log = self._log()
+        log = self.cluster.log()
         self.violations += checker.one_holder(operations)
+        self.violations += checker.in_turn(operations)
         self.violations += checker.guarded(self.counters.writes, operations)
         self.violations += checker.acknowledged(operations, log)
         self.violations += checker.chained(log)
-        self.violations += checker.served(operations, self.quiet_ns, self.peace_ns, int(SERVED_BOUND_S * 1_000))
-        with replay.open(self.settings) as recorded:
+        bound_ms = int(SERVED_BOUND_S * 1_000)
+        self.violations += checker.served(operations, self.quiet_ns, self.peace_ns, bound_ms, self.killed)
+        self.violations += porcupine.linearizable(operations)
+        self.violations += self._reached(operations)
+        with replay.open(self.cluster.settings) as recorded:
             verified = recorded.verify()
         if not verified.ok:
             self.violations.append(Violation("verify", f"{verified.divergences[:3]} {verified.gaps[:3]}"))
-        for fault in self.faults:
-            fault.over_ns = answered_ns(fault.at_ns, operations)
-        printed = b"".join(worker.log.read_bytes() for worker in self.workers.values())
-        done = [o for o in operations if o.ok]
+        printed = self.cluster.printed()
+        done = Counts(o.kind for o in operations if o.ok)
         return Report(
             plan=self.plan._asdict(),
             faults=dict(Counts(fault.kind for fault in self.faults)),
-            outage_ms=dict(self._outages()),
+            outage_ms=dict(outages_ms(self.faults, operations)),
             commands=sum(partition.commands for partition in log.values()),
             decisions=sum(len(partition.events.accepted) for partition in log.values()),
-            grants=sum(o.kind == "acquire" for o in done),
-            emitted=sum(o.kind == "emit" for o in done),
+            grants=done["acquire"] + done["take"],
+            emitted=done["emit"],
+            counted=self.counters.value(counting.KEY),
+            taken=self.counters.value(store.TAKEN),
+            passed=done["wait"] // FIRST,
+            broken=sum(o.error == "BrokenBarrier" for o in operations),
+            calls=self.api.answered,
             guarded_writes=sum(w.accepted and w.value is not None for w in self.counters.writes),
             stale_writes=sum(not w.accepted for w in self.counters.writes),
-            failed=dict(Counts(f"{o.kind} {o.error}" for o in operations if not o.ok)),
+            failed=dict(Counts(f"{o.kind} {o.error}" for o in operations if o.error)),
             skipped_records=sum(len(partition.events.skipped) for partition in log.values()),
             contests=printed.count(b"contested partition"),
             rebuilds=printed.count(b"contested partition differs"),
@@ -379,47 +406,20 @@ class Run:
             violations=self.violations,
         )
 
-    def _outages(self) -> Iterator[tuple[str, dict[str, float]]]:
-        alone: defaultdict[str, list[float]] = defaultdict(list)
-        over_ns = 0
-        for fault, following in zip_longest(self.faults, self.faults[1:]):
-            if over_ns <= fault.at_ns and (following is None or fault.over_ns <= following.at_ns):
-                alone[fault.kind].append(round((fault.over_ns - fault.at_ns) / 1e6))
-            over_ns = max(over_ns, fault.over_ns)
-        for kind, found in sorted(alone.items()):
-            percentiles = quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
-            yield kind, {"p50": percentiles[49], "p99": percentiles[98], "max": max(found), "count": len(found)}
-
-    def _log(self) -> dict[str, Decided]:
-        settings: dict[str, Any] = {"bootstrap.servers": self.kafka.bootstrap_servers, "group.id": "checker"}
-        consumer = Consumer(settings | {"enable.auto.commit": False, "fetch.wait.max.ms": 20})
-        cluster = consumer.list_topics(timeout=10).cluster_id
-        log = {}
-        for domain in DOMAINS:
-            events, commands = events_topic(domain, PREFIX), commands_topic(domain, PREFIX)
-            for partition in range(PARTITIONS):
-                chained = rawlog.chain(cluster, events, partition, rawlog.read_all(consumer, events, partition))
-                asked = rawlog.read_all(consumer, commands, partition)
-                log[f"{domain}/{partition}"] = Decided(chained, len(asked))
-        consumer.close()
-        return log
-
-
-def place(operation: Operation) -> str:
-    """The partition that an operation asked, as `locks/0`."""
-    domain = {"emit": "signals", "take": "limits", "give": "limits"}.get(operation.kind, "locks")
-    return f"{domain}/{partition_of(operation.key.encode(), PARTITIONS)}"
-
-
-def answered_ns(at_ns: int, operations: list[Operation]) -> int:
-    """When each partition had answered a question asked after a fault."""
-    first: dict[str, int] = {}
-    for operation in operations:
-        if operation.ok and operation.invoked_ns > at_ns:
-            assert operation.ended_ns is not None
-            where = place(operation)
-            first[where] = min(first.get(where, operation.ended_ns), operation.ended_ns)
-    return max(first.values(), default=at_ns)
+    def _reached(self, operations: list[Operation]) -> Iterator[Violation]:
+        """What was counted, put, taken, called and filled is what it should be in the end."""
+        accepted = Counts(w.key for w in self.counters.writes if w.accepted and w.value is not None)
+        for key, wanted in ((counting.KEY, self.goal), (store.PUT, self.items), (store.TAKEN, self.items)):
+            if not wanted == accepted[key] == self.counters.value(key):
+                text = f"{key} is {self.counters.value(key)} after {accepted[key]} accepted writes, not {wanted}"
+                yield Violation("reached", text)
+        for operation in operations:
+            if operation.kind == "look" and operation.error:
+                yield Violation("reached", f"a writer beside a reader: {operation}")
+        if self.api.rejected or not self.api.answered:
+            yield Violation("reached", f"the API rejected {self.api.rejected} calls and answered {self.api.answered}")
+        if not any(o.kind == "fill" and o.ok for o in operations):
+            yield Violation("reached", "nobody had all permits of the semaphore in the end")
 
 
 def run(plan: Plan, tell: Callable[[str], None] = print, keep: bool = False) -> Report:

@@ -57,6 +57,35 @@ def test_two_holders_are_found(grants: list[Operation], finding: str) -> None:
     assert finding in rules(checker.one_holder(grants))
 
 
+def share(token: int, permits: int | None, belief: tuple[int, int]) -> Operation:
+    shared = grant(token, 0, belief[0], belief=belief)
+    shared.permits = permits
+    return shared
+
+
+@pytest.mark.parametrize(
+    ("grants", "finding"),
+    [
+        ([share(1, 2, (1, 9)), share(2, 2, (2, 9)), share(3, 2, (9, 10))], []),
+        ([share(1, 2, (1, 9)), share(2, 2, (2, 9)), share(3, 2, (8, 10))], ["3 holders"]),
+        ([share(1, 0, (1, 9)), share(2, 0, (2, 9)), share(2, 0, (3, 9))], []),
+        ([share(1, 0, (1, 9)), share(2, None, (8, 9))], ["two holders"]),
+        ([share(1, None, (1, 9)), share(2, 0, (8, 9))], ["two holders"]),
+        ([share(1, None, (1, 2)), share(1, 0, (3, 4))], ["the same token twice"]),
+    ],
+)
+def test_too_many_who_share_a_lock_are_found(grants: list[Operation], finding: list[str]) -> None:
+    assert rules(checker.one_holder(grants)) == finding
+
+
+def test_who_is_overtaken_in_the_queue_is_found() -> None:
+    waited, later = grant(2, 0, 90), grant(1, 20, 30)
+    assert rules(checker.in_turn([waited, later])) == [], "nobody knows when it queued"
+    waited.queued_ns = 10
+    assert rules(checker.in_turn([waited, later])) == ["overtaken"]
+    assert rules(checker.in_turn([waited, grant(1, 5, 30), grant(3, 20, 95), share(2, 0, (40, 50))])) == []
+
+
 def test_guarded_writes() -> None:
     grants = [grant(token, 0, 1) for token in (1, 2, 3)]
     good = [Write("room", 1, None, True), Write("room", 1, 1, True), Write("room", 2, None, True)]
@@ -65,6 +94,7 @@ def test_guarded_writes() -> None:
     assert len(rules(checker.guarded([*good, Write("room", 2, 2, False)], grants))) == 1
     assert rules(checker.guarded([*good, Write("room", 2, 1, True)], grants)) == ["a lost update"]
     assert len(rules(checker.guarded([*good, Write("room", 7, 2, True)], grants))) == 1
+    assert rules(checker.guarded([*good, Write("room/other", 1, 1, True)], grants)) == [], "one lock guards both"
 
 
 def record(offset: int, seq: int, prev: bytes, *, cause: int, kind: str, key: str = "room") -> Raw:
@@ -140,6 +170,7 @@ def test_operations_must_end() -> None:
     assert served(failed, peace_ns=250) == []
     refused = Operation("p", 1, "acquire", "room", 200, 300, error="LockTimeout")
     assert served(refused, peace_ns=100) == []
+    assert rules(checker.served([grant(1, 0, None)], 0, 0, bound_ms=1_000, killed={"p"})) == []
 
 
 def test_an_acknowledged_release_is_in_the_log() -> None:
@@ -148,16 +179,22 @@ def test_an_acknowledged_release_is_in_the_log() -> None:
 
     assert rules(checker.acknowledged([release(2)], decided(a_log()))) == []
     assert rules(checker.acknowledged([release(3)], decided(a_log()))) == ["not released in the log"]
+    shared, left = share(2, 0, (1, 2)), release(3)
+    shared.position, left.of = "locks/0@1", shared.op
+    assert rules(checker.acknowledged([shared, left], decided(a_log()))) == [], "readers have a token together"
+    waited = [r._replace(headers=r.headers | {"ce_type": b"accord.locks.v1.ConditionAwaited"}) for r in a_log()[2:3]]
+    assert rules(checker.acknowledged([release(2)], decided([*a_log()[:2], *waited]))) == []
 
 
 def test_a_history_is_read_back(tmp_path: Path) -> None:
     history = History(tmp_path / "h.jsonl")
-    op = history.invoke("acquire", "room")
+    op = history.invoke("acquire", "room", permits=3, lease_ms=2_000)
+    history.queued(op)
     history.ok(op, token=4, position="locks/0@3", message_id="m")
     history.belief(op, 10, 20)
     history.belief(op, 11, 30)
-    release = history.invoke("release", "room", token=4)
-    history.fail(release, "NotOwner")
+    release = history.invoke("release", "room", token=4, of=op)
+    history.fail(release, "NotOwner", position="locks/0@5")
     open_one = history.invoke("emit", "done")
     found = operations("p", read(tmp_path / "h.jsonl"))
     assert [(o.op, o.kind, o.ok, o.token, o.belief, o.error) for o in found] == [
@@ -166,3 +203,8 @@ def test_a_history_is_read_back(tmp_path: Path) -> None:
         (open_one, "emit", False, None, None, ""),
     ]
     assert [o.ended_ns is None for o in found] == [False, False, True]
+    assert [(o.permits, o.lease_ms, o.of, o.queued_ns is None, o.position) for o in found] == [
+        (3, 2_000, 0, False, "locks/0@3"),
+        (None, 0, op, True, "locks/0@5"),
+        (None, 0, 0, True, ""),
+    ]

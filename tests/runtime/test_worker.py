@@ -12,6 +12,7 @@ from accord.schemas.codec import commands_codec, confluent_frame
 from accord.schemas.messages.locks import (
     AcquireLock,
     LeaseExpired,
+    LockDenied,
     LockGranted,
     LockQueued,
     ReleaseLock,
@@ -19,6 +20,7 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, SwitchRules
 from accord.schemas.topics import commands_topic, events_topic, partition_of
+from accord.streams.locks import decider as locks
 from accord.streams.locks.decider import NameDecider
 from accord.streams.runtime import worker as worker_module
 from accord.streams.runtime.processor import RETRY_S
@@ -93,6 +95,43 @@ def test_leases_end_without_a_command(log: Log) -> None:
         until(lambda: not any(o.owner.partition.aggregates for o in owned(worker).values()))
     holders = [event.owner for _, event in log.events() if isinstance(event, LockGranted)]
     assert holders == ["a", "b"]
+
+
+def test_waits_that_end_together_are_all_ended_a_few_a_tick(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "DUE_MAX", 5)
+    with log.worker():
+        log.send("room", acquire("a"))
+        impatient = [log.send("room", acquire(f"o{n}", wait_ms=1_000)) for n in range(43)]
+        until(lambda: sum(isinstance(event, LockDenied) for _, event in log.events()) == 43, 10)
+    decisions = [decision for partition in range(PARTITIONS) for decision in log.decisions(partition)]
+    ended = [decision.type.count(b"LockDenied") for decision in decisions]
+    assert max(ended) == 5
+    denied = [event for _, event in log.events() if isinstance(event, LockDenied)]
+    assert {event.reason for event in denied} == {"timeout"}
+    assert sorted(event.request for event in denied) == sorted(impatient)
+
+
+def test_a_restart_goes_on_from_a_checkpoint_with_ten_thousand_who_wait(real_log: Log) -> None:
+    """Their row is larger than a record of the changelog may be."""
+    log = real_log
+    with log.worker() as worker:
+        log.send("room", acquire("first", lease_ms=600_000))
+        for number in range(10_000):
+            log.send("room", acquire(f"{number:080}"))
+        until(lambda: waiting(worker) == 10_000)
+        before = states(worker)
+    shutil.rmtree(log.data_dir / "w1")
+    with log.worker() as worker:
+        index = partition_of(b"room", PARTITIONS)
+        checkpoint = owned(worker)[index].checkpoint
+        assert checkpoint is not None
+        assert checkpoint.seq >= before[index]["seq"], "the changelog had them all"
+        assert without_time(states(worker)) == without_time(before)
+
+
+def waiting(worker: EmbeddedWorker) -> int:
+    partitions = [one.owner.partition for one in owned(worker).values()]
+    return sum(len(lock.waiters) for partition in partitions for lock in list(partition.aggregates.values()))
 
 
 def test_a_restart_goes_on_from_the_checkpoint(log: Log) -> None:

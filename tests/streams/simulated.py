@@ -237,6 +237,8 @@ class Worker:
         if self.checkpoint is None:
             partition.changed.update(partition.aggregates)
             self.stale_rows = [key for key in self.rows if key != cp.CHECKPOINT_KEY]
+        elif loaded is not None:
+            self.stale_rows = loaded.stale
         self.owner = Owner(partition, recovered.end_offset, recovered.confirmed, pending_max=8)
         self.cursor = self.cluster.random.randint(0, len(broker.commands) + 2)  # the group's offset: a hint, no more
         if partition.head.seq == 0:
@@ -409,7 +411,7 @@ class Worker:
                     raise ChainBroken("contested")
             mine = Confirmed(taken.checkpoint.offset, seq, taken.checkpoint.digest)
             self.verified = recovery.read_back(self.cluster.broker, EVENTS, IDENTITY, self.verified, mine)  # type: ignore[arg-type]
-            rows, done, tombstones = cp.rows_of(taken, self.checkpoint, self.rows.get)
+            rows, done, stale = cp.rows_of(taken, self.checkpoint, self.rows.get)
             for key, value in (dict.fromkeys(self.stale_rows) | rows).items():
                 yield
                 self.put_row(key, value)
@@ -418,7 +420,7 @@ class Worker:
         except ChainBroken:
             owner.partition.changed.update(taken.changed)
             raise
-        self.checkpoint, self.stale_rows = done, tombstones
+        self.checkpoint, self.stale_rows = done, stale
 
     def put_row(self, key: bytes, value: bytes | None) -> None:
         for rows in (self.rows, self.cluster.table):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from accord.schemas.codec import events_codec
 from accord.schemas.messages import Command, Event
@@ -29,7 +28,7 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.schemas.topics import DECISION_BYTES_MAX
-from accord.streams.decider import At
+from accord.streams.decider import At, dump, restore
 from accord.streams.locks.barriers import Barrier, Party
 from accord.streams.locks.bounds import PARTIES_MAX
 from accord.streams.locks.decider import Lock, NameDecider
@@ -134,14 +133,14 @@ def test_the_largest_barrier_fits_a_decision_and_a_row() -> None:
     state = given(*crowd).state
     events = given(*crowd).when(ReachBarrier(name, PARTIES_MAX, 5_000, None), 2_000)._events
     assert len(events_codec("locks").encode(events)) <= DECISION_BYTES_MAX
-    row = msgspec.msgpack.encode(state)
+    row = dump(state)
     assert len(row) <= DECISION_BYTES_MAX
-    assert msgspec.msgpack.decode(row, type=decider.state_type) == state
+    assert restore(row, decider.state_type) == state
 
 
 def test_both_kinds_of_state_survive_their_bytes() -> None:
     for state in (given(ADA, BOB).state, given(LockGranted("r", "ada", "ada/1", 7, 5_000, 6_000)).state):
-        assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=decider.state_type) == state
+        assert restore(dump(state), decider.state_type) == state
 
 
 class BarrierMachine(RuleBasedStateMachine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from accord.schemas.codec import events_codec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.locks import (
     AcquireLock,
@@ -12,6 +13,7 @@ from accord.schemas.messages.locks import (
     ConditionTimedOut,
     LeaseExpired,
     LeaseRevoked,
+    LockDenied,
     LockGranted,
     LockQueued,
     LockReleased,
@@ -23,9 +25,12 @@ from accord.schemas.messages.locks import (
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Tick
+from accord.schemas.topics import DECISION_BYTES_MAX
 from accord.streams.decider import At
-from accord.streams.locks.bounds import WAITERS_MAX
-from accord.streams.locks.decider import Lock, NameDecider, Sleeper
+from accord.streams.locks import decider as locks
+from accord.streams.locks.bounds import DUE_MAX, LEASE_MS_MAX, NOTIFIED_MAX, TEXT_BYTES_MAX
+from accord.streams.locks.decider import Lock, NameDecider
+from accord.streams.locks.queue import EMPTY, Queue, Waiter
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -54,7 +59,7 @@ SLEEPING = [asleep("bob", 4_000), asleep("eve"), HELD]
 def test_waiting_gives_the_lock_back_and_keeps_the_place_of_the_owner() -> None:
     awaited = ConditionAwaited("new", "ada", "ada/1", 7, 5_000, 2_000, 2_500)
     then = given(HELD).when(WaitOnCondition("ada", 7, 500), 2_000).then(awaited)
-    assert then.state == Lock((), (), (Sleeper("new", "ada", "ada/1", 5_000, 2_000, 2_500),))
+    assert then.state == Lock((), EMPTY, Queue.of([Waiter("new", "ada", "ada/1", 5_000, 2_000, 2_500)]))
     assert decider.deadline_ms(then.state) == 2_500
 
 
@@ -105,11 +110,45 @@ def test_who_does_not_hold_the_lock_alone_is_refused(command: Command) -> None:
     given(SHARED).when(shared, 2_000).then(ConditionRefused("new", "ada", 7, "not_holder", "ada", 7))
 
 
-def test_a_full_queue_takes_no_more_sleepers() -> None:
-    many = [asleep(f"a{n}") for n in range(WAITERS_MAX)]
+def test_a_full_queue_takes_no_more_sleepers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "WAITERS_MAX", 20)
+    many = [asleep(f"a{n}") for n in range(20)]
     given(*many, HELD).when(WaitOnCondition("ada", 7, None), 2_000).then(
         ConditionRefused("new", "ada", 7, "queue_full", "ada", 7)
     )
+
+
+def test_one_command_notifies_a_bounded_number_and_the_next_the_others() -> None:
+    many = [asleep(f"a{n}") for n in range(NOTIFIED_MAX + 2)]
+    first = ConditionNotified("ada", tuple(f"w-a{n}" for n in range(NOTIFIED_MAX)))
+    others = ConditionNotified("ada", (f"w-a{NOTIFIED_MAX}", f"w-a{NOTIFIED_MAX + 1}"))
+    then = given(*many, HELD).when(NotifyCondition("ada", 7, None), 2_000).then(first)
+    assert not then.when(NotifyCondition("ada", 7, None), 2_000).then(others).state.sleepers
+
+
+def test_the_largest_notice_fits_a_decision_that_ends_waits() -> None:
+    name = "n" * TEXT_BYTES_MAX
+    huge = 1 << 50
+    names = [name[:-5] + f"{n:05}" for n in range(NOTIFIED_MAX)]
+    many = [ConditionAwaited(request, name, name, huge, LEASE_MS_MAX, huge, None) for request in names]
+    held = LockGranted(name, name, name, huge, LEASE_MS_MAX, huge + LEASE_MS_MAX)
+    queue = [LockQueued(f"{n}" + request[9:], name, name, 5_000, huge, huge, 1) for n, request in enumerate(names)]
+    notice = NotifyCondition(name, huge, None)
+    (*ended, notified) = given(*many, held, *queue).when(notice, huge + 1)._events
+    assert isinstance(notified, ConditionNotified)
+    assert (len(ended), len(notified.requests)) == (DUE_MAX, NOTIFIED_MAX)
+    assert len(events_codec("locks").encode([*ended, notified])) <= DECISION_BYTES_MAX
+
+
+def test_waits_for_a_lock_and_for_a_notice_end_together_in_order_and_within_the_bound() -> None:
+    queue = [LockQueued(f"r-{n}", "bob", f"bob/{n}", 2_000, 1_500, 4_000, 1) for n in range(DUE_MAX)]
+    sleeping = [asleep("eve", 3_999), asleep("kim", 4_000)]
+    events = given(*sleeping, HELD, *queue).when(Tick(), 5_000)._events
+    assert events[0] == ConditionTimedOut("w-eve", "eve", 3_999)
+    assert [event.request for event in events[1:] if isinstance(event, LockDenied)] == [
+        f"r-{n}" for n in range(DUE_MAX - 1)
+    ]
+    assert len(events) == DUE_MAX
 
 
 # -- no wake-up is lost
@@ -208,12 +247,17 @@ class ConditionMachine(RuleBasedStateMachine):
     @rule(place=st.integers(0, 3))
     def sleeper_dies(self, place: int) -> None:
         if self.state is not None and self.state.sleepers:
-            self.dead.add(self.state.sleepers[place % len(self.state.sleepers)].request)
+            self.dead.add(self.asleep(place))
 
     @rule(place=st.integers(0, 3))
     def sleeper_goes_away(self, place: int) -> None:
         if self.state is not None and self.state.sleepers:
-            self.decide(WithdrawRequest("eater", self.state.sleepers[place % len(self.state.sleepers)].request))
+            self.decide(WithdrawRequest("eater", self.asleep(place)))
+
+    def asleep(self, place: int) -> str:
+        assert self.state is not None
+        sleepers = list(self.state.sleepers)
+        return sleepers[place % len(sleepers)].request
 
     @rule(step_ms=st.sampled_from([1, 400, 1_000, 3_000]))
     def time_passes(self, step_ms: int) -> None:

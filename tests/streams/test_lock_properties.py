@@ -6,10 +6,11 @@ checks what the events claim.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
-import msgspec
 from accord.schemas.messages import Event
 from accord.schemas.messages.locks import (
     AcquireLock,
@@ -28,8 +29,9 @@ from accord.schemas.messages.locks import (
     WithdrawRequest,
 )
 from accord.schemas.messages.log import Tick
-from accord.streams.decider import At
-from accord.streams.locks.bounds import PRIORITY_MAX, SHARED_MAX
+from accord.streams.decider import At, dump, restore
+from accord.streams.locks import decider as locks
+from accord.streams.locks.bounds import DUE_MAX, PRIORITY_MAX, SHARED_MAX
 from accord.streams.locks.decider import Lock, NameDecider
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -89,12 +91,16 @@ class Model:
                 together = permits is not None and any(held.token == token for held in self.holders.values())
                 assert token > self.last_token or together, "a token that does not grow"
                 assert deadline_ms > now_ms, "a grant that is over already"
+                ends = [w.deadline_ms for w in self.queue if w.request == request and w.deadline_ms is not None]
+                assert not ends or ends[0] > now_ms, "granted after its wait was over"
                 self.leave_queue(request)
                 self.holders[request], self.last_token = Held(token, permits, deadline_ms), token
             case LockQueued(request=request, deadline_ms=deadline_ms, place=place, permits=permits, priority=priority):
                 assert place == 1 + sum(waiting.priority >= priority for waiting in self.queue)
                 assert deadline_ms is None or deadline_ms > now_ms
                 assert priority == self.priorities.get(request, 0)
+                if request in [waiting.request for waiting in self.queue]:
+                    return  # sent again after the window of known ids: it keeps its place
                 self.arrivals += 1
                 self.queue.append(Waiting(request, deadline_ms, permits, priority, self.arrivals, priority))
             case LockReleased(token=token, request=request) | LeaseRevoked(token=token, request=request):
@@ -145,14 +151,16 @@ class Model:
         self.queue = [waiting for waiting in self.queue if waiting.request != request]
 
     def check_rest(self, now_ms: int) -> None:
-        """Nothing due is left, and nobody waits who could hold the lock."""
+        """No lease is left that is over, and nobody waits who could hold the lock, unless waits are left that are."""
         assert all(held.deadline_ms > now_ms for held in self.holders.values()), "a lease that is over"
-        assert all(w.deadline_ms is None or w.deadline_ms > now_ms for w in self.queue), "a wait that is over"
-        if self.queue:
+        if self.queue and not self.overdue(now_ms):
             first = max(self.queue, key=lambda waiting: (waiting.priority, -waiting.number))
             assert not shares(list(self.holders.values()), first.permits), "somebody waits for what is free"
         agreed = {one.permits for one in (*self.holders.values(), *self.queue)} - {None}
         assert len(agreed) <= 1, "shared in two ways at once"
+
+    def overdue(self, now_ms: int) -> list[Waiting]:
+        return [w for w in self.queue if w.deadline_ms is not None and w.deadline_ms <= now_ms]
 
     def next_deadline(self) -> int | None:
         due = [waiting.deadline_ms for waiting in self.queue if waiting.deadline_ms is not None]
@@ -161,6 +169,8 @@ class Model:
 
 class LockMachine(RuleBasedStateMachine):
     """One lock from its first request on, over any number of lives; commands at any time, right and wrong."""
+
+    due_max = DUE_MAX
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +190,9 @@ class LockMachine(RuleBasedStateMachine):
         request = f"r-{self.seq}"
         self.requests.append(request)
         self.model.priorities[request] = getattr(command, "priority", 0)
-        events = self.decider.decide(self.state, command, At(self.now_ms, self.seq, request))
+        with patch.object(locks, "DUE_MAX", self.due_max):
+            events = self.decider.decide(self.state, command, At(self.now_ms, self.seq, request))
+        self.check_ends(events, request)
         granting = [isinstance(event, LockGranted) for event in events]
         assert granting == sorted(granting), "something after a grant"
         for event in events:
@@ -191,6 +203,17 @@ class LockMachine(RuleBasedStateMachine):
                 assert event.token == self.seq
                 self.grants.append(event)
         self.model.check_rest(self.now_ms)
+
+    def check_ends(self, events: Sequence[Event], request: str) -> None:
+        """The first waits that are over have ended, as many as may, and nobody was let in before the others."""
+        over = sorted(self.model.overdue(self.now_ms), key=lambda waiting: (waiting.deadline_ms, waiting.number))
+        ended = [event.request for event in events if isinstance(event, LockDenied) and event.reason == "timeout"]
+        assert ended == [waiting.request for waiting in over][: self.due_max]
+        if len(over) > self.due_max:
+            withdrawn = {event.request for event in events if isinstance(event, RequestWithdrawn)}
+            granted = {event.request for event in events if isinstance(event, LockGranted)}
+            left = {waiting.request for waiting in over[self.due_max :]} - withdrawn
+            assert not left or granted <= {request}, "granted out of the queue while waits are over"
 
     @rule(
         agent=AGENTS, task=st.integers(0, 2), lease_ms=LEASES, wait_ms=WAITS, permits=PERMITS, priority=PRIORITIES,
@@ -231,7 +254,7 @@ class LockMachine(RuleBasedStateMachine):
 
     @rule()
     def take_snapshot(self) -> None:
-        self.snapshot = (len(self.events), None if self.state is None else msgspec.msgpack.encode(self.state))
+        self.snapshot = (len(self.events), None if self.state is None else dump(self.state))
 
     def grant(self, back: int) -> tuple[int, str | None]:
         """Token and request of one of the last grants; sometimes of none that ever was."""
@@ -247,7 +270,7 @@ class LockMachine(RuleBasedStateMachine):
             assert not model.holders
             assert not model.queue
             return
-        assert state.holders, "a lock without a holder is not remembered"
+        assert state.holders or model.overdue(self.now_ms), "a lock without a holder is not remembered"
         assert model.holders == {h.request: Held(h.token, h.permits, h.deadline_ms) for h in state.holders}
         assert [(w.request, w.deadline_ms, w.permits, w.priority) for w in model.queue] == [
             (waiter.request, waiter.deadline_ms, waiter.permits, waiter.priority) for waiter in state.waiters
@@ -261,7 +284,7 @@ class LockMachine(RuleBasedStateMachine):
             from_scratch = self.decider.evolve(from_scratch, event)
         assert from_scratch == self.state
         count, row = self.snapshot
-        resumed = None if row is None else msgspec.msgpack.decode(row, type=self.decider.state_type)
+        resumed = None if row is None else restore(row, self.decider.state_type)
         for event in self.events[count:]:
             resumed = self.decider.evolve(resumed, event)
         assert resumed == self.state
@@ -279,3 +302,18 @@ class LockMachine(RuleBasedStateMachine):
 
 LockMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
 TestLock = LockMachine.TestCase
+
+
+class OneAtATime(LockMachine):
+    """The same when a decision ends no more than one wait: the others are ended by what comes next."""
+
+    due_max = 1
+
+    @rule(count=st.integers(2, 5), lease_ms=LEASES, wait_ms=st.sampled_from([1, 500]), permits=PERMITS)
+    def crowd(self, count: int, lease_ms: int, wait_ms: int, permits: int | None) -> None:
+        for number in range(count):
+            self.decide(AcquireLock("leo", f"leo/{self.seq}/{number}", lease_ms, wait_ms, permits), 0)
+
+
+OneAtATime.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+TestOneAtATime = OneAtATime.TestCase

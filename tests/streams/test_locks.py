@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_type_hints
 
-import msgspec
 import pytest
+from accord.schemas.codec import events_codec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.locks import (
     AcquireLock,
@@ -29,17 +29,20 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal
-from accord.streams.decider import At
+from accord.schemas.topics import DECISION_BYTES_MAX
+from accord.streams.decider import At, dump, restore
+from accord.streams.locks import decider as locks
 from accord.streams.locks.bounds import (
+    DUE_MAX,
     LEASE_MS_MAX,
     LEASE_MS_MIN,
     PRIORITY_MAX,
     SHARED_MAX,
     TEXT_BYTES_MAX,
     WAIT_MS_MAX,
-    WAITERS_MAX,
 )
-from accord.streams.locks.decider import DOMAIN, Holder, Lock, NameDecider, Waiter
+from accord.streams.locks.decider import DOMAIN, Holder, Lock, NameDecider
+from accord.streams.locks.queue import Queue, Waiter
 
 from tests.streams.spec import Specification
 
@@ -73,7 +76,7 @@ def test_a_free_lock_is_granted_to_who_tries_once() -> None:
 
 def test_a_held_lock_queues_the_request() -> None:
     then = given(HELD).when(WANTED, 3_000).then(LockQueued("new", "kim", "kim/1", 5_000, 3_000, None, place=1))
-    assert then.state.waiters == (Waiter("new", "kim", "kim/1", 5_000, 3_000, None),)
+    assert then.state.waiters == Queue.of([Waiter("new", "kim", "kim/1", 5_000, 3_000, None)])
     assert decider.deadline_ms(then.state) == 6_000, "who waits without limit has no deadline"
 
 
@@ -109,21 +112,16 @@ def test_another_task_of_the_same_agent_queues() -> None:
     given(HELD).when(other, 3_000).then(LockQueued("new", "ada", "ada/2", 5_000, 3_000, None, 1))
 
 
-def test_a_full_queue_denies() -> None:
-    queue = [LockQueued(f"r-{i}", "bob", f"bob/{i}", 2_000, 2_000, None, i) for i in range(1, WAITERS_MAX + 1)]
+def test_a_full_queue_denies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "WAITERS_MAX", 20)
+    queue = [LockQueued(f"r-{i}", "bob", f"bob/{i}", 2_000, 2_000, None, i) for i in range(1, 21)]
     then = (
         given(HELD, *queue)
         .when(WANTED, 3_000)
-        .then(
-            LockDenied(
-                "new", "kim", "queue_full", holder="ada", token=7, held_ms=2_000, place=0, waiting=WAITERS_MAX + 1
-            )
-        )
+        .then(LockDenied("new", "kim", "queue_full", holder="ada", token=7, held_ms=2_000, place=0, waiting=21))
     )
-    assert len(then.state.waiters) == WAITERS_MAX
-    given(HELD, *queue[:-1]).when(WANTED, 3_000).then(
-        LockQueued("new", "kim", "kim/1", 5_000, 3_000, None, WAITERS_MAX)
-    )
+    assert len(then.state.waiters) == 20
+    given(HELD, *queue[:-1]).when(WANTED, 3_000).then(LockQueued("new", "kim", "kim/1", 5_000, 3_000, None, 20))
 
 
 def test_a_request_after_the_lease_ended_takes_the_lock_over() -> None:
@@ -208,7 +206,7 @@ def test_readers_share_and_a_writer_waits_for_all_of_them() -> None:
     writing = (
         given(*readers).when(asks("kim", None), 2_000).then(LockQueued("new", "kim", "kim/1", 5_000, 2_000, None, 1))
     )
-    assert writing.state.waiters[0].permits is None
+    assert writing.state.waiters.first().permits is None
     given(*readers, queued("kim", 1, None)).when(ReleaseLock("ada", 7, "r-ada"), 3_000).then(
         LockReleased("ada", 7, "r-ada")
     )
@@ -495,25 +493,59 @@ def test_equal_deadlines_are_handled_in_order_of_arrival() -> None:
     assert given(HELD, one, two).when(Tick(), 6_000).then(*events).state is None
 
 
-def test_all_waits_ending_at_once_fit_a_decision() -> None:
-    """Or the lock could never be decided again: every later command would bring the same events."""
-    from accord.schemas.codec import events_codec  # noqa: PLC0415
-    from accord.schemas.topics import DECISION_BYTES_MAX  # noqa: PLC0415
+def waiting(count: int, deadline_ms: int) -> list[Event]:
+    return [LockQueued(f"r-{n}", "bob", f"bob/{n}", 2_000, 1_500, deadline_ms, n) for n in range(1, count + 1)]
 
+
+def test_a_decision_ends_a_bounded_number_of_waits_and_the_next_goes_on() -> None:
+    last = LockQueued("r-last", "eve", "eve/1", 2_000, 1_500, None, 1)
+    state = given(HELD, *waiting(2 * DUE_MAX + 1, 4_000), last).state
+    told: list[str] = []
+    for ended in (DUE_MAX, 2 * DUE_MAX, 2 * DUE_MAX + 1):
+        assert decider.deadline_ms(state) == 4_000, "still due, so the next tick comes at once"
+        for event in decider.decide(state, Tick(), At(7_000, 100, "tick")):
+            state = decider.evolve(state, event)
+            if isinstance(event, LockDenied):
+                told.append(event.request)
+        assert told == [f"r-{n}" for n in range(1, ended + 1)]
+    assert [holder.request for holder in state.holders] == ["r-last"]
+    assert decider.deadline_ms(state) == 9_000
+
+
+@pytest.mark.parametrize("command", [Tick(), ReleaseLock("ada", 7), WANTED, WithdrawRequest("kim", "r-kim")])
+def test_nobody_is_granted_out_of_the_queue_while_a_wait_is_over_that_was_not_ended(command: Command) -> None:
+    eager = LockQueued("r-eager", "eve", "eve/1", 2_000, 1_500, None, 1, None, 5)
+    history = [HELD, *waiting(DUE_MAX + 1, 4_000), eager]
+    then = given(*history).when(command, 6_500)
+    assert not [event for event in then._events if isinstance(event, LockGranted)]
+    granted = then.then(*then._events).when(Tick(), 6_500)._events
+    assert [event.request for event in granted if isinstance(event, LockGranted)] == ["r-eager"]
+
+
+def test_leases_end_however_many_waits_are_over() -> None:
+    renewed = LeaseRenewed("ada", 7, 5_000, 9_000)
+    (*_, expired, refused) = (
+        given(HELD, renewed, *waiting(2 * DUE_MAX, 4_000)).when(RenewLease("ada", 7, 5_000), 9_000)._events
+    )
+    assert expired == LeaseExpired("ada", 7, 9_000)
+    assert refused == RenewalRefused("ada", 7, None, None)
+
+
+def test_what_one_decision_ends_and_grants_fits_it() -> None:
+    """Or the lock could never be decided again: every later command would bring the same events."""
     name = "n" * TEXT_BYTES_MAX
     huge = 1 << 50
     crowd = range(SHARED_MAX)
-    held = [LockGranted(name[:-4] + f"{i:04}", name, name, huge, LEASE_MS_MAX, huge + LEASE_MS_MAX, 0) for i in crowd]
+    held = [LockGranted(name[:-5] + f"{i:05}", name, name, huge, LEASE_MS_MAX, huge + LEASE_MS_MAX, 0) for i in crowd]
+    ends = [huge] * DUE_MAX + [None] * SHARED_MAX
     queue = [
-        LockQueued(name[:-4] + f"{i:04}", name, name, LEASE_MS_MAX, huge, huge, i + 1, 0) for i in range(WAITERS_MAX)
+        LockQueued(name[:-5] + f"{i:05}", name, name, LEASE_MS_MAX, huge, end, i + 1, 0) for i, end in enumerate(ends)
     ]
-    state = given(*held, *queue).state
     commands = [Tick(), AcquireLock(name, name, LEASE_MS_MAX, None), ReleaseLock(name, huge)]
     for command in commands:
         events = given(*held, *queue).when(command, huge + 2 * LEASE_MS_MAX, seq=huge)._events
-        assert len(events) >= WAITERS_MAX + SHARED_MAX
+        assert len(events) >= DUE_MAX + 2 * SHARED_MAX
         assert len(events_codec("locks").encode(events)) <= DECISION_BYTES_MAX
-    assert len(msgspec.msgpack.encode(state)) <= DECISION_BYTES_MAX
 
 
 # -- ReportStaleWrite
@@ -624,7 +656,7 @@ def test_every_event_of_the_domain_evolves() -> None:
 
 def test_the_state_survives_its_bytes() -> None:
     state = given(HELD, BOB, EVE).state
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=decider.state_type) == state
+    assert restore(dump(state), decider.state_type) == state
 
 
 def test_the_domain_has_one_version() -> None:

@@ -18,6 +18,7 @@ from accord.schemas.headers import Confirmed, LogRecord
 from accord.streams import checkpoint as cp
 from accord.streams.chain import Chain, Decision, Head, parse
 from accord.streams.locks import decider as locks
+from accord.streams.locks.queue import Queue
 from accord.streams.owner import Append, Owner
 from accord.streams.partition import Decided, Partition, Window
 from msgspec.structs import replace
@@ -49,6 +50,16 @@ def test_a_seed_brings_its_history_back() -> None:
     assert one.broker.commands == two.broker.commands
     assert one.broker.events == two.broker.events
     assert one.broker.events != simulate(8).broker.events
+
+
+def test_the_invariants_hold_when_every_row_stands_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cp, "PART_BYTES", 40)
+    in_parts = 0
+    for seed in range(BATCH):
+        table = simulate(seed).table
+        in_parts += any(key.startswith(cp.PART_PREFIX) for key in table)
+        assert all(len(value) <= 40 for key, value in table.items() if key.startswith(cp.PART_PREFIX))
+    assert in_parts > BATCH // 4
 
 
 def test_what_can_go_wrong_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +275,8 @@ def last_come_first_served(patch: pytest.MonkeyPatch) -> None:
     def pushed_in(self: Any, state: Any, event: Any) -> Any:
         after = evolve(self, state, event)
         if isinstance(event, locks.LockQueued) and after is not None:
-            return replace(after, waiters=(after.waiters[-1], *after.waiters[:-1]))
+            *waiters, last = after.waiters
+            return replace(after, waiters=Queue.of([last, *waiters]))
         return after
 
     patch.setattr(locks.LockDecider, "evolve", pushed_in)

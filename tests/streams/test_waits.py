@@ -14,6 +14,7 @@ from accord.schemas.messages.locks import (
     DeadlockBroken,
     LockGranted,
     LockQueued,
+    LockReleased,
     NotifyCondition,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
@@ -237,6 +238,11 @@ def test_alone_needs_all_and_shared_needs_a_permit() -> None:
     assert needs(waits_of(*readers, queued("3/1"), queued("4/1/1", permits=0))) == {"4/1/1": 2}
     two = [acquired("1/1", permits=2), acquired("2/1", permits=2)]
     assert needs(waits_of(*two, queued("3/1/1", permits=2), queued("4/1/1", permits=2))) == {"3/1/1": 1, "4/1/1": 1}
+
+
+def test_a_lock_that_is_free_while_waits_are_over_that_were_not_ended_is_waited_for_by_nobody() -> None:
+    held = [acquired("1/1", permits=2), queued("3/1/1", permits=2), queued("4/1/1")]
+    assert needs(waits_of(*held, LockReleased("x", 7, "1/1!"))) == {"3/1/1": 0, "4/1/1": 0}
 
 
 def test_turns_count() -> None:
