@@ -13,9 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Final, cast
 
 WAIT_S: Final = 0.5
+WAIT_MAX_S: Final = 60.0
 CLIENT: Final = {"log_level": 3, "enable.auto.commit": False}
 
 
@@ -103,12 +105,14 @@ def readers(settings: dict[str, Any], agents: list[str], commands: int, pause_s:
         tokens[agent] = 0 if tokens[agent] else event.token
 
     def positions() -> dict[tuple[str, str, int], int]:
-        """How far each client has read: nobody else's business, so nothing public tells it."""
+        """How far each client has read: nobody else's business, so nothing public tells it. Only the client's own
+        thread may touch its consumer."""
+        asked: dict[str, Future[list[Any]]] = {agent: Future() for agent in agents}
+        for agent, client in clients.items():
+            source, found = cast(Any, client._answers).consumer, asked[agent]
+            client.call_later(0, lambda s=source, f=found: f.set_result(s.position(s.assignment())))  # type: ignore[misc]
         return {
-            (agent, at.topic, at.partition): at.offset
-            for agent, client in clients.items()
-            for source in [cast(Any, client._answers).consumer]
-            for at in source.position(source.assignment())
+            (agent, at.topic, at.partition): at.offset for agent in agents for at in asked[agent].result(WAIT_MAX_S)
         }
 
     for agent in agents:

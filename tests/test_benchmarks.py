@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cycles, recovery, waiters
+from benchmarks import cycles, readers, recovery, waiters
 from benchmarks.clients import Figures, figures
 from benchmarks.peers.peer import Peer
 from benchmarks.report import Goal, Sample, quantile, summary
@@ -26,6 +26,16 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
         ("replay", 2_000, ["replay"]),
         ("recovery", 500, ["recovery_same", "recovery_same_without_data", "recovery_other"]),
         ("distinct", 2_000, ["distinct_cost", "distinct_memory"]),
+        (
+            "readers",
+            2,
+            [
+                *[f"readers_{what}_{clients}" for what in ("records", "bytes", "cpu") for clients in (2, 4)],
+                "readers_growth_inbox",
+                "readers_growth_events",
+                "readers_worker",
+            ],
+        ),
         ("waiters", 50, [f"waiters_{name}" for name in (*waiters.KINDS, "worker")]),
     ],
 )
@@ -34,6 +44,9 @@ def test_a_benchmark_prints_its_lines(
     name: str, size: int, names: list[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(recovery, "SESSION_MS", 3_000)
+    monkeypatch.setattr(readers, "CLIENTS", (2, 4))
+    monkeypatch.setattr(readers, "INBOXES", 16)
+    monkeypatch.setattr(readers, "WORKER_COMMANDS", 500)
     monkeypatch.setattr(waiters, "COMMANDS", 3_000)
     status = command.main([name, "--bootstrap", accord_kafka, "--runs", "1", "--size", str(size)])
     lines: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
