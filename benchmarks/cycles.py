@@ -1,8 +1,9 @@
 """Acquire and release, again and again, through client processes: accord beside other lock services in the same run.
 
 Three workloads: one client on a lock of its own, 8 clients over 100 locks, 8 clients on one. Before them, each service
-gets as long a time to warm up: a JVM needs seconds until its code is compiled. A peer that is not installed is left
-out. What each has made durable when it answers is told on stderr and in docs/benchmarks.md.
+gets as long a time to warm up: a JVM needs seconds until its code is compiled. `inbox` is accord again, with clients
+that read their inbox instead of the events. A peer that is not installed is left out. What each has made durable when
+it answers is told on stderr and in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 from benchmarks.clients import Clients, Figures, Workload
 from benchmarks.peers.etcd import ETCD
-from benchmarks.peers.own import accord
+from benchmarks.peers.own import accord, accord_inbox
 from benchmarks.peers.peer import Peer
 from benchmarks.peers.postgresql import POSTGRESQL
 from benchmarks.peers.redis import REDIS
@@ -43,7 +44,7 @@ Found = dict[Workload, list[Figures]]
 def benchmark(bootstrap_servers: str, runs: int, size: int | None) -> list[Line]:
     """`size` is the seconds that each workload takes."""
     own = accord(bootstrap_servers)
-    peers = [own, *installed()]
+    peers = [own, accord_inbox(bootstrap_servers), *installed()]
     found: dict[str, Found] = {peer.name: {workload: [] for workload in WORKLOADS} for peer in peers}
     for run in range(runs):
         for peer in peers:

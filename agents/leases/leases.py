@@ -352,6 +352,16 @@ class Hold:
         """Whether the holder may believe that it holds it."""
         return self._state == "held" and self.error is None and time.monotonic() < self._until_s
 
+    def check_not_released(self) -> None:
+        """Raises NotOwner when it was given back already; what was lost is told by `release`."""
+        if self._state in ("releasing", "over") and self.error is None:
+            raise NotOwner(
+                f"{self.key}: token {self.token} was released already.",
+                remedy="Release a grant once; the end of `with` does so, unless it was done before.",
+                key=self.key,
+                agent=self.agent,
+            )
+
     @property
     def held(self) -> bool:
         """Whether it was granted, and neither released nor lost since."""

@@ -192,9 +192,10 @@ class Grant(Held):
 
         Raises:
             LeaseLost: the lease had ended before.
-            NotOwner: the log says that the token is not the current one.
+            NotOwner: it was released already, or the log says that the token is not the current one.
             NoWorker, KafkaUnreachable: not confirmed; the lease ends by itself.
         """
+        self._hold.check_not_released()
         leave_chain(self._hold)
         await asyncio.wrap_future(self._hold.release())
 

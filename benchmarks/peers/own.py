@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
+from accord.schemas.topics import INBOX_PARTITIONS_DEFAULT
+
 from accord import sync
 from accord.settings import Settings
 from benchmarks.bench import bench
@@ -20,14 +22,20 @@ DURABLE: Final = "the log; a single Kafka broker acknowledges from the page cach
 
 
 def accord(bootstrap_servers: str) -> Peer:
-    """accord on a Kafka that runs already."""
-    return Peer("accord", DURABLE, lambda: None, partial(serve, bootstrap_servers), client)
+    """accord on a Kafka that runs already; clients take their answers from the events."""
+    return Peer("accord", DURABLE, lambda: None, partial(serve, bootstrap_servers, 0), client)
+
+
+def accord_inbox(bootstrap_servers: str) -> Peer:
+    """The same, with clients that take their answers from their inbox."""
+    return Peer("inbox", DURABLE, lambda: None, partial(serve, bootstrap_servers, INBOX_PARTITIONS_DEFAULT), client)
 
 
 @contextmanager
-def serve(bootstrap_servers: str) -> Iterator[Address]:
-    with bench(bootstrap_servers, PARTITIONS) as place, place.worker():
-        yield place.worker_arguments() | {"client": {"worker_wait_ms": START_MS}}
+def serve(bootstrap_servers: str, inboxes: int) -> Iterator[Address]:
+    with bench(bootstrap_servers, PARTITIONS, inboxes=inboxes) as place, place.worker():
+        answers = "inbox" if inboxes else "events"
+        yield place.worker_arguments() | {"client": {"worker_wait_ms": START_MS, "answers": answers}}
 
 
 @contextmanager

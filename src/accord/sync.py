@@ -56,6 +56,7 @@ class Grant(Held):
 
     def release(self) -> None:
         """Gives it back, and returns when the log says so. Raises what the async `Grant.release` raises."""
+        self._hold.check_not_released()
         leave_chain(self._hold)
         self._hold.release().result()
 

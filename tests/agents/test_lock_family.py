@@ -13,7 +13,7 @@ from accord.agents.locks.locks import Lock
 from accord.schemas.messages.locks import RevokeLease
 
 from accord import sync
-from accord.errors import BadInput, LeaseLost, LockTimeout, TermsDiffer, WouldSelfDeadlock
+from accord.errors import BadInput, LeaseLost, LockTimeout, NotOwner, TermsDiffer, WouldSelfDeadlock
 from tests.agents.support import detached, queued, run, until
 
 ANSWERS = ("events", "inbox")
@@ -287,3 +287,27 @@ def test_the_sync_client_has_them_all(make_hub: Callable[..., Any]) -> None:
         for thread in threads:
             thread.join(10)
         assert order == [1, 0]
+
+
+def test_a_permit_is_given_back_once(make_hub: MakeHub) -> None:
+    async def main() -> None:
+        async with make_hub("ada") as hub:
+            async with hub.semaphore("once", 2) as grant:
+                await grant.release()  # the end of the body finds nothing left to do
+            with pytest.raises(NotOwner, match="was released already"):
+                await grant.release()
+            first, second = [await detached(hub.semaphore("once", 2).acquire(wait_ms=0)) for _ in range(2)]
+            with pytest.raises(LockTimeout):  # no third one has come of it
+                await detached(hub.semaphore("once", 2).acquire(wait_ms=0))
+            await first.release()
+            await second.release()
+
+    run(main())
+
+
+def test_the_sync_client_gives_back_once(make_hub: Callable[..., Any]) -> None:
+    with make_hub("ada", sync.Accord) as hub:
+        with hub.lock("sync-once") as grant:
+            grant.release()
+        with pytest.raises(NotOwner, match="was released already"):
+            grant.release()
