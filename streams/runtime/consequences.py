@@ -1,24 +1,35 @@
-"""What follows from a decision outside its own log: dead letters, and the commands of its domain's process manager.
+"""What follows from a partition's decisions outside its own log, and when it is handed over to be sent.
 
-All ids come from the decision's position, so what is derived again is known as a repeat.
+- Dead letters, and the commands of the domain's process manager: of single decisions. Their ids come from the
+  decision's position, so what is derived again is known as a repeat.
+- Notices to those whom decisions concern, where there is an inbox: of all decisions, by the chunk.
+- Reports of who waits: of the state, not of decisions, and only the newest matters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Final
 
 from accord.schemas.codec import commands_codec, deadletters_codec
 from accord.schemas.headers import ID, Record, command_headers
 from accord.schemas.messages import Event
 from accord.schemas.messages.log import CommandRejected
 from accord.schemas.position import Position
-from accord.schemas.topics import commands_topic, deadletters_topic, partition_of
+from accord.schemas.topics import commands_topic, deadletters_topic, inbox_topic, partition_of
 from accord.streams.chain import Decision
 from accord.streams.decider import Domain, Order, holds, names_of
+from accord.streams.notices import notices
 from accord.streams.partition import Identity
 from accord.streams.runtime.deadletters import dead_letter
 from accord.streams.runtime.followups import Addressed
+from accord.streams.runtime.owned import Owned
+
+TELL_ROUND_S: Final = 0.5
+"""How soon waits are looked at again, at the latest."""
+AGAIN_COUNT: Final = 256
+"""Decisions whose notices are made at once when they are made again."""
 
 
 class Consequences:
@@ -26,10 +37,13 @@ class Consequences:
 
     Args:
         partition_count: of every domain's topics.
+        inboxes: partitions of the inbox; 0: there is none.
     """
 
-    def __init__(self, domain: Domain, partition_count: int) -> None:
+    def __init__(self, domain: Domain, prefix: str, partition_count: int, inboxes: int) -> None:
         self._domain = domain
+        self._inbox_topic = inbox_topic(prefix)
+        self._inboxes = inboxes
         self._partition_count = partition_count
         names = names_of(domain.consequential)
         self._any = lru_cache(1_024)(lambda decision_type: holds(decision_type, names))
@@ -38,14 +52,26 @@ class Consequences:
         """Whether anything follows from a decision; nothing is decoded."""
         return self._any(decision.type)
 
-    def of(
-        self, identity: Identity, decision: Decision, events: Sequence[Event], command: Record | None
-    ) -> list[Addressed]:
-        """What follows from a decision.
+    def send(self, owned: Owned) -> None:
+        """Sends what follows from confirmed decisions."""
+        confirmed = owned.owner.confirmed
+        if confirmed is not None:
+            owned.followups.send(confirmed.seq)
+
+    # -- of single decisions
+
+    def add(self, owned: Owned, decision: Decision, events: Sequence[Event], command: Record | None) -> None:
+        """Has what follows from a decision sent, once it is confirmed.
 
         Args:
             command: the record of the command that was decided; None when it is no longer in the log.
         """
+        identity = owned.owner.partition.identity
+        owned.followups.add(decision.seq, partial(self._of, identity, decision, events, command))
+
+    def _of(
+        self, identity: Identity, decision: Decision, events: Sequence[Event], command: Record | None
+    ) -> list[Addressed]:
         records = []
         for event in events:
             if type(event) is CommandRejected or type(event) in self._domain.dead_letters:
@@ -73,3 +99,52 @@ class Consequences:
         )
         topic, partition = commands_topic(order.domain, identity.prefix), partition_of(key, self._partition_count)
         return Addressed(topic, partition, key, codec.encode(order.command), headers)
+
+    # -- notices
+
+    def notify(self, owned: Owned, decided: list[tuple[Decision, Sequence[Event]]]) -> None:
+        """Has those whom decisions concern told of them, once they are confirmed."""
+        if self._inboxes:
+            index = owned.owner.partition.identity.partition
+            owned.followups.add(decided[-1][0].seq, partial(self._notices, index, decided))
+
+    def notify_again(self, owned: Owned, decisions: list[Decision]) -> None:
+        """Notices of decisions read from the log may not have been sent: sends them (again)."""
+        if not self._inboxes:
+            return
+        read = owned.owner.partition.read
+        for start in range(0, len(decisions), AGAIN_COUNT):
+            self.notify(owned, [(d, read(d).events) for d in decisions[start : start + AGAIN_COUNT]])
+        self.send(owned)
+
+    def _notices(self, index: int, decided: list[tuple[Decision, Sequence[Event]]]) -> list[Addressed]:
+        name, inboxes, topic = self._domain.name, self._inboxes, self._inbox_topic
+        return [
+            Addressed(topic, *notice)
+            for decision, events in decided
+            for notice in notices(name, index, decision, events, inboxes)
+        ]
+
+    # -- reports of who waits
+
+    def tell_waits(self, owned: Owned) -> float:
+        """Tells who waits, if that has changed; returns the seconds until it is to be looked at again."""
+        due_s = None if owned.waits is None else owned.waits.due_in_s()
+        if owned.waits is None or due_s is None:
+            return TELL_ROUND_S
+        if due_s > 0 or owned.owner.contested:
+            return due_s
+        partition = owned.owner.partition
+        reports = owned.waits.take(partition)
+        if reports:
+            owned.followups.add(partition.head.seq, lambda: reports, lasting=True)
+            self.send(owned)
+        return TELL_ROUND_S
+
+    def tell_waits_anew(self, owned: Owned) -> None:
+        """After an assignment. A partition that nobody has used has nothing to tell."""
+        partition = owned.owner.partition
+        if owned.halted is None and owned.waits is not None and partition.head.seq > 1:
+            outdated = owned.waits.anew(partition)
+            owned.followups.add(partition.head.seq, lambda: outdated, lasting=True)
+            self.send(owned)

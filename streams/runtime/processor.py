@@ -25,22 +25,21 @@ from typing import Any, Final, TypeVar
 
 from accord.schemas.codec import commands_codec
 from accord.schemas.headers import INBOX, Confirmed, Record, command_headers
-from accord.schemas.messages import Event
 from accord.schemas.messages.log import Tick
 from accord.schemas.position import Position
-from accord.schemas.topics import commands_topic, events_topic, inbox_topic
+from accord.schemas.topics import commands_topic, events_topic
 from accord.streams import checkpoint as cp
 from accord.streams.chain import Decision
 from accord.streams.decider import Domain
-from accord.streams.notices import notices
 from accord.streams.owner import Append, Owner
 from accord.streams.partition import Identity, Partition
 from accord.streams.runtime import recovery
 from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
 from accord.streams.runtime.consequences import Consequences
-from accord.streams.runtime.followups import UNSENT_MAX, Addressed, Followups
+from accord.streams.runtime.followups import UNSENT_MAX
 from accord.streams.runtime.output import Outgoing, Output
+from accord.streams.runtime.owned import Owned
 from accord.streams.runtime.waits import WaitReports
 from uuid_utils import uuid7
 
@@ -67,45 +66,6 @@ ROOM_S: Final = 1.0
 
 class Contested(Exception):
     """Another writer was met; the checkpoint under way is given up, the next one comes after the contest."""
-
-
-class Owned:
-    """A partition in this worker: its owner and what the shell knows beside it."""
-
-    def __init__(
-        self, owner: Owner, checkpoint: cp.Checkpoint | None, output: Output, waits: WaitReports | None
-    ) -> None:
-        self.owner = owner
-        self.checkpoint = checkpoint
-        self.stale_rows: list[bytes] = []
-        self.verified = checkpoint and Confirmed(checkpoint.offset, checkpoint.seq, checkpoint.digest)
-        self.checkpointed_at = time.monotonic()
-        self.checkpointing: asyncio.Task[None] | None = None
-        self.checkpoint_lock = asyncio.Lock()
-        self.reports = 0
-        self.changed = asyncio.Event()
-        self.settling = asyncio.Lock()
-        self.settlement: asyncio.Task[None] | None = None
-        self.log_ms = 0
-        self.log_seen = 0.0
-        self.ticking: dict[str, None] = {}
-        self.halted: BaseException | None = None
-        self.paused: asyncio.Task[None] | None = None
-        self.followups = Followups(output, self.changed.set)
-        self.waits = waits
-
-    def saw(self, timestamp_ms: int) -> None:
-        self.log_ms, self.log_seen = timestamp_ms, time.monotonic()
-
-    def log_now_ms(self) -> int:
-        """The log's time by its last record and the time passed since."""
-        return self.log_ms + int((time.monotonic() - self.log_seen) * 1_000)
-
-    async def wait(self, condition: Callable[[], bool]) -> None:
-        """Waits until a report makes the condition true."""
-        while not condition():
-            self.changed.clear()
-            await self.changed.wait()
 
 
 class Processor:
@@ -145,10 +105,9 @@ class Processor:
         prefix = settings.topics.prefix
         self.commands_topic = commands_topic(domain.name, prefix)
         self.events_topic = events_topic(domain.name, prefix)
-        self.inbox_topic = inbox_topic(prefix)
         self.owned: dict[int, Owned] = {}
         self._kept: dict[int, Owned] = {}
-        self._consequences = Consequences(domain, partition_count)
+        self._consequences = Consequences(domain, prefix, partition_count, inboxes)
         self._tick_value = commands_codec(domain.name).encode(Tick())
         self._tick_type = commands_codec(domain.name).type_name(Tick())
         self._log = Fetcher(settings.kafka)
@@ -207,7 +166,7 @@ class Processor:
             self.owned[index] = owned
             starts[index] = owned.owner.next_command
         for index in partitions:
-            self._tell_waits_anew(self.owned[index])
+            self._consequences.tell_waits_anew(self.owned[index])
         self._kept.clear()
         self._wake.set()
         return starts
@@ -275,7 +234,7 @@ class Processor:
         try:
             await self._check_commands(index, owned)
             await self._derive_again(index, owned, recovered.refold)
-            self._notify_again(owned, recovered.recent)
+            self._consequences.notify_again(owned, recovered.recent)
         except Corrupt as error:
             self._halt(owned, error)
         self._probe(index, owned)
@@ -308,12 +267,11 @@ class Processor:
 
     async def _derive_again(self, index: int, owned: Owned, decisions: list[Decision]) -> None:
         """What follows from decisions after the checkpoint may not have been written: writes it (again)."""
-        identity = self._identity(index)
         for decision in decisions:
             events = owned.owner.partition.read(decision).events
             command = await self._blocking(self._command_at, index, decision.cause)
-            owned.followups.add(decision.seq, partial(self._consequences.of, identity, decision, events, command))
-        self._send_followups(owned)
+            self._consequences.add(owned, decision, events, command)
+        self._consequences.send(owned)
 
     def _command_at(self, index: int, offset: int) -> Record | None:
         try:
@@ -366,7 +324,7 @@ class Processor:
         hole = records[0].offset <= owner.next_command or await self._is_hole(index, owned, records[0].offset)
         appends: list[Append] = []
         ticking, waits = owned.ticking, owned.waits
-        consequences, identity = self._consequences, owner.partition.identity
+        consequences = self._consequences
         try:
             for record in records:
                 append = owner.take(record, hole=hole)
@@ -375,8 +333,7 @@ class Processor:
                 decision = append.decision
                 appends.append(append)
                 if consequences.any_of(decision):
-                    events = append.decided.events
-                    owned.followups.add(decision.seq, partial(consequences.of, identity, decision, events, record))
+                    consequences.add(owned, decision, append.decided.events, record)
                 if waits is not None:
                     waits.note(decision)
                 if ticking:
@@ -386,8 +343,8 @@ class Processor:
                         owner.partition.deadlines.rearm(key)
         finally:
             owned.saw(records[-1].timestamp)
-            if self.inboxes and appends:
-                self._notify(owned, [(append.decision, append.decided.events) for append in appends])
+            if appends:
+                consequences.notify(owned, [(append.decision, append.decided.events) for append in appends])
             self._write(index, owned, appends)
         await asyncio.sleep(0)
         return True
@@ -443,7 +400,7 @@ class Processor:
         owned.changed.set()
         if owned.owner.contested and owned.reports == 0 and self.owned.get(index) is owned:
             owned.settlement = asyncio.create_task(self._settle_unasked(index, owned))
-        self._send_followups(owned)
+        self._consequences.send(owned)
 
     # -- contested
 
@@ -479,7 +436,7 @@ class Processor:
                 await asyncio.sleep(RETRY_S)
                 continue
             if self.owned.get(index) is owned:
-                self._tell_waits_anew(rebuilt)
+                self._consequences.tell_waits_anew(rebuilt)
                 self.owned[index] = rebuilt
                 await self.delivery.seek(index, rebuilt.owner.next_command)
             owned.halted = ChainBroken("replaced by a rebuilt state")
@@ -498,62 +455,10 @@ class Processor:
             if accepted:  # as they lie in the log, and whoever made them: he may be gone
                 owned.followups.forget(accepted[0].seq)
                 await self._derive_again(index, owned, [d for d in accepted if self._consequences.any_of(d)])
-                self._notify_again(owned, accepted)
-            self._send_followups(owned)
+                self._consequences.notify_again(owned, accepted)
+            self._consequences.send(owned)
         owned.changed.set()
         return settled
-
-    # -- what follows from decisions
-
-    def _send_followups(self, owned: Owned) -> None:
-        """Sends what follows from confirmed decisions."""
-        confirmed = owned.owner.confirmed
-        if confirmed is not None:
-            owned.followups.send(confirmed.seq)
-
-    def _notify(self, owned: Owned, decided: list[tuple[Decision, Sequence[Event]]]) -> None:
-        """Has those whom decisions concern told of them, once they are confirmed."""
-        index = owned.owner.partition.identity.partition
-        owned.followups.add(decided[-1][0].seq, partial(self._notices, index, decided))
-
-    def _notify_again(self, owned: Owned, decisions: list[Decision]) -> None:
-        """Notices of decisions read from the log may not have been sent: sends them (again)."""
-        if not self.inboxes:
-            return
-        read = owned.owner.partition.read
-        for start in range(0, len(decisions), CHUNK_RECORDS):
-            self._notify(owned, [(d, read(d).events) for d in decisions[start : start + CHUNK_RECORDS]])
-        self._send_followups(owned)
-
-    def _notices(self, index: int, decided: list[tuple[Decision, Sequence[Event]]]) -> list[Addressed]:
-        name, inboxes, topic = self.domain.name, self.inboxes, self.inbox_topic
-        return [
-            Addressed(topic, *notice)
-            for decision, events in decided
-            for notice in notices(name, index, decision, events, inboxes)
-        ]
-
-    def _report_waits(self, owned: Owned) -> float:
-        """Tells who waits, if that has changed; returns the seconds until it is to be looked at again."""
-        due_s = None if owned.waits is None else owned.waits.due_in_s()
-        if owned.waits is None or due_s is None:
-            return TICK_ROUND_S
-        if due_s > 0 or owned.owner.contested:
-            return due_s
-        partition = owned.owner.partition
-        reports = owned.waits.take(partition)
-        if reports:
-            owned.followups.add(partition.head.seq, lambda: reports, lasting=True)
-            self._send_followups(owned)
-        return TICK_ROUND_S
-
-    def _tell_waits_anew(self, owned: Owned) -> None:
-        """After an assignment: tells who waits anew. A partition that nobody has used has nothing to tell."""
-        partition = owned.owner.partition
-        if owned.halted is None and owned.waits is not None and partition.head.seq > 1:
-            outdated = owned.waits.anew(partition)
-            owned.followups.add(partition.head.seq, lambda: outdated, lasting=True)
-            self._send_followups(owned)
 
     # -- ticks
 
@@ -563,7 +468,7 @@ class Processor:
                 pause = TICK_ROUND_S
                 for index, owned in list(self.owned.items()):
                     if owned.halted is None:
-                        pause = min(pause, self._tick(index, owned), self._report_waits(owned))
+                        pause = min(pause, self._tick(index, owned), self._consequences.tell_waits(owned))
                 self._wake.clear()
                 try:
                     await asyncio.wait_for(self._wake.wait(), max(pause, TICK_ROUND_MIN_S))

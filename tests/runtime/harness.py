@@ -16,7 +16,7 @@ from accord.schemas.messages import Command
 from accord.schemas.messages.deadletters import DeadLetter
 from accord.schemas.topics import commands_topic, deadletters_topic, events_topic, topic_table
 from accord.streams.chain import Chain, Decision, genesis
-from accord.streams.runtime.processor import Owned
+from accord.streams.runtime.owned import Owned
 from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
