@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from accord.agents.signals.signals import DOMAIN
@@ -39,6 +40,9 @@ PREFETCH_KBYTES: Final = 4_096
 """What librdkafka reads ahead, for each handler."""
 BATCH_RECORDS: Final = 200
 POLL_S: Final = 0.05
+LEAVE_POLL_S: Final = 0.02
+LEAVE_S: Final = 2.0
+"""How long leaving the group is waited for."""
 COMMIT_S: Final = 5.0
 """How often progress over other events' records is committed; progress over own events is committed at once."""
 REVOKE_WAIT_S: Final = 10.0
@@ -230,8 +234,19 @@ class Subscription:
         finally:
             self._wait_for_handler()
             self._commit(client)
+            self._leave(client)
             client.close()
             self._revoke(list(self._places))
+
+    def _leave(self, client: Consumer) -> None:
+        """Leaves the group. A rebalance that librdkafka meets in `close` can wait for a reply that never comes, and
+        with the interpreter's lock held: the whole process would stand still."""
+        with suppress(KafkaException):
+            client.unsubscribe()
+            until_s = time.monotonic() + LEAVE_S
+            client.poll(LEAVE_POLL_S)
+            while self._assigned and time.monotonic() < until_s:
+                client.poll(LEAVE_POLL_S)
 
     def _fix_start(self, client: Consumer) -> None:
         """Commits the end of the log where nothing is committed yet."""
@@ -329,6 +344,9 @@ class Subscription:
     # -- rebalancing; called from within `poll`
 
     def _on_assign(self, client: Consumer, cluster: str, partitions: list[TopicPartition]) -> None:
+        if self._stopping.is_set():  # it is about to leave
+            client.assign([])
+            return
         kafka = self._settings.kafka
         side = consumer(kafka)
         try:

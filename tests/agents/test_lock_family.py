@@ -16,8 +16,6 @@ from accord import sync
 from accord.errors import BadInput, LeaseLost, LockTimeout, NotOwner, TermsDiffer, WouldSelfDeadlock
 from tests.agents.support import detached, queued, run, until
 
-ANSWERS = ("events", "inbox")
-
 MakeHub = Callable[..., Accord]
 
 

@@ -15,8 +15,6 @@ from accord.errors import KafkaUnreachable, LeaseLost, LockTimeout, NotConnected
 from accord.settings import Settings
 from tests.agents.support import until, with_
 
-ANSWERS = ("events", "inbox")
-
 MakeHub = Callable[..., sync.Accord]
 
 

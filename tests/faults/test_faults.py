@@ -17,8 +17,8 @@ LONG = Plan(
     client_freezes=5,
     broker_kills=3,
     broker_freezes=2,
-    increments=1_500,
-    items=400,
+    increments=800,
+    items=200,
     seconds_max=780,
 )
 MANY = Plan(
