@@ -1,8 +1,12 @@
-"""Every benchmark runs, at a tiny size, and prints lines of the one shape. Nothing here is about how fast it is."""
+"""Every benchmark runs, at a tiny size, and prints lines of the one shape. Nothing here is about how fast it is.
+
+Those that start many processes run with `script/test --long`.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -14,6 +18,8 @@ from benchmarks.clients import Figures, figures
 from benchmarks.peers.peer import Peer
 from benchmarks.report import Goal, Sample, quantile, summary
 
+IS_LONG = os.environ.get("ACCORD_LONG") == "1"
+only_long = pytest.mark.skipif(not IS_LONG, reason="starts many processes; run by script/test --long")
 KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "holds", "runs"]
 
 
@@ -22,11 +28,13 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
     ("name", "size", "names"),
     [
         ("acquire", 5, ["acquire", "acquire_sync", "acquire_hops", "acquire_tail"]),
-        ("commands", 2_000, ["commands"]),
-        ("replay", 2_000, ["replay"]),
-        ("recovery", 500, ["recovery_same", "recovery_same_without_data", "recovery_other"]),
-        ("distinct", 2_000, ["distinct_cost", "distinct_memory"]),
-        (
+        pytest.param("commands", 2_000, ["commands"], marks=only_long),
+        pytest.param("replay", 2_000, ["replay"], marks=only_long),
+        pytest.param(
+            "recovery", 500, ["recovery_same", "recovery_same_without_data", "recovery_other"], marks=only_long
+        ),
+        pytest.param("distinct", 2_000, ["distinct_cost", "distinct_memory"], marks=only_long),
+        pytest.param(
             "readers",
             2,
             [
@@ -35,8 +43,10 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
                 "readers_growth_events",
                 "readers_worker",
             ],
+            marks=only_long,
         ),
-        ("waiters", 50, [f"waiters_{name}" for name in (*waiters.KINDS, "worker")]),
+        pytest.param("waiters", 50, [f"waiters_{name}" for name in (*waiters.KINDS, "worker")], marks=only_long),
+        pytest.param("deadlocks", 1, ["deadlock_told", "deadlock_told_last"], marks=only_long),
     ],
 )
 def test_a_benchmark_prints_its_lines(
@@ -59,6 +69,7 @@ def test_a_benchmark_prints_its_lines(
 
 
 @pytest.mark.timeout(300)
+@only_long
 def test_cycles_without_peers_tells_accords_own_figures(
     accord_kafka: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,8 +29,6 @@ from accord.errors import (
 )
 from tests.agents.support import detached, queued, run
 
-ANSWERS = ("events", "inbox")
-
 MakeHub = Callable[..., Accord]
 
 
