@@ -322,8 +322,13 @@ class Run:
             passed_ns = max([o.ended_ns or 0 for o in waits if o.ok], default=0)
             waiting = [o for o in waits if o.ended_ns is None and o.process not in self.killed]
             just_passed = time.monotonic_ns() < passed_ns + gate.LATE_S * 1e9 / 4
-            return waiting if just_passed and {o.process for o in waiting} == set(seats) else []
+            there = waiting if just_passed and {o.process for o in waiting} == set(seats) else []
+            # The histories are read one after the other: only who waits at a second look, too, did so at one time.
+            ops = [(o.process, o.op) for o in there]
+            seen.append(ops)
+            return there if seen[-2:] == [ops, ops] else []
 
+        seen: list[list[tuple[str, int]]] = []
         both = self._at_gate(found)
         if not both:
             return None
