@@ -82,14 +82,14 @@ def readers(settings: dict[str, Any], agents: list[str], commands: int, pause_s:
     Prints a line when all are connected and were answered; then what they read, how many commands were answered and
     the CPU time of it.
     """
-    from accord.agents.connection import connection, events_reader  # noqa: PLC0415
+    from accord.agents.connection import connection, reader  # noqa: PLC0415
     from accord.schemas.messages.locks import AcquireLock, ReleaseLock  # noqa: PLC0415
 
     from accord.settings import Settings  # noqa: PLC0415
     from benchmarks.bench import LEASE_MS  # noqa: PLC0415
 
     # Hundreds of clients on a machine of a few cores leave no time to work if each looks around as often as it should.
-    connection.POLL_S, events_reader.FETCH_WAIT_MS_MAX = WAIT_S, int(WAIT_S * 1_000)
+    connection.POLL_S, reader.FETCH_WAIT_MS_MAX = WAIT_S, int(WAIT_S * 1_000)
     clients = {agent: connection.Connection(Settings.load(**settings), agent=agent) for agent in agents}
     for client in clients.values():
         client.open()

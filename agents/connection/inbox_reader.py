@@ -11,22 +11,20 @@ Rules that act here:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from accord.agents.connection.answers import Listener, Place
-from accord.agents.connection.events_reader import BATCH_RECORDS, quick, raise_if_lost
-from accord.agents.connection.lookups import Lookups, another_cluster, recall
+from accord.agents.connection.lookups import recall
+from accord.agents.connection.reader import Reader
 from accord.schemas.inbox import inbox_of
 from accord.schemas.position import Position
-from accord.schemas.topics import events_topic, inbox_topic
-from accord.streams.chain import Decision, genesis
+from accord.schemas.topics import inbox_topic
 from accord.streams.notices import decision_of, place_of
 from confluent_kafka import Consumer, TopicPartition
 
 from accord import logs
 from accord.errors import AccordError, ConfigError, LogGap
-from accord.kafka import as_record, bounds, consumer, metadata
+from accord.kafka import as_record, bounds
 from accord.settings import Settings
 
 logger = logs.get("accord.client")
@@ -34,7 +32,7 @@ logger = logs.get("accord.client")
 GONE_REMEDY: Final = "Notices may have been missed: open a new connection; what was asked is in the log."
 
 
-class InboxReader:
+class InboxReader(Reader):
     """See `Answers`.
 
     Args:
@@ -42,18 +40,13 @@ class InboxReader:
     """
 
     def __init__(self, settings: Settings, listener: Listener, address: str) -> None:
-        self._settings = settings
-        self._listener = listener
-        self._kafka = settings.kafka
-        self.consumer: Consumer = consumer(settings.kafka)
+        super().__init__(settings, listener, settings.kafka, GONE_REMEDY)
         self._topic = inbox_topic(settings.topics.prefix)
         self._address = address
         self._for = address.encode()
-        self._cluster = ""
         self._count = 0
         self._looking = False
         self._heard: dict[Place, int] = {}
-        self._lookups = Lookups(quick(settings.kafka))
 
     def open(self, found: Any) -> None:
         self._cluster = str(found.cluster_id)
@@ -76,13 +69,6 @@ class InboxReader:
 
     # -- what may block: on the helper thread
 
-    def recall(self, place: Place, cause: int, found: Callable[[Decision | None], None]) -> None:
-        def job(client: Consumer) -> None:
-            known = recall(client, *self._root(place), cause)
-            self._lookups.ready(lambda: found(known and known[0]))
-
-        self._lookups.later(job)
-
     def look_for(self, place: Place, cause: int | None) -> None:
         """A decision of a worker that sends no notices says so itself. One look at a time: it may read much."""
         self.check()
@@ -100,9 +86,6 @@ class InboxReader:
 
         self._lookups.later(job)
 
-    def check(self) -> None:
-        self._lookups.check(self._gone)
-
     def _untold(self, client: Consumer, place: Place, cause: int) -> AccordError | None:
         known = recall(client, *self._root(place), cause)
         if known is None or known[1]:
@@ -114,11 +97,7 @@ class InboxReader:
             position=str(at),
         )
 
-    def _gone(self, client: Consumer) -> AccordError | None:
-        found = metadata(client, self._kafka)
-        other = another_cluster(str(found.cluster_id), self._cluster)
-        if other is not None:
-            return other
+    def _missing(self, found: Any) -> LogGap | None:
         there = found.topics.get(self._topic)
         if there is None or not there.partitions:
             return LogGap(f"{self._topic} is gone: the topic was deleted.", remedy=GONE_REMEDY)
@@ -128,25 +107,9 @@ class InboxReader:
             )
         return None
 
-    def _root(self, place: Place) -> tuple[str, int, bytes]:
-        topic = events_topic(place[0], self._settings.topics.prefix)
-        return topic, place[1], genesis(self._cluster, topic, place[1])
-
     # -- notices: on the thread that polls, which alone touches the consumer
 
-    def poll(self, timeout_s: float) -> None:
-        self._lookups.deliver()
-        message = self.consumer.poll(timeout_s)
-        if message is None:
-            return
-        self._read(message)
-        for further in self.consumer.consume(BATCH_RECORDS, 0):
-            self._read(further)
-
-    def _read(self, message: Any) -> None:
-        if message.error() is not None:
-            raise_if_lost(message, GONE_REMEDY)
-            return
+    def _take(self, message: Any) -> None:
         if self._for not in (message.key() or b""):
             return
         notice = as_record(message)
@@ -162,7 +125,3 @@ class InboxReader:
         self._heard[place] = seq
         if self._listener.wants(position.domain, decision):
             self._listener.take(place, decision)
-
-    def close(self) -> None:
-        self._lookups.close()
-        self.consumer.close()

@@ -233,8 +233,7 @@ class Processor:
             self._write(index, owned, [owner.open(self.partition_count, self.timestamps)])
         try:
             await self._check_commands(index, owned)
-            await self._derive_again(index, owned, recovered.refold)
-            self._consequences.notify_again(owned, recovered.recent)
+            await self._follow_again(index, owned, recovered.refold)
         except Corrupt as error:
             self._halt(owned, error)
         self._probe(index, owned)
@@ -265,12 +264,13 @@ class Processor:
         logger.warning("going on without lost commands", first=following, last=str(last))
         self._write(index, owned, [owned.owner.lost(low - 1)])
 
-    async def _derive_again(self, index: int, owned: Owned, decisions: list[Decision]) -> None:
-        """What follows from decisions after the checkpoint may not have been written: writes it (again)."""
-        for decision in decisions:
+    async def _follow_again(self, index: int, owned: Owned, decisions: list[Decision]) -> None:
+        """What follows from decisions read from the log may not have been written: writes it (again)."""
+        for decision in filter(self._consequences.any_of, decisions):
             events = owned.owner.partition.read(decision).events
             command = await self._blocking(self._command_at, index, decision.cause)
             self._consequences.add(owned, decision, events, command)
+        self._consequences.notify_again(owned, decisions)
         self._consequences.send(owned)
 
     def _command_at(self, index: int, offset: int) -> Record | None:
@@ -454,8 +454,7 @@ class Processor:
             owned.ticking.clear()
             if accepted:  # as they lie in the log, and whoever made them: he may be gone
                 owned.followups.forget(accepted[0].seq)
-                await self._derive_again(index, owned, [d for d in accepted if self._consequences.any_of(d)])
-                self._consequences.notify_again(owned, accepted)
+                await self._follow_again(index, owned, accepted)
             self._consequences.send(owned)
         owned.changed.set()
         return settled

@@ -8,15 +8,14 @@ offset that the checkpoint names.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from accord.schemas.headers import CHAIN, Confirmed, Record
 from accord.schemas.position import Position
 from accord.streams.chain import Chain, Decision, parse
 from accord.streams.checkpoint import Checkpoint, Loaded, restore
-from accord.streams.decider import Domain, holds, names_of
+from accord.streams.decider import Domain
 from accord.streams.partition import Identity, Partition
-from accord.streams.runtime.followups import UNSENT_MAX
 
 from accord import logs
 from accord.errors import ChainBroken, LogGap
@@ -24,15 +23,11 @@ from accord.fetch import Fetcher
 
 logger = logs.get("accord.worker")
 
-RECENT_COUNT: Final = UNSENT_MAX + 1_000
-"""So many decisions at the end of the log may have consequences that were not written: the bound, and some chunks."""
-
 
 class Recovered(NamedTuple):
     """A partition folded up to `end_offset`. `checkpoint` is None when the table's was not used.
 
-    Of the decisions taken in after the checkpoint, what follows from them may not have been written: `refold` are those
-    with consequences, `recent` the last ones, as far back as notices may be missing (see `Followups`).
+    `refold` are the decisions taken in after the checkpoint: what follows from them may not have been written.
     """
 
     partition: Partition
@@ -40,7 +35,6 @@ class Recovered(NamedTuple):
     end_offset: int
     checkpoint: Checkpoint | None
     refold: list[Decision]
-    recent: list[Decision]
 
 
 def recover(log: Fetcher, topic: str, identity: Identity, domain: Domain, loaded: Loaded | None) -> Recovered:
@@ -70,9 +64,7 @@ def recover(log: Fetcher, topic: str, identity: Identity, domain: Domain, loaded
     for decision in _accepted(log, topic, chain, identity.partition, 0, end):
         partition.apply(partition.read(decision))
         decisions.append(decision)
-    return Recovered(
-        partition, _pointer(chain), end, None, _consequential(domain, decisions), decisions[-RECENT_COUNT:]
-    )
+    return Recovered(partition, _pointer(chain), end, None, decisions)
 
 
 def _from_checkpoint(
@@ -95,9 +87,7 @@ def _from_checkpoint(
             refold.append(decision)
     if partition.head.seq < max([checkpoint.seq, *ahead.values()]):
         raise ChainBroken(f"the log ends with decision {partition.head.seq}, the table knows later ones")
-    return Recovered(
-        partition, _pointer(chain), end, checkpoint, _consequential(domain, refold), refold[-RECENT_COUNT:]
-    )
+    return Recovered(partition, _pointer(chain), end, checkpoint, refold)
 
 
 def accepted_after(
@@ -179,8 +169,3 @@ def _accepted(log: Fetcher, topic: str, chain: Chain, partition: int, start: int
 def _pointer(chain: Chain) -> Confirmed | None:
     head = chain.head
     return Confirmed(head.offset, head.seq, head.digest) if head.seq else None
-
-
-def _consequential(domain: Domain, decisions: list[Decision]) -> list[Decision]:
-    names = names_of(domain.consequential)
-    return [decision for decision in decisions if holds(decision.type, names)]
