@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -109,21 +108,32 @@ class History:
         os.write(self._file, msgspec.json.encode(line) + b"\n")
 
 
-def read(path: Path) -> Iterator[Line]:
-    """The lines of a history."""
-    decode = msgspec.json.Decoder(Line).decode
-    with path.open("rb") as file:
-        for line in file:
-            yield decode(line)
+class Reader:
+    """Reads the history of one process, while it is written and afterwards."""
 
+    def __init__(self, process: str, path: Path) -> None:
+        self._process = process
+        self._path = path
+        self._offset = 0
+        self._operations: dict[int, Operation] = {}
+        self._decode = msgspec.json.Decoder(Line).decode
 
-def operations(process: str, lines: Iterable[Line]) -> list[Operation]:
-    """The operations of one process, in the order of their begin."""
-    found: dict[int, Operation] = {}
-    for line in lines:
+    def operations(self) -> list[Operation]:
+        """The operations so far, in the order of their begin. Reads what was added since the last call."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break  # being written
+                    self._offset += len(line)
+                    self._add(self._decode(line))
+        return list(self._operations.values())
+
+    def _add(self, line: Line) -> None:
         if line.stage == "invoke":
-            found[line.op] = Operation(
-                process,
+            self._operations[line.op] = Operation(
+                self._process,
                 line.op,
                 line.kind,
                 line.key,
@@ -134,18 +144,17 @@ def operations(process: str, lines: Iterable[Line]) -> list[Operation]:
                 of=line.of,
                 parties=line.parties,
             )
-            continue
-        operation = found[line.op]
+            return
+        operation = self._operations[line.op]
         if line.stage == "queued":
             operation.queued_ns = line.at_ns
-            continue
+            return
         if line.stage == "belief":
             assert line.since_ns is not None
             since_ns = operation.belief[0] if operation.belief else line.since_ns
             operation.belief = since_ns, line.at_ns
-            continue
+            return
         operation.ended_ns, operation.ok, operation.error = line.at_ns, line.stage == "ok", line.error
         if line.token is not None:
             operation.token = line.token
         operation.position, operation.message_id, operation.place = line.position, line.message_id, line.place
-    return list(found.values())

@@ -127,7 +127,7 @@ class Run:
         self.violations: list[Violation] = []
         self.clients: list[Process] = []
         """By seat."""
-        self.names: list[list[str]] = [[] for _ in range(plan.clients)]
+        self.histories: list[list[history.Reader]] = [[] for _ in range(plan.clients)]
         """Of all clients that have had a seat."""
         self.killed: set[str] = set()
         self.goal = plan.increments * plan.clients
@@ -167,15 +167,16 @@ class Run:
 
     def _new_client(self, seat: int) -> Process:
         """Starts one that does what is left to do for a seat."""
-        names, plan = self.names[seat], self.plan
-        name = f"c{seat}" + f".{len(names)}" * bool(names)
-        names.append(name)
+        histories, plan = self.histories[seat], self.plan
+        name = f"c{seat}" + f".{len(histories)}" * bool(histories)
+        path = self.directory / f"{name}.jsonl"
+        histories.append(history.Reader(name, path))
         parts = plan.parts(seat)
         config = Config(
             name=name,
             seat=str(seat),
-            history=str(self._history(name)),
-            seed=plan.seed * 10_000 + seat * 100 + len(names),
+            history=str(path),
+            seed=plan.seed * 10_000 + seat * 100 + len(histories),
             partitions=PARTITIONS,
             parts=parts,
             counters_port=self.counters.port,
@@ -192,17 +193,13 @@ class Run:
         client.start()
         return client
 
-    def _history(self, name: str) -> Path:
-        return self.directory / f"{name}.jsonl"
-
     def _operations(self, seats: Iterable[int] | None = None) -> list[Operation]:
         """What the clients have noted so far; of some seats, or of all."""
-        names = [name for seat in seats or range(self.plan.clients) for name in self.names[seat]]
         return [
             operation
-            for name in names
-            if self._history(name).exists()
-            for operation in history.operations(name, history.read(self._history(name)))
+            for seat in seats or range(self.plan.clients)
+            for reader in self.histories[seat]
+            for operation in reader.operations()
         ]
 
     def _kill(self, seat: int) -> None:

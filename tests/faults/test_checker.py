@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.faults import checker, rawlog
 from tests.faults.checker import Decided, Write
-from tests.faults.history import History, Operation, operations, read
+from tests.faults.history import History, Operation, Reader
 from tests.faults.rawlog import Raw
 
 CLUSTER, TOPIC = "c", "accord.locks.events.v1"
@@ -186,17 +187,24 @@ def test_an_acknowledged_release_is_in_the_log() -> None:
     assert rules(checker.acknowledged([release(2)], decided([*a_log()[:2], *waited]))) == []
 
 
-def test_a_history_is_read_back(tmp_path: Path) -> None:
+def test_a_history_is_read_back_while_it_is_written(tmp_path: Path) -> None:
+    reader = Reader("p", tmp_path / "h.jsonl")
+    assert reader.operations() == []
     history = History(tmp_path / "h.jsonl")
     op = history.invoke("acquire", "room", permits=3, lease_ms=2_000)
     history.queued(op)
+    assert [(o.op, o.queued_ns is None, o.ended_ns) for o in reader.operations()] == [(op, False, None)]
+    with (tmp_path / "h.jsonl").open("ab") as file:
+        file.write(b'{"op":')
+    assert len(reader.operations()) == 1, "a line that is being written is read later"
+    os.truncate(tmp_path / "h.jsonl", (tmp_path / "h.jsonl").stat().st_size - 6)
     history.ok(op, token=4, position="locks/0@3", message_id="m")
     history.belief(op, 10, 20)
     history.belief(op, 11, 30)
     release = history.invoke("release", "room", token=4, of=op)
     history.fail(release, "NotOwner", position="locks/0@5")
     open_one = history.invoke("emit", "done")
-    found = operations("p", read(tmp_path / "h.jsonl"))
+    found = reader.operations()
     assert [(o.op, o.kind, o.ok, o.token, o.belief, o.error) for o in found] == [
         (op, "acquire", True, 4, (10, 30), ""),
         (release, "release", False, 4, None, "NotOwner"),
