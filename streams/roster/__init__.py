@@ -1,0 +1,1 @@
+"""The roster domain: teams of agents and who does what, as pure rules."""

@@ -1,0 +1,66 @@
+"""What a team may be, and how much of it is kept: all bounds in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from accord.schemas.messages import Command
+from accord.schemas.messages.roster import COMMANDS, FreeAgents, JoinTeam, RequestAgents
+from accord.streams.bounds import Bounds
+from accord.streams.locks.bounds import LEASE_MS_MAX, LEASE_MS_MIN, TEXT_BYTES_MAX
+from accord.streams.tasks.bounds import CAPABILITIES_MAX, NAME_BYTES_MAX, STEPS_MAX
+
+MEMBERS_MAX: Final = 500
+SLOTS_MAX: Final = 1_000
+"""Of one member."""
+WAITING_MAX: Final = 200_000
+"""Steps that wait for an agent of a team; beyond it requests are refused with `team_full`."""
+ASSIGNED_AT_ONCE_MAX: Final = 500
+"""In one decision; the others are assigned by the next one, which a tick brings at once."""
+FAILURES_MAX: Final = 5
+"""So many failures in a row open a breaker."""
+OPEN_MS: Final = 60_000
+"""How long a breaker stays open; after it, one request is let through."""
+FULL_RETRY_MS: Final = 5_000
+BREAKERS_MAX: Final = 1_000
+"""Capabilities whose failures are counted; beyond it those of the oldest are forgotten."""
+
+
+def problem_of(command: Command) -> str | None:
+    """Why a command cannot be decided. Raises TypeError for a command of another domain."""
+    problem = _BOUNDS.of_numbers(command) or _BOUNDS.of_texts(command)
+    if problem is not None:
+        return problem
+    match command:
+        case JoinTeam():
+            if not command.member:
+                return "a member has a name"
+            return _problem_of_names("capabilities", command.capabilities, CAPABILITIES_MAX)
+        case RequestAgents():
+            return _problem_of_names("wanted", (wanted.capability for wanted in command.wanted), STEPS_MAX)
+        case FreeAgents() if len(command.freed) > STEPS_MAX:
+            return f"freed: at most {STEPS_MAX} are possible"
+    return None
+
+
+def _problem_of_names(what: str, names: Iterable[str], most: int) -> str | None:
+    count = 0
+    for count, name in enumerate(names, start=1):
+        if count > most:
+            return f"{what}: at most {most} are possible"
+        if not 0 < len(name.encode()) <= NAME_BYTES_MAX:
+            return f"{what}: {name[:40]!r} is no name; one has 1 to {NAME_BYTES_MAX} bytes"
+    return None if count else f"{what}: none is named"
+
+
+_BOUNDS: Final = Bounds(
+    "roster",
+    COMMANDS,
+    ("agent", "member", "task"),
+    TEXT_BYTES_MAX,
+    {
+        "slots": (1, SLOTS_MAX, f"1 to {SLOTS_MAX} are possible"),
+        "lease_ms": (LEASE_MS_MIN, LEASE_MS_MAX, f"{LEASE_MS_MIN} to {LEASE_MS_MAX} are possible"),
+    },
+)

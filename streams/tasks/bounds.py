@@ -1,0 +1,130 @@
+"""What a task may be, and how much of it is kept: all bounds in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from accord.schemas.messages import Command
+from accord.schemas.messages.tasks import COMMANDS, LoseSteps, ReadTask, RefuseSteps, StartStep, Step, SubmitTask
+from accord.streams.bounds import Bounds
+from accord.streams.locks.bounds import TEXT_BYTES_MAX
+from accord.streams.tasks.graph import problem_of_graph
+
+STEPS_MAX: Final = 10_000
+AFTER_MAX: Final = 10_000
+"""Names of steps before one."""
+NAME_BYTES_MAX: Final = 200
+"""Of a step, a graph, a capability, a team."""
+INPUT_BYTES_MAX: Final = 262_144
+"""Of a task's input and of a result; what is larger is an artifact."""
+INPUTS_BYTES_MAX: Final = 300_000
+"""Of all results that the start of a step tells; the others are asked for with `ReadTask`."""
+READ_BYTES_MAX: Final = 500_000
+"""Of the steps that one `TaskRead` tells; one whose result alone is larger is told all the same."""
+ERROR_CHARS_MAX: Final = 2_000
+TIMEOUT_MS_MIN: Final = 100
+TIMEOUT_MS_MAX: Final = 24 * 3_600_000
+"""Of a run."""
+LIMIT_MS_MAX: Final = 30 * 24 * 3_600_000
+"""Of a step's deadline, of its wait for an agent, and of how long a task is kept."""
+RETRIES_MAX: Final = 100
+RETRY_AFTER_MS_MAX: Final = 3_600_000
+BACKOFF_MS: Final = (5_000, 10_000, 15_000)
+"""Between a failure and the next run: after the first, the second, and every later one."""
+LOSSES_MAX: Final = 3
+"""So many agents may be lost while they run a step; then it is given up."""
+FAILED_KEEP_MS: Final = 7 * 24 * 3_600_000
+"""How long a failed task can be taken up again by retrying its steps."""
+DUE_MAX: Final = 500
+"""Limits that one decision lets pass; the others are still due after it."""
+CAPABILITIES_MAX: Final = 100
+
+
+def problem_of(command: Command) -> str | None:
+    """Why a command cannot be decided. Raises TypeError for a command of another domain."""
+    problem = _BOUNDS.of_numbers(command) or _BOUNDS.of_texts(command)
+    if problem is not None:
+        return problem
+    match command:
+        case SubmitTask():
+            return _problem_of_task(command)
+        case StartStep():
+            return _problem_of_names("capabilities", command.capabilities, CAPABILITIES_MAX)
+        case LoseSteps():
+            return f"{len(command.slots)} slots: at most {STEPS_MAX}" if len(command.slots) > STEPS_MAX else None
+        case RefuseSteps():
+            return _problem_of_refusals(command)
+        case ReadTask():
+            return _problem_of_names("steps", command.steps, STEPS_MAX)
+    result = getattr(command, "result", "")
+    if len(result.encode()) > INPUT_BYTES_MAX:
+        return f"a result has at most {INPUT_BYTES_MAX} bytes; keep it elsewhere and name it"
+    return None
+
+
+def _problem_of_refusals(command: RefuseSteps) -> str | None:
+    if len(command.refusals) > STEPS_MAX:
+        return f"{len(command.refusals)} refusals: at most {STEPS_MAX}"
+    for refusal in command.refusals:
+        if not 0 <= refusal.retry_after_ms <= RETRY_AFTER_MS_MAX:
+            return f"retry_after_ms={refusal.retry_after_ms}: 0 to {RETRY_AFTER_MS_MAX} are possible"
+    return None
+
+
+def _problem_of_task(task: SubmitTask) -> str | None:
+    if not 0 < len(task.steps) <= STEPS_MAX:
+        return f"{len(task.steps)} steps: 1 to {STEPS_MAX} are possible"
+    if len(task.input.encode()) > INPUT_BYTES_MAX:
+        return f"the input of a task has at most {INPUT_BYTES_MAX} bytes; keep it elsewhere and name it"
+    if not 0 < len(task.team.encode()) <= NAME_BYTES_MAX:
+        return f"a team's name has 1 to {NAME_BYTES_MAX} bytes"
+    for step in task.steps:
+        problem = _problem_of_step(step)
+        if problem is not None:
+            return problem
+    return problem_of_graph([(step.name, step.after) for step in task.steps])
+
+
+def _problem_of_step(step: Step) -> str | None:
+    if len(step.after) > AFTER_MAX:
+        return f"the step {step.name[:40]!r} comes after {len(step.after)}: at most {AFTER_MAX} are possible"
+    problem = _problem_of_names("step", (step.name, step.capability), 2)
+    if problem is not None:
+        return problem
+    for name, (low, high) in _OF_STEP.items():
+        value = getattr(step, name)
+        if value is not None and not low <= value <= high:
+            return f"{name}={value} of the step {step.name!r}: {low} to {high} are possible"
+    if step.need is not None and step.need > len(step.after):
+        return f"the step {step.name!r} needs {step.need} of {len(step.after)} steps"
+    return None
+
+
+def _problem_of_names(what: str, names: Iterable[str], most: int) -> str | None:
+    for count, name in enumerate(names, start=1):
+        if count > most:
+            return f"{what}: at most {most} are possible"
+        if not 0 < len(name.encode()) <= NAME_BYTES_MAX:
+            return f"{what}: {name[:40]!r} is no name; one has 1 to {NAME_BYTES_MAX} bytes"
+    return None
+
+
+_OF_STEP: Final = {
+    "retries": (0, RETRIES_MAX),
+    "timeout_ms": (TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
+    "wait_ms": (0, LIMIT_MS_MAX),
+    "deadline_ms": (1, LIMIT_MS_MAX),
+    "need": (0, AFTER_MAX),
+}
+_RANGES: Final = {
+    "keep_ms": (0, LIMIT_MS_MAX),
+    "first": (0, STEPS_MAX),
+}
+_BOUNDS: Final = Bounds(
+    "tasks",
+    COMMANDS,
+    ("agent", "member", "type", "team", "step", "error_type", "reason"),
+    TEXT_BYTES_MAX,
+    {name: (low, high, f"{low} to {high} are possible") for name, (low, high) in _RANGES.items()},
+)

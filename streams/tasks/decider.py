@@ -1,0 +1,809 @@
+"""Tasks: one aggregate a task, a graph of steps that agents run.
+
+Rules:
+- A step is run once those before it are completed. One that is optional may also have failed: the steps after it are
+  told so. A step that names how many it needs runs once those before it have all ended, if so many were completed.
+- A completed step is never run again. A run is named by a fencing token; the word of any other run is ignored, and
+  that is recorded.
+- A failed run is repeated after 5, 10, 15 s, as often as the step says; a run whose agent is lost at once, three times;
+  one that takes too long counts as failed. Then the step is given up: a dead letter, which a person can retry or drop.
+- A step that passes its deadline is given up at once. So is one that nobody took for as long as it may wait.
+- What needs a step that was given up is blocked; all else goes on. Once nothing can go on the task has failed, or is
+  completed if only optional steps are missing.
+- Who has completed a step goes on with one after it, if able to: its slot is not given back in between.
+- A task that ended is remembered for as long as its submitter said, a failed one for 7 days; then its name is free.
+
+A step: pending -> ready -> running -> completed
+                    ^  |       |
+                    |  +-------+--> retrying --time--> ready          (failed, refused by the team)
+                    |          +--> ready                             (returned, lost)
+                    |          +--> failed | timed_out | skipped --RetryStep--> ready
+         pending -> blocked --the step before is retried--> pending
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from accord.schemas.messages import Command, Event
+from accord.schemas.messages.log import CommandRejected, Reason, Tick
+from accord.schemas.messages.roster import FreeAgents, RequestAgents
+from accord.schemas.messages.tasks import (
+    AgentsFreed,
+    AgentsWanted,
+    CancelTask,
+    CompleteStep,
+    DropStep,
+    FailStep,
+    Freed,
+    Input,
+    LoseSteps,
+    Outcome,
+    ReadTask,
+    Refusal,
+    RefuseSteps,
+    ResultIgnored,
+    RetryRefused,
+    RetryStep,
+    ReturnStep,
+    Slot,
+    StartRefused,
+    StartStep,
+    Step,
+    StepCompleted,
+    StepDeadLettered,
+    StepDropped,
+    StepFailed,
+    StepLost,
+    StepRead,
+    StepRefused,
+    StepRetried,
+    StepReturned,
+    StepsBlocked,
+    StepStarted,
+    StepTimedOut,
+    SubmitTask,
+    TaskCancelled,
+    TaskCompleted,
+    TaskFailed,
+    TaskForgotten,
+    TaskKnown,
+    TaskRead,
+    TaskRefused,
+    TaskSubmitted,
+    TaskUnknown,
+    Wanted,
+)
+from accord.streams.decider import At, Domain, Failure, Order
+from accord.streams.tasks.bounds import (
+    BACKOFF_MS,
+    DUE_MAX,
+    ERROR_CHARS_MAX,
+    FAILED_KEEP_MS,
+    INPUTS_BYTES_MAX,
+    LOSSES_MAX,
+    READ_BYTES_MAX,
+    problem_of,
+)
+from accord.streams.tasks.graph import Graph
+from accord.streams.tasks.progress import (
+    BLOCKED,
+    COMPLETED,
+    ENDED,
+    FAILED,
+    FAILING,
+    GIVEN_UP,
+    NO_COUNTS,
+    NO_STEPS,
+    PENDING,
+    READY,
+    RETRYING,
+    RUNNING,
+    SKIPPED,
+    TIMED_OUT,
+    Counts,
+    Progress,
+    Steps,
+)
+
+IN_PROGRESS: Final = "in_progress"
+CANCELLED: Final = "cancelled"
+
+_replace: Final = msgspec.structs.replace
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task. `left` counts the steps that have not ended, `missing` of each step those before it that keep it waiting;
+    one that is not in it waits for all."""
+
+    agent: str
+    type: str
+    team: str
+    input: str
+    graph: Graph
+    created_ms: int
+    keep_ms: int
+    left: int
+    steps: Steps = NO_STEPS
+    missing: Counts = NO_COUNTS
+    status: str = PENDING
+    reason: str = ""
+    ended_ms: int | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended_ms is not None
+
+    def missing_of(self, number: int) -> int:
+        return self.missing.get(number, len(self.graph.before[number]))
+
+    def deadline_of(self, number: int) -> int | None:
+        """By when a step must be done; None: no such limit."""
+        limit_ms = self.graph[number].deadline_ms
+        return None if limit_ms is None or self.steps[number].retried else self.created_ms + limit_ms
+
+    def forgotten_ms(self) -> int | None:
+        """When it is not remembered any more; None: it has not ended."""
+        if self.ended_ms is None:
+            return None
+        return self.ended_ms + (max(self.keep_ms, FAILED_KEEP_MS) if self.status == FAILED else self.keep_ms)
+
+    def frees(self, number: int) -> list[int]:
+        """The steps that wait for a step and need not, once it has ended without being completed."""
+        optional = self.graph[number].optional
+        return [one for one in self.graph.after[number] if optional or self.graph[one].need is not None]
+
+
+class TaskDecider:
+    """Version 1."""
+
+    state_type = Task
+
+    def decide(self, state: Task | None, command: Command, at: At) -> Sequence[Event]:
+        problem = problem_of(command)
+        if problem is not None:
+            return [CommandRejected(Reason.INVALID, problem)]
+        if state is None:
+            return _of_no_task(command, at)
+        draft = Draft(state, at)
+        draft.let_time_pass()
+        if draft.task is None:
+            return [*draft.events, *_of_no_task(command, at)]
+        _ANSWERS[type(command)](draft, draft.task, command)
+        return draft.events
+
+    def evolve(self, state: Task | None, event: Event) -> Task | None:
+        return evolve(state, event)
+
+    def deadline_ms(self, state: Task) -> int | None:
+        return state.forgotten_ms() if state.has_ended else state.steps.due_ms
+
+
+class Draft:
+    """A decision as it comes into being: its events, and the task after them."""
+
+    def __init__(self, task: Task, at: At) -> None:
+        self.task: Any = task
+        self.at = at
+        self.events: list[Event] = []
+
+    def add(self, *events: Event) -> None:
+        for event in events:
+            self.events.append(event)
+            self.task = evolve(self.task, event)
+
+    # -- time
+
+    def let_time_pass(self) -> None:
+        """What is due by now, in order of (time, step); at most `DUE_MAX` steps."""
+        task, now_ms = self.task, self.at.now_ms
+        if task.has_ended:
+            if task.forgotten_ms() <= now_ms:
+                self.add(TaskForgotten(task.ended_ms))
+            return
+        if task.steps.due_ms is None or task.steps.due_ms > now_ms:
+            return
+        for _, number in zip(range(DUE_MAX), task.steps.due(now_ms), strict=False):
+            self._is_due(number)
+        self.end()
+
+    def _is_due(self, number: int) -> None:
+        task, now_ms = self.task, self.at.now_ms
+        step, progress, by_ms = task.graph[number], task.steps[number], task.deadline_of(number)
+        late = by_ms is not None and by_ms <= now_ms
+        if progress.status == RETRYING and not late:
+            self.want([number])
+            return
+        limit = "deadline" if late else "timeout" if progress.status == RUNNING else "wait"
+        failures = progress.failures + (limit != "wait")
+        retry_ms = self._retry_ms(step, failures) if limit == "timeout" else None
+        if progress.status == RUNNING:
+            self.free(progress, Outcome(step.capability, completed=False))
+        elif progress.status == READY:
+            missed = (Outcome(step.capability, completed=False),) if late else ()
+            self.add(AgentsFreed(task.team, (Freed(step.name, progress.attempt, missed),)))
+        self.add(StepTimedOut(step.name, limit, failures, retry_ms, progress.due_ms))
+        if retry_ms is None:
+            reason = {"deadline": "DeadlineMissed", "wait": "Expired"}.get(limit, "MaxRetriesExceeded")
+            text = {"deadline": "not done by its deadline", "wait": f"no agent took it in {step.wait_ms} ms"}
+            self.give_up(number, reason, "TimeoutError", text.get(limit, f"a run took more than {step.timeout_ms} ms"))
+
+    def _retry_ms(self, step: Step, failures: int) -> int | None:
+        if failures > step.retries:
+            return None
+        return self.at.now_ms + BACKOFF_MS[min(failures, len(BACKOFF_MS)) - 1]
+
+    # -- what follows from the end of a run
+
+    def want(self, numbers: Iterable[int]) -> None:
+        """Asks the team for agents."""
+        task = self.task
+        wanted = tuple(
+            [
+                Wanted(step.name, task.steps[number].attempt + 1, step.capability, step.optional)
+                for number in numbers
+                for step in (task.graph[number],)
+            ]
+        )
+        if wanted:
+            self.add(AgentsWanted(task.team, wanted, self.at.now_ms))
+
+    def free(self, progress: Progress, *outcomes: Outcome) -> None:
+        """Gives the slot of a run back to the team."""
+        slot = progress.slot
+        assert slot is not None
+        freed = Freed(slot.step, slot.attempt, (*progress.outcomes, *outcomes))
+        self.add(AgentsFreed(self.task.team, (freed,)))
+
+    def give_up(self, number: int, reason: str, error_type: str, error: str) -> None:
+        """No run of the step is going to follow."""
+        step = self.task.graph[number]
+        tries = self.task.steps[number].tries
+        self.add(StepDeadLettered(step.name, step.capability, reason, error_type, error, tries))
+        self.go_on_without(number)
+
+    def go_on_without(self, number: int) -> None:
+        """A step has ended and was not completed: what can do without it may begin, what cannot is blocked."""
+        task = self.task
+        free = set(task.frees(number))
+        blocked, todo, seen = [], [one for one in task.graph.after[number] if one not in free], set()
+        relieved = list(free)
+        while todo:
+            one = todo.pop(0)
+            if one in seen or task.steps[one].status != PENDING:
+                continue
+            seen.add(one)
+            blocked.append(one)
+            freed = set(task.frees(one))
+            relieved += freed
+            todo += [after for after in task.graph.after[one] if after not in freed]
+        if blocked:
+            names = tuple([task.graph[one].name for one in blocked])
+            self.add(StepsBlocked(task.graph[number].name, names))
+        self.begin(self.able(relieved))
+
+    def able(self, numbers: Iterable[int]) -> list[int]:
+        """Those of some steps that wait for no other any more. Who has too little to begin with is blocked on the way."""
+        able = []
+        for number in sorted(set(numbers)):
+            task = self.task
+            if task.steps[number].status != PENDING or task.missing_of(number):
+                continue
+            need = task.graph[number].need
+            completed = sum(task.steps[one].status == COMPLETED for one in task.graph.before[number]) if need else 0
+            if need and completed < need:
+                short = next(one for one in task.graph.before[number] if task.steps[one].status != COMPLETED)
+                self.add(StepsBlocked(task.graph[short].name, (task.graph[number].name,)))
+                self.go_on_without(number)
+            else:
+                able.append(number)
+        return able
+
+    def begin(self, numbers: list[int]) -> None:
+        self.want(numbers)
+
+    def start(self, number: int, command_agent: str, member: str, slot: Slot, capabilities: tuple[str, ...],
+              outcomes: tuple[Outcome, ...], attempt: int) -> None:  # fmt: skip
+        task, at = self.task, self.at
+        step, progress, by_ms = task.graph[number], task.steps[number], task.deadline_of(number)
+        until_ms = at.now_ms + step.timeout_ms
+        deadline_ms = until_ms if by_ms is None else min(until_ms, by_ms)
+        self.add(
+            StepStarted(
+                command_agent, member, step.name, attempt, at.seq, outcomes, slot, capabilities, step.timeout_ms,
+                deadline_ms, progress.tries, task.input, self._inputs(number),
+            )
+        )  # fmt: skip
+
+    def _inputs(self, number: int) -> tuple[Input, ...]:
+        """What the steps before have brought, as much as fits."""
+        task, left = self.task, INPUTS_BYTES_MAX
+        inputs = []
+        for one in task.graph.before[number]:
+            progress = task.steps[one]
+            size = len(progress.result or "") + len(progress.error)
+            omitted = size > left
+            if not omitted:
+                left -= size
+            result = None if omitted else progress.result
+            inputs.append(Input(task.graph[one].name, progress.status, result, progress.error, omitted))
+        return tuple(inputs)
+
+    def end(self) -> None:
+        """Ends the task if nothing can go on."""
+        task, now_ms = self.task, self.at.now_ms
+        if task.left or task.has_ended:
+            return
+        for number, progress in task.steps:
+            if progress.status in GIVEN_UP and not task.graph[number].optional:
+                self.add(TaskFailed(task.graph[number].name, progress.reason, now_ms))
+                return
+        for number, progress in task.steps:
+            if progress.status == BLOCKED and not task.graph[number].optional:
+                self.add(TaskFailed(task.graph[number].name, progress.reason, now_ms))
+                return
+        self.add(TaskCompleted(now_ms))
+
+
+# -- what commands bring
+
+
+def _of_no_task(command: Command, at: At) -> list[Event]:
+    """To a task that there is not, or not any more."""
+    match command:
+        case SubmitTask():
+            c = command
+            submitted = TaskSubmitted(c.agent, c.type, c.team, c.input, c.steps, c.keep_ms, at.now_ms)
+            task = evolve(None, submitted)
+            assert task is not None
+            draft = Draft(task, at)
+            draft.begin([number for number, before in enumerate(task.graph.before) if not before])
+            return [submitted, *draft.events]
+        case StartStep():
+            c = command
+            freed = AgentsFreed(c.team, (Freed(c.step, c.attempt, ()),))
+            return [StartRefused(c.agent, c.member, c.step, c.attempt, "unknown_task"), freed]
+        case Tick() | LoseSteps() | RefuseSteps():
+            return []
+    return [TaskUnknown(command.agent, type(command).__name__)]  # type: ignore[attr-defined]
+
+
+def _submit(draft: Draft, task: Task, c: SubmitTask) -> None:
+    same = (c.type, c.team, c.input, c.steps) == (task.type, task.team, task.input, task.graph.steps)
+    draft.add(TaskKnown(c.agent, task.status) if same else TaskRefused(c.agent, task.type))
+
+
+def _start(draft: Draft, task: Task, c: StartStep) -> None:
+    number = task.graph.number(c.step)
+    progress = task.steps[number] if number is not None else None
+    if number is not None and progress is not None and not task.has_ended:
+        if progress.status == READY and progress.attempt == c.attempt:
+            slot = Slot(c.step, c.attempt)
+            draft.start(number, c.agent, c.member, slot, c.capabilities, (), c.attempt)
+            return
+        if progress.status == RUNNING and (progress.attempt, progress.member) == (c.attempt, c.member):
+            draft.add(StartRefused(c.agent, c.member, c.step, c.attempt, RUNNING))
+            return  # the slot is in use
+    reason = "unknown_step" if progress is None else task.status if task.has_ended else progress.status
+    draft.add(
+        StartRefused(c.agent, c.member, c.step, c.attempt, reason),
+        AgentsFreed(c.team, (Freed(c.step, c.attempt, ()),)),
+    )
+
+
+def _running(draft: Draft, task: Task, c: CompleteStep | FailStep | ReturnStep) -> int | None:
+    """The step of whose run a command tells; None if that run does not count, which is recorded."""
+    number = task.graph.number(c.step)
+    if number is None:
+        reason = "unknown_step"
+    elif task.has_ended:
+        reason = task.status
+    elif task.steps[number].status != RUNNING:
+        reason = task.steps[number].status
+    elif task.steps[number].token != c.token:
+        reason = "taken_over"
+    else:
+        return number
+    draft.add(ResultIgnored(c.agent, c.step, c.token, reason))
+    return None
+
+
+def _complete(draft: Draft, task: Task, c: CompleteStep) -> None:
+    number = _running(draft, task, c)
+    if number is None:
+        return
+    progress, step = task.steps[number], task.graph[number]
+    assert progress.slot is not None
+    draft.add(StepCompleted(c.agent, c.step, c.token, c.result, draft.at.now_ms))
+    able = draft.able(task.graph.after[number])
+    outcomes = (*progress.outcomes, Outcome(step.capability, completed=True))
+    following = next((one for one in able if task.graph[one].capability in progress.capabilities), None)
+    if following is None:
+        draft.add(AgentsFreed(task.team, (Freed(progress.slot.step, progress.slot.attempt, outcomes),)))
+    else:
+        attempt = task.steps[following].attempt + 1
+        draft.start(
+            following, progress.agent, progress.member, progress.slot, progress.capabilities, outcomes, attempt
+        )
+    draft.want([one for one in able if one != following])
+    draft.end()
+
+
+def _fail(draft: Draft, task: Task, c: FailStep) -> None:
+    number = _running(draft, task, c)
+    if number is None:
+        return
+    progress, step = task.steps[number], task.graph[number]
+    failures = progress.failures + 1
+    retry_ms = None if c.final else draft._retry_ms(step, failures)
+    error = c.error[:ERROR_CHARS_MAX]
+    draft.free(progress, Outcome(step.capability, completed=False))
+    draft.add(StepFailed(c.agent, c.step, c.token, c.error_type, error, failures, retry_ms))
+    if retry_ms is None:
+        draft.give_up(number, "Failed" if c.final else "MaxRetriesExceeded", c.error_type, error)
+    draft.end()
+
+
+def _return(draft: Draft, task: Task, c: ReturnStep) -> None:
+    number = _running(draft, task, c)
+    if number is not None:
+        draft.free(task.steps[number])
+        draft.add(StepReturned(c.agent, c.step, c.token))
+        draft.want([number])
+
+
+def _lose(draft: Draft, task: Task, c: LoseSteps) -> None:
+    if task.has_ended:
+        return
+    slots = {(slot.step, slot.attempt) for slot in c.slots}
+    for number, progress in task.steps:
+        name = task.graph[number].name
+        if progress.status == READY and (name, progress.attempt) in slots:
+            draft.add(StepLost(c.agent, c.member, name, progress.attempt, progress.losses))
+            draft.want([number])
+        elif progress.status == RUNNING and progress.slot is not None and progress.member == c.member:
+            if (progress.slot.step, progress.slot.attempt) in slots:
+                draft.add(StepLost(c.agent, c.member, name, progress.attempt, progress.losses + 1))
+                if progress.losses + 1 < LOSSES_MAX:
+                    draft.want([number])
+                else:
+                    draft.give_up(number, "Crashed", "", f"{LOSSES_MAX} agents were lost while they ran it")
+    draft.end()
+
+
+def _refuse(draft: Draft, task: Task, c: RefuseSteps) -> None:
+    if task.has_ended:
+        return
+    for refusal in c.refusals:
+        _refuse_one(draft, refusal)
+    draft.end()
+
+
+def _refuse_one(draft: Draft, refusal: Refusal) -> None:
+    task = draft.task
+    number = task.graph.number(refusal.step)
+    if number is None or (task.steps[number].status, task.steps[number].attempt) != (READY, refusal.attempt):
+        return
+    optional = task.graph[number].optional
+    retry_ms = None if optional else draft.at.now_ms + max(1, refusal.retry_after_ms)
+    draft.add(StepRefused(refusal.step, refusal.attempt, refusal.reason, retry_ms))
+    if optional:
+        draft.go_on_without(number)
+
+
+def _cancel(draft: Draft, task: Task, c: CancelTask) -> None:
+    if task.has_ended:
+        draft.add(TaskKnown(c.agent, task.status))
+        return
+    freed = []
+    for number, progress in task.steps:
+        if progress.status == RUNNING and progress.slot is not None:
+            freed.append(Freed(progress.slot.step, progress.slot.attempt, progress.outcomes))
+        elif progress.status == READY:
+            freed.append(Freed(task.graph[number].name, progress.attempt, ()))
+    draft.add(TaskCancelled(c.agent, c.reason, draft.at.now_ms))
+    if freed:
+        draft.add(AgentsFreed(task.team, tuple(freed)))
+
+
+def _retry(draft: Draft, task: Task, c: RetryStep) -> None:
+    number = _dead_letter(draft, task, c)
+    if number is not None:
+        draft.add(StepRetried(c.agent, c.step))
+        draft.want([number])
+
+
+def _drop(draft: Draft, task: Task, c: DropStep) -> None:
+    if _dead_letter(draft, task, c) is not None:
+        draft.add(StepDropped(c.agent, c.step, c.reason))
+
+
+def _dead_letter(draft: Draft, task: Task, c: RetryStep | DropStep) -> int | None:
+    """The step of a dead letter; None if it is none, which is recorded."""
+    number = task.graph.number(c.step)
+    if number is None:
+        reason = "unknown_step"
+    elif task.status in (COMPLETED, CANCELLED):
+        reason = task.status
+    elif task.steps[number].status not in (FAILED, TIMED_OUT) or not task.steps[number].reason:
+        reason = task.steps[number].status
+    elif type(c) is RetryStep and task.graph[number].optional:
+        reason = "optional"
+    else:
+        return number
+    draft.add(RetryRefused(c.agent, c.step, reason))
+    return None
+
+
+def _read(draft: Draft, task: Task, c: ReadTask) -> None:
+    named = [task.graph.number(name) for name in c.steps]
+    numbers = [number for number in named if number is not None] if c.steps else list(range(len(task.graph)))
+    left, told = READ_BYTES_MAX, []
+    for number in numbers[c.first :]:
+        progress = task.steps[number]
+        left -= 100 + len((progress.result or "").encode()) + len(progress.error.encode())
+        if left < 0 and told:
+            break
+        status = CANCELLED if task.status == CANCELLED and progress.status not in ENDED else progress.status
+        name = task.graph[number].name
+        told.append(
+            StepRead(
+                name, status, progress.agent, progress.failures, progress.ended_ms, progress.result, progress.error
+            )
+        )
+    draft.add(
+        TaskRead(
+            c.agent, task.type, task.status, task.input, task.created_ms, task.ended_ms, task.reason, tuple(told),
+            c.first, len(numbers),
+        )
+    )  # fmt: skip
+
+
+def _tick(_: Draft, __: Task, ___: Tick) -> None:
+    pass
+
+
+_ANSWERS: Final[Mapping[type[Command], Callable[[Draft, Task, Any], None]]] = {
+    SubmitTask: _submit,
+    StartStep: _start,
+    CompleteStep: _complete,
+    FailStep: _fail,
+    ReturnStep: _return,
+    LoseSteps: _lose,
+    RefuseSteps: _refuse,
+    CancelTask: _cancel,
+    RetryStep: _retry,
+    DropStep: _drop,
+    ReadTask: _read,
+    Tick: _tick,
+}
+
+
+# -- what events change
+
+
+def evolve(state: Task | None, event: Event) -> Task | None:
+    """The task after an event."""
+    change = _CHANGES.get(type(event))
+    if change is None:
+        raise TypeError(f"the tasks domain has no event {type(event).__name__}")
+    return change(state, event)
+
+
+def _submitted(_: Task | None, e: TaskSubmitted) -> Task:
+    graph = Graph(e.steps)
+    return Task(e.agent, e.type, e.team, e.input, graph, e.created_ms, e.keep_ms, len(graph))
+
+
+def _unchanged(task: Task | None, _: Event) -> Task | None:
+    return task
+
+
+def _at(task: Task, name: str) -> tuple[int, Progress]:
+    number = task.graph.number(name)
+    assert number is not None, name
+    return number, task.steps[number]
+
+
+def _wanted(task: Task, e: AgentsWanted) -> Task:
+    steps = task.steps
+    for wanted in e.wanted:
+        number, progress = _at(task, wanted.step)
+        since_ms = progress.since_ms if progress.refused else e.since_ms
+        expiry_ms, by_ms = since_ms + task.graph[number].wait_ms, task.deadline_of(number)
+        due_ms = expiry_ms if by_ms is None else min(expiry_ms, by_ms)
+        steps = steps.put(
+            number, _replace(progress, status=READY, attempt=wanted.attempt, since_ms=since_ms, due_ms=due_ms)
+        )
+    return _replace(task, steps=steps, status=IN_PROGRESS)
+
+
+def _started(task: Task, e: StepStarted) -> Task:
+    number, progress = _at(task, e.step)
+    running = _replace(
+        progress, status=RUNNING, attempt=e.attempt, tries=e.tries + 1, agent=e.agent, member=e.member, token=e.token,
+        slot=e.slot, capabilities=e.capabilities, outcomes=e.outcomes, due_ms=e.deadline_ms, refused=False,
+    )  # fmt: skip
+    return _replace(task, steps=task.steps.put(number, running), status=IN_PROGRESS)
+
+
+def _idle(progress: Progress, status: str, **changes: Any) -> Progress:
+    """The progress of a step that does not run any more."""
+    return _replace(
+        progress, status=status, slot=None, capabilities=(), outcomes=(), due_ms=changes.pop("due_ms", None), **changes
+    )
+
+
+def _completed(task: Task, e: StepCompleted) -> Task:
+    number, progress = _at(task, e.step)
+    done = _idle(progress, COMPLETED, result=e.result, ended_ms=e.ended_ms, error_type="", error="")
+    return _relieved(_replace(task, steps=task.steps.put(number, done), left=task.left - 1), task.graph.after[number])
+
+
+def _relieved(task: Task, numbers: Iterable[int]) -> Task:
+    """These steps wait for one less."""
+    missing = task.missing
+    for number in numbers:
+        missing = missing.put(number, missing.get(number, len(task.graph.before[number])) - 1)
+    return _replace(task, missing=missing)
+
+
+def _later(task: Task, number: int, retry_ms: int | None) -> int | None:
+    """When a step that is to be run again is due: its deadline may come first."""
+    by_ms = task.deadline_of(number)
+    return retry_ms if retry_ms is None or by_ms is None else min(retry_ms, by_ms)
+
+
+def _failed(task: Task, e: StepFailed) -> Task:
+    number, progress = _at(task, e.step)
+    status = FAILING if e.retry_ms is None else RETRYING
+    due_ms = _later(task, number, e.retry_ms)
+    failing = _idle(progress, status, failures=e.failures, error_type=e.error_type, error=e.error, due_ms=due_ms)
+    return _replace(task, steps=task.steps.put(number, failing))
+
+
+def _timed_out(task: Task, e: StepTimedOut) -> Task:
+    number, progress = _at(task, e.step)
+    status = FAILING if e.retry_ms is None else RETRYING
+    failing = _idle(progress, status, failures=e.failures, due_ms=_later(task, number, e.retry_ms))
+    return _replace(task, steps=task.steps.put(number, failing))
+
+
+def _lost(task: Task, e: StepLost) -> Task:
+    number, progress = _at(task, e.step)
+    return _replace(task, steps=task.steps.put(number, _idle(progress, FAILING, losses=e.losses)))
+
+
+def _returned(task: Task, e: StepReturned) -> Task:
+    number, progress = _at(task, e.step)
+    return _replace(task, steps=task.steps.put(number, _idle(progress, FAILING)))
+
+
+def _refused(task: Task, e: StepRefused) -> Task:
+    number, progress = _at(task, e.step)
+    if e.retry_ms is not None:
+        expiry_ms = progress.since_ms + task.graph[number].wait_ms
+        due_ms = _later(task, number, min(e.retry_ms, expiry_ms))
+        waiting = _idle(progress, RETRYING, due_ms=due_ms, refused=True)
+        return _replace(task, steps=task.steps.put(number, waiting))
+    return _gone(task, number, _idle(progress, SKIPPED, reason=e.reason, error=f"skipped: {e.reason}"))
+
+
+def _dead(task: Task, e: StepDeadLettered) -> Task:
+    number, progress = _at(task, e.step)
+    status = TIMED_OUT if e.reason in ("DeadlineMissed", "Expired") else FAILED
+    given_up = _idle(progress, status, reason=e.reason, error_type=e.error_type, error=e.error)
+    return _gone(task, number, given_up)
+
+
+def _gone(task: Task, number: int, progress: Progress) -> Task:
+    """A step has ended and was not completed."""
+    task = _replace(task, steps=task.steps.put(number, progress), left=task.left - 1)
+    return _relieved(task, task.frees(number))
+
+
+def _blocked(task: Task, e: StepsBlocked) -> Task:
+    for name in e.steps:
+        number, progress = _at(task, name)
+        task = _gone(task, number, _idle(progress, BLOCKED, reason=e.because))
+    return task
+
+
+def _retried(task: Task, e: StepRetried) -> Task:
+    """The step begins anew, and what was blocked by it alone waits for it again."""
+    number, progress = _at(task, e.step)
+    anew = Progress(PENDING, attempt=progress.attempt, tries=progress.tries, retried=True)
+    task = _replace(
+        task, steps=task.steps.put(number, anew), left=task.left + 1, status=IN_PROGRESS, reason="", ended_ms=None
+    )
+    todo = list(task.graph.after[number])
+    while todo:
+        one = todo.pop()
+        if task.steps[one].status != BLOCKED or _is_blocked(task, one):
+            continue
+        task = _replace(task, steps=task.steps.put(one, Progress(PENDING)), left=task.left + 1)
+        for after in task.frees(one):
+            task = _replace(task, missing=task.missing.put(after, task.missing_of(after) + 1))
+        todo += task.graph.after[one]
+    return task
+
+
+def _is_blocked(task: Task, number: int) -> bool:
+    """Whether a step still needs one that was given up."""
+    if task.graph[number].need is not None:
+        return False
+    return any(
+        task.steps[one].status in GIVEN_UP | {BLOCKED} and not task.graph[one].optional
+        for one in task.graph.before[number]
+    )
+
+
+def _dropped(task: Task, e: StepDropped) -> Task:
+    number, progress = _at(task, e.step)
+    return _replace(task, steps=task.steps.put(number, _replace(progress, reason="")))
+
+
+def _ended(status: str, reason: Callable[[Any], str]) -> Callable[[Task, Any], Task]:
+    def ended(task: Task, e: Any) -> Task:
+        return _replace(task, status=status, reason=reason(e), ended_ms=e.ended_ms, steps=task.steps.never_due())
+
+    return ended
+
+
+def _forgotten(_: Task, __: TaskForgotten) -> None:
+    return None
+
+
+_CHANGES: Final[Mapping[type[Event], Callable[[Any, Any], Task | None]]] = {
+    TaskSubmitted: _submitted,
+    TaskKnown: _unchanged,
+    TaskRefused: _unchanged,
+    TaskUnknown: _unchanged,
+    AgentsWanted: _wanted,
+    StepStarted: _started,
+    StartRefused: _unchanged,
+    AgentsFreed: _unchanged,
+    StepCompleted: _completed,
+    StepFailed: _failed,
+    StepReturned: _returned,
+    StepLost: _lost,
+    StepTimedOut: _timed_out,
+    StepRefused: _refused,
+    StepDeadLettered: _dead,
+    StepsBlocked: _blocked,
+    ResultIgnored: _unchanged,
+    StepRetried: _retried,
+    StepDropped: _dropped,
+    RetryRefused: _unchanged,
+    TaskCompleted: _ended(COMPLETED, lambda _: ""),
+    TaskFailed: _ended(FAILED, lambda e: f"{e.step}: {e.reason}"),
+    TaskCancelled: _ended(CANCELLED, lambda e: e.reason),
+    TaskForgotten: _forgotten,
+    TaskRead: _unchanged,
+}
+
+
+# -- what follows elsewhere
+
+
+def _request(key: str, e: AgentsWanted) -> list[Order]:
+    return [Order("roster", e.team, RequestAgents(key, e.wanted))]
+
+
+def _give_back(key: str, e: AgentsFreed) -> list[Order]:
+    return [Order("roster", e.team, FreeAgents(key, e.freed))]
+
+
+def _letter(e: StepDeadLettered) -> Failure:
+    return Failure(e.queue, e.reason, f"{e.error_type}: {e.error}", "", b"", "", e.attempts)
+
+
+DOMAIN: Final = Domain(
+    "tasks",
+    {1: TaskDecider()},
+    dead_letters={StepDeadLettered: _letter},
+    reactions={AgentsWanted: _request, AgentsFreed: _give_back},
+)
+"""Tasks, by name."""
