@@ -17,17 +17,23 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, limits, locks, log, signals, waits
+from accord.schemas.messages import Event, limits, locks, log, roster, signals, tasks, waits
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
 from accord.errors import AccordError
 
+TASKS_TOLD: Final = frozenset(
+    {tasks.StepLost, tasks.StepTimedOut, tasks.TaskCompleted, tasks.TaskFailed, tasks.TaskCancelled}
+)
+ROSTER_TOLD: Final = frozenset({roster.AgentsAssigned, roster.MemberLost})
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
         *signals.EVENTS,
         *waits.EVENTS,
+        *(set(tasks.EVENTS) - TASKS_TOLD),
+        *(set(roster.EVENTS) - ROSTER_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -63,6 +69,19 @@ def _holder(event: Any) -> Iterable[str | None]:
     return (address_of(event.agent) if event.request is None else address_in(event.request),)
 
 
+def _agent(event: Any) -> Iterable[str | None]:
+    """The agent that it names, in whatever process; of a step that nobody ran it is empty."""
+    return (address_of(event.agent),) if event.agent else ()
+
+
+def _assigned(event: roster.AgentsAssigned) -> Iterable[str | None]:
+    return map(address_of, {assignment.agent for assignment in event.assignments})
+
+
+def _cancelled(event: tasks.TaskCancelled) -> Iterable[str | None]:
+    return map(address_of, {event.submitter, *event.runners})
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -81,6 +100,13 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     limits.DeadlockBroken: _request,
     limits.CapacityReleased: _request,
     limits.LeaseExpired: _request,
+    tasks.StepLost: _agent,
+    tasks.StepTimedOut: _agent,
+    tasks.TaskCompleted: _agent,
+    tasks.TaskFailed: _agent,
+    tasks.TaskCancelled: _cancelled,
+    roster.AgentsAssigned: _assigned,
+    roster.MemberLost: _agent,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

@@ -99,6 +99,7 @@ class MemberLost(Event, frozen=True):
 
 class AgentsAssigned(Event, frozen=True):
     assignments: tuple[Assignment, ...]
+    seq: int
 
 
 class AgentsAwaited(Event, frozen=True):

@@ -181,6 +181,7 @@ class TaskUnknown(Event, frozen=True):
 class AgentsWanted(Event, frozen=True):
     team: str
     wanted: tuple[Wanted, ...]
+    since_ms: int
 
 
 class StepStarted(Event, frozen=True):
@@ -245,6 +246,8 @@ class StepLost(Event, frozen=True):
 
 
 class StepTimedOut(Event, frozen=True):
+    agent: str
+    member: str
     step: str
     limit: str
     failures: int
@@ -298,10 +301,12 @@ class RetryRefused(Event, frozen=True):
 
 
 class TaskCompleted(Event, frozen=True):
+    agent: str
     ended_ms: int
 
 
 class TaskFailed(Event, frozen=True):
+    agent: str
     step: str
     reason: str
     ended_ms: int
@@ -310,6 +315,8 @@ class TaskFailed(Event, frozen=True):
 class TaskCancelled(Event, frozen=True):
     agent: str
     reason: str
+    submitter: str
+    runners: tuple[str, ...]
     ended_ms: int
 
 

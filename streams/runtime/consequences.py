@@ -74,17 +74,19 @@ class Consequences:
     def _of(
         self, identity: Identity, decision: Decision, events: Sequence[Event], command: Record | None
     ) -> list[Addressed]:
-        records = []
+        records: list[Addressed] = []
         for event in events:
             if type(event) is CommandRejected or type(event) in self._domain.dead_letters:
-                records.append(self._letter(identity, decision, event, command))
+                records.append(self._letter(identity, decision, event, len(records), command))
             orders = self._domain.reactions.get(type(event))
-            for order in orders(event) if orders else ():
+            for order in orders(decision.key.decode(), event) if orders else ():
                 records.append(self._order(identity, decision, order, len(records)))
         return records
 
-    def _letter(self, identity: Identity, decision: Decision, event: Event, command: Record | None) -> Addressed:
-        letter = dead_letter(identity, self._domain, decision, event, command)
+    def _letter(
+        self, identity: Identity, decision: Decision, event: Event, number: int, command: Record | None
+    ) -> Addressed:
+        letter = dead_letter(identity, self._domain, decision, event, number, command)
         message_id = letter.id.encode()
         value = deadletters_codec().encode(letter)
         return Addressed(deadletters_topic(identity.prefix), 0, message_id, value, [(ID, message_id)])

@@ -14,11 +14,12 @@ from accord.streams.partition import Identity
 
 
 def dead_letter(
-    identity: Identity, domain: Domain, decision: Decision, event: Event, command: Record | None
+    identity: Identity, domain: Domain, decision: Decision, event: Event, number: int, command: Record | None
 ) -> DeadLetter:
     """What goes to the dead-letter topic for a decision. A value too large to be copied stays where `origin` says.
 
     Args:
+        number: of the event among those of its decision from which something follows; the first gives its id no suffix.
         command: the command's record; None when it is no longer in the log.
     """
     key = decision.key
@@ -37,7 +38,7 @@ def dead_letter(
     else:
         failure = domain.dead_letters[type(event)](event)
     return DeadLetter(
-        id=str(Position(domain.name, identity.partition, decision.offset)),
+        id=str(Position(domain.name, identity.partition, decision.offset)) + f"/{number}" * bool(number),
         queue=failure.queue,
         reason=failure.reason,
         description=failure.description,

@@ -224,7 +224,9 @@ class Draft:
         elif progress.status == READY:
             missed = (Outcome(step.capability, completed=False),) if late else ()
             self.add(AgentsFreed(task.team, (Freed(step.name, progress.attempt, missed),)))
-        self.add(StepTimedOut(step.name, limit, failures, retry_ms, progress.due_ms))
+        runs = progress.status == RUNNING
+        agent, member = (progress.agent, progress.member) if runs else ("", "")
+        self.add(StepTimedOut(agent, member, step.name, limit, failures, retry_ms, progress.due_ms))
         if retry_ms is None:
             reason = {"deadline": "DeadlineMissed", "wait": "Expired"}.get(limit, "MaxRetriesExceeded")
             text = {"deadline": "not done by its deadline", "wait": f"no agent took it in {step.wait_ms} ms"}
@@ -282,10 +284,10 @@ class Draft:
         if blocked:
             names = tuple([task.graph[one].name for one in blocked])
             self.add(StepsBlocked(task.graph[number].name, names))
-        self.begin(self.able(relieved))
+        self.want(self.able(relieved))
 
     def able(self, numbers: Iterable[int]) -> list[int]:
-        """Those of some steps that wait for no other any more. Who has too little to begin with is blocked on the way."""
+        """Those of some steps that wait for no other any more. What has too little to begin with is blocked."""
         able = []
         for number in sorted(set(numbers)):
             task = self.task
@@ -300,9 +302,6 @@ class Draft:
             else:
                 able.append(number)
         return able
-
-    def begin(self, numbers: list[int]) -> None:
-        self.want(numbers)
 
     def start(self, number: int, command_agent: str, member: str, slot: Slot, capabilities: tuple[str, ...],
               outcomes: tuple[Outcome, ...], attempt: int) -> None:  # fmt: skip
@@ -336,15 +335,11 @@ class Draft:
         task, now_ms = self.task, self.at.now_ms
         if task.left or task.has_ended:
             return
-        for number, progress in task.steps:
-            if progress.status in GIVEN_UP and not task.graph[number].optional:
-                self.add(TaskFailed(task.graph[number].name, progress.reason, now_ms))
-                return
-        for number, progress in task.steps:
-            if progress.status == BLOCKED and not task.graph[number].optional:
-                self.add(TaskFailed(task.graph[number].name, progress.reason, now_ms))
-                return
-        self.add(TaskCompleted(now_ms))
+        missed = [(n, p) for n, p in task.steps if p.status in GIVEN_UP | {BLOCKED} and not task.graph[n].optional]
+        for number, progress in sorted(missed, key=lambda one: one[1].status == BLOCKED):
+            self.add(TaskFailed(task.agent, task.graph[number].name, progress.reason, now_ms))
+            return
+        self.add(TaskCompleted(task.agent, now_ms))
 
 
 # -- what commands bring
@@ -354,20 +349,22 @@ def _of_no_task(command: Command, at: At) -> list[Event]:
     """To a task that there is not, or not any more."""
     match command:
         case SubmitTask():
-            c = command
-            submitted = TaskSubmitted(c.agent, c.type, c.team, c.input, c.steps, c.keep_ms, at.now_ms)
-            task = evolve(None, submitted)
-            assert task is not None
-            draft = Draft(task, at)
-            draft.begin([number for number, before in enumerate(task.graph.before) if not before])
-            return [submitted, *draft.events]
-        case StartStep():
-            c = command
-            freed = AgentsFreed(c.team, (Freed(c.step, c.attempt, ()),))
-            return [StartRefused(c.agent, c.member, c.step, c.attempt, "unknown_task"), freed]
+            return _begun(command, at)
+        case StartStep(agent, member, team, step, attempt):
+            freed = AgentsFreed(team, (Freed(step, attempt, ()),))
+            return [StartRefused(agent, member, step, attempt, "unknown_task"), freed]
         case Tick() | LoseSteps() | RefuseSteps():
             return []
     return [TaskUnknown(command.agent, type(command).__name__)]  # type: ignore[attr-defined]
+
+
+def _begun(c: SubmitTask, at: At) -> list[Event]:
+    submitted = TaskSubmitted(c.agent, c.type, c.team, c.input, c.steps, c.keep_ms, at.now_ms)
+    task = evolve(None, submitted)
+    assert task is not None
+    draft = Draft(task, at)
+    draft.want([number for number, before in enumerate(task.graph.before) if not before])
+    return [submitted, *draft.events]
 
 
 def _submit(draft: Draft, task: Task, c: SubmitTask) -> None:
@@ -424,9 +421,7 @@ def _complete(draft: Draft, task: Task, c: CompleteStep) -> None:
         draft.add(AgentsFreed(task.team, (Freed(progress.slot.step, progress.slot.attempt, outcomes),)))
     else:
         attempt = task.steps[following].attempt + 1
-        draft.start(
-            following, progress.agent, progress.member, progress.slot, progress.capabilities, outcomes, attempt
-        )
+        draft.start(following, progress.agent, progress.member, progress.slot, progress.capabilities, outcomes, attempt)
     draft.want([one for one in able if one != following])
     draft.end()
 
@@ -463,13 +458,12 @@ def _lose(draft: Draft, task: Task, c: LoseSteps) -> None:
         if progress.status == READY and (name, progress.attempt) in slots:
             draft.add(StepLost(c.agent, c.member, name, progress.attempt, progress.losses))
             draft.want([number])
-        elif progress.status == RUNNING and progress.slot is not None and progress.member == c.member:
-            if (progress.slot.step, progress.slot.attempt) in slots:
-                draft.add(StepLost(c.agent, c.member, name, progress.attempt, progress.losses + 1))
-                if progress.losses + 1 < LOSSES_MAX:
-                    draft.want([number])
-                else:
-                    draft.give_up(number, "Crashed", "", f"{LOSSES_MAX} agents were lost while they ran it")
+        elif progress.slot is not None and (progress.slot.step, progress.slot.attempt) in slots:
+            draft.add(StepLost(c.agent, c.member, name, progress.attempt, progress.losses + 1))
+            if progress.losses + 1 < LOSSES_MAX:
+                draft.want([number])
+            else:
+                draft.give_up(number, "Crashed", "", f"{LOSSES_MAX} agents were lost while they ran it")
     draft.end()
 
 
@@ -497,13 +491,14 @@ def _cancel(draft: Draft, task: Task, c: CancelTask) -> None:
     if task.has_ended:
         draft.add(TaskKnown(c.agent, task.status))
         return
-    freed = []
+    freed, runners = [], set()
     for number, progress in task.steps:
         if progress.status == RUNNING and progress.slot is not None:
+            runners.add(progress.agent)
             freed.append(Freed(progress.slot.step, progress.slot.attempt, progress.outcomes))
         elif progress.status == READY:
             freed.append(Freed(task.graph[number].name, progress.attempt, ()))
-    draft.add(TaskCancelled(c.agent, c.reason, draft.at.now_ms))
+    draft.add(TaskCancelled(c.agent, c.reason, task.agent, tuple(sorted(runners)), draft.at.now_ms))
     if freed:
         draft.add(AgentsFreed(task.team, tuple(freed)))
 
@@ -540,7 +535,8 @@ def _dead_letter(draft: Draft, task: Task, c: RetryStep | DropStep) -> int | Non
 def _read(draft: Draft, task: Task, c: ReadTask) -> None:
     named = [task.graph.number(name) for name in c.steps]
     numbers = [number for number in named if number is not None] if c.steps else list(range(len(task.graph)))
-    left, told = READ_BYTES_MAX, []
+    left = READ_BYTES_MAX
+    told: list[StepRead] = []
     for number in numbers[c.first :]:
         progress = task.steps[number]
         left -= 100 + len((progress.result or "").encode()) + len(progress.error.encode())

@@ -142,7 +142,7 @@ def _without(graph: Graph, known: Contended | None, now: Contended | None) -> Gr
     return replace(graph, contended=contended, places=places)
 
 
-def _give_way(found: DeadlockFound) -> list[Order]:
+def _give_way(_: str, found: DeadlockFound) -> list[Order]:
     """The process manager: the victim's request is to be denied where it waits."""
     first = found.cycle[0]
     kind = locks.BreakDeadlock if first.domain == "locks" else limits.BreakDeadlock

@@ -147,7 +147,7 @@ class World:
 
     def give_way(self, found: DeadlockFound) -> None:
         """The victim is denied; then it gives back all that it holds."""
-        (order,) = WAITS.reactions[DeadlockFound](found)
+        (order,) = WAITS.reactions[DeadlockFound]("graph", found)
         place = next(name for name in NAMES if name.startswith(order.domain) and name.endswith(":" + order.key))
         victim = next((c for c, stack in self.stacks.items() if stack and stack[-1].request == found.victim), None)
         stuck = self.stuck()

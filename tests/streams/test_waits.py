@@ -70,10 +70,12 @@ def test_a_report_is_taken_in_and_the_last_edge_of_a_ring_finds_it() -> None:
 
 
 def test_the_victim_is_denied_where_it_waits() -> None:
-    (order,) = DOMAIN.reactions[DeadlockFound](FOUND)
+    (order,) = DOMAIN.reactions[DeadlockFound]("graph", FOUND)
     assert order == Order("locks", "a", BreakDeadlock("2/1/1?", ord("a"), RING))
     pooled = DeadlockFound("r", (Wait("x", "2/1/1", "r", "limits", "p", "y", "1/1", 3),))
-    assert DOMAIN.reactions[DeadlockFound](pooled) == [Order("limits", "p", limits.BreakDeadlock("r", 3, pooled.cycle))]
+    assert DOMAIN.reactions[DeadlockFound]("graph", pooled) == [
+        Order("limits", "p", limits.BreakDeadlock("r", 3, pooled.cycle))
+    ]
 
 
 def test_who_holds_nothing_else_or_waits_for_who_goes_on_is_in_no_ring() -> None:
