@@ -122,8 +122,9 @@ class Domain(NamedTuple):
     """A domain: its name and every version of its rules that some log may need, the newest last.
 
     `dead_letters` are the events that go to the dead-letter topic beside `CommandRejected`, and what they tell it.
-    `reactions` is the domain's process manager: which commands follow from an event of an aggregate, once it is confirmed;
-    at least once, so who takes them must not mind a repeat. `contention` is for domains in which requests wait for holders.
+    `reactions` is the domain's process manager: which commands follow from an event of the aggregate that a key names,
+    once it is confirmed; at least once, so who takes them must not mind a repeat. `contention` is for domains in which
+    requests wait for holders.
     """
 
     name: str

@@ -1,14 +1,14 @@
 """Rosters: one aggregate a team. Its members say what they are able to do; it says who does which step.
 
 Rules:
-- A step goes to a member that is able to do it and has a free slot: to whom the least part of its slots is taken, among
-  equals to whom nothing was given for longest. If nobody is free it waits; who has a slot again, or joins, gets what has
-  waited longest of all that it is able to do.
+- A step goes to a member that is able to do it and has a free slot: to whom the least part of its slots is taken,
+  among equals to whom nothing was given for longest. If nobody is free it waits; who has a slot again, or joins, gets
+  what has waited longest of all that it is able to do.
 - A member that does not renew its membership is gone: what it had been given is told to the tasks, which ask again.
-- Five failures of a capability in a row open its breaker: for 60 s such work is refused at once. Then one request is let
-  through: it closes the breaker if it is completed, else it is open again. A failure is a failed run, a missed limit of
-  time, an agent that is gone, and nobody there for what is urgent. A breaker that is open for want of anybody is closed
-  by who joins.
+- Five failures of a capability in a row open its breaker: for 60 s such work is refused at once. Then one request is
+  let through: it closes the breaker if it is completed, else it is open again. A failure is a failed run, a missed
+  limit of time, an agent that is gone, and nobody there for what is urgent. A breaker that is open for want of anybody
+  is closed by who joins.
 - Who asks is the tasks' process manager, at least once: a slot that is known, taken or waiting, is not asked for again,
   and one that is not known is not given back.
 """

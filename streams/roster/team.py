@@ -185,8 +185,8 @@ class Slots:
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """What waits for one capability: by place, the arrival's number and the slot. `head` is the first place taken, `end`
-    the next one."""
+    """What waits for one capability: by place, the arrival's number and the slot. `head` is the first place taken,
+    `end` the next one."""
 
     head: int
     end: int

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from accord.schemas.messages import Command
 from accord.schemas.messages.tasks import COMMANDS, LoseSteps, ReadTask, RefuseSteps, StartStep, Step, SubmitTask
@@ -46,19 +46,10 @@ def problem_of(command: Command) -> str | None:
     problem = _BOUNDS.of_numbers(command) or _BOUNDS.of_texts(command)
     if problem is not None:
         return problem
-    match command:
-        case SubmitTask():
-            return _problem_of_task(command)
-        case StartStep():
-            return _problem_of_names("capabilities", command.capabilities, CAPABILITIES_MAX)
-        case LoseSteps():
-            return f"{len(command.slots)} slots: at most {STEPS_MAX}" if len(command.slots) > STEPS_MAX else None
-        case RefuseSteps():
-            return _problem_of_refusals(command)
-        case ReadTask():
-            return _problem_of_names("steps", command.steps, STEPS_MAX)
-    result = getattr(command, "result", "")
-    if len(result.encode()) > INPUT_BYTES_MAX:
+    checked = _CHECKS.get(type(command))
+    if checked is not None:
+        return checked(command)
+    if len(getattr(command, "result", "").encode()) > INPUT_BYTES_MAX:
         return f"a result has at most {INPUT_BYTES_MAX} bytes; keep it elsewhere and name it"
     return None
 
@@ -110,6 +101,13 @@ def _problem_of_names(what: str, names: Iterable[str], most: int) -> str | None:
     return None
 
 
+_CHECKS: Final[Mapping[type[Command], Callable[[Any], str | None]]] = {
+    SubmitTask: _problem_of_task,
+    RefuseSteps: _problem_of_refusals,
+    StartStep: lambda c: _problem_of_names("capabilities", c.capabilities, CAPABILITIES_MAX),
+    LoseSteps: lambda c: f"{len(c.slots)} slots: at most {STEPS_MAX}" if len(c.slots) > STEPS_MAX else None,
+    ReadTask: lambda c: _problem_of_names("steps", c.steps, STEPS_MAX),
+}
 _OF_STEP: Final = {
     "retries": (0, RETRIES_MAX),
     "timeout_ms": (TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),

@@ -303,15 +303,18 @@ class Draft:
                 able.append(number)
         return able
 
-    def start(self, number: int, command_agent: str, member: str, slot: Slot, capabilities: tuple[str, ...],
-              outcomes: tuple[Outcome, ...], attempt: int) -> None:  # fmt: skip
+    def start(
+        self, number: int, attempt: int, agent: str, member: str, slot: Slot, capabilities: tuple[str, ...],
+        outcomes: tuple[Outcome, ...] = (),
+    ) -> None:  # fmt: skip
+        """Has an agent run a step."""
         task, at = self.task, self.at
         step, progress, by_ms = task.graph[number], task.steps[number], task.deadline_of(number)
         until_ms = at.now_ms + step.timeout_ms
         deadline_ms = until_ms if by_ms is None else min(until_ms, by_ms)
         self.add(
             StepStarted(
-                command_agent, member, step.name, attempt, at.seq, outcomes, slot, capabilities, step.timeout_ms,
+                agent, member, step.name, attempt, at.seq, outcomes, slot, capabilities, step.timeout_ms,
                 deadline_ms, progress.tries, task.input, self._inputs(number),
             )
         )  # fmt: skip
@@ -378,7 +381,7 @@ def _start(draft: Draft, task: Task, c: StartStep) -> None:
     if number is not None and progress is not None and not task.has_ended:
         if progress.status == READY and progress.attempt == c.attempt:
             slot = Slot(c.step, c.attempt)
-            draft.start(number, c.agent, c.member, slot, c.capabilities, (), c.attempt)
+            draft.start(number, c.attempt, c.agent, c.member, slot, c.capabilities)
             return
         if progress.status == RUNNING and (progress.attempt, progress.member) == (c.attempt, c.member):
             draft.add(StartRefused(c.agent, c.member, c.step, c.attempt, RUNNING))
@@ -421,7 +424,8 @@ def _complete(draft: Draft, task: Task, c: CompleteStep) -> None:
         draft.add(AgentsFreed(task.team, (Freed(progress.slot.step, progress.slot.attempt, outcomes),)))
     else:
         attempt = task.steps[following].attempt + 1
-        draft.start(following, progress.agent, progress.member, progress.slot, progress.capabilities, outcomes, attempt)
+        p = progress
+        draft.start(following, attempt, p.agent, p.member, progress.slot, p.capabilities, outcomes)
     draft.want([one for one in able if one != following])
     draft.end()
 
