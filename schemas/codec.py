@@ -29,7 +29,6 @@ CONFLUENT: Final = b"\x00"
 
 _read_record: Final = fastavro.schemaless_reader
 _write_record: Final = fastavro.schemaless_writer
-_fields: Final = msgspec.structs.asdict
 _values: Final = msgspec.structs.astuple
 _SINGLE_OBJECT_BYTES: Final = 10
 _CONFLUENT_BYTES: Final = 5
@@ -61,7 +60,8 @@ class Codec:
         self.subject = subject
         self.many = many
         branches = [_load(record) for record in records]
-        union = branches if len(branches) > 1 else branches[0]
+        named: set[str] = set()
+        union = [_named_once(branch, named) for branch in branches] if len(branches) > 1 else branches[0]
         self.schema: Any = {"type": "array", "items": union} if many else union
         self._parsed: Any = _parsed(self.schema)
         self._single = len(branches) == 1
@@ -336,17 +336,30 @@ def _check_end(data: bytes, end: int) -> None:
 
 def _plain(message: Message) -> dict[str, Any]:
     """A message as fastavro writes it, the records in it included."""
-    fields = _fields(message)
-    for name, value in fields.items():
-        if type(value) is tuple and value and isinstance(value[0], msgspec.Struct):
-            fields[name] = [_fields(item) for item in value]
-    return fields
+    plain: dict[str, Any] = msgspec.to_builtins(message, builtin_types=(bytes,))
+    return plain
+
+
+def _named_once(schema: Any, named: set[str]) -> Any:
+    """The schema with each record written out where it stands first: Avro defines a name once in a union, while every
+    file is whole by itself."""
+    match schema:
+        case list():
+            return [_named_once(branch, named) for branch in schema]
+        case {"type": "record", "name": str(name), "namespace": str(namespace), "fields": fields}:
+            if f"{namespace}.{name}" in named:
+                return f"{namespace}.{name}"
+            named.add(f"{namespace}.{name}")
+            return schema | {"fields": [field | {"type": _named_once(field["type"], named)} for field in fields]}
+        case {"type": "array", "items": items}:
+            return schema | {"items": _named_once(items, named)}
+    return schema
 
 
 def _made(record: type[Message], fields: dict[str, Any]) -> Message:
     """A message from what fastavro has read."""
     for value in fields.values():
-        if type(value) is list:
+        if type(value) in (list, dict):
             return msgspec.convert(fields, record)
     return record(**fields)
 
