@@ -198,6 +198,8 @@ class StepStarted(Event, frozen=True):
     tries: int
     input: str
     inputs: tuple[Input, ...]
+    type: str
+    capability: str
 
 
 class StartRefused(Event, frozen=True):

@@ -315,7 +315,7 @@ class Draft:
         self.add(
             StepStarted(
                 agent, member, step.name, attempt, at.seq, outcomes, slot, capabilities, step.timeout_ms,
-                deadline_ms, progress.tries, task.input, self._inputs(number),
+                deadline_ms, progress.tries, task.input, self._inputs(number), task.type, step.capability,
             )
         )  # fmt: skip
 
