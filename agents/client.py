@@ -27,15 +27,21 @@ from accord.agents.discovery import resolve
 from accord.agents.leases.call_chain import one_chain, runs
 from accord.agents.leases.leases import Leases
 from accord.agents.limits.limits import Pool, Request
-from accord.agents.locks.arguments import check_permits, check_wait_ms
+from accord.agents.locks.arguments import check_number, check_permits, check_wait_ms
 from accord.agents.locks.barriers import Barrier
 from accord.agents.locks.conditions import Condition
 from accord.agents.locks.locks import Lock, MultiLock, OnLoss, RWLock
 from accord.agents.signals.handlers import F, when_on
-from accord.agents.signals.signals import Receipt, emit_on
+from accord.agents.signals.plain import NotPlain, as_json
+from accord.agents.signals.signals import Receipt, emit_on, new_task
+from accord.agents.tasks.graph import TaskGraph
+from accord.agents.tasks.handle import Handle
+from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
+from accord.schemas.messages.tasks import SubmitTask, TaskKnown, TaskRefused
+from accord.streams.tasks.bounds import LIMIT_MS_MAX
 
 from accord import logs
-from accord.errors import BadInput, DeadlockVictim, NotConnected, Unavailable
+from accord.errors import BadInput, DeadlockVictim, NotConnected, TermsDiffer, Unavailable
 from accord.settings import Settings
 
 __all__ = ["Accord", "Hub"]
@@ -47,6 +53,7 @@ R = TypeVar("R")
 
 Hook = Callable[[], "Future[None] | None"]
 AGENT_CHARS_MAX: Final = 255
+KEEP_MS: Final = 3_600_000
 
 
 class Hub:
@@ -344,6 +351,92 @@ class Accord(Hub):
     def pool(self, name: str) -> Pool:
         """A pool of capacity, to configure or to ask for a part of. Raises BadInput if the name cannot be one."""
         return Pool(self, name)
+
+    async def submit(
+        self, graph: TaskGraph, input: Any = None, *, key: str | None = None, keep_ms: int = KEEP_MS
+    ) -> Handle:
+        """Begins a task and returns when the log has it.
+
+        Args:
+            input: what its steps are given; JSON types, dataclasses or pydantic models, 256 KiB at most.
+            key: idempotency key and name of the task: submitted again with the same graph and input it is the same
+                task, for as long as it is remembered. None: a new one.
+            keep_ms: how long the task is remembered after it was completed or cancelled; a failed one is for 7 days.
+
+        Raises:
+            BadInput: the graph is none, or an argument cannot be right.
+            TermsDiffer: another task has this key.
+            Rejected: the log refuses it, say for its size.
+            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+        """
+        self.ensure_open("submit()")
+        steps = graph.check()
+        try:
+            given = as_json(input)
+        except NotPlain as error:
+            raise BadInput(f"the input of {graph.name} has {error}; it must be JSON.") from None
+        check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
+        handle = Handle(self, key or new_task(), graph.last)
+        command = SubmitTask(self.agent, graph.name, graph.team, given, steps, keep_ms)
+        try:
+            submission = self.connection.submit("tasks", handle.id, command, task=handle.id)
+            answer = await asyncio.wrap_future(submission.decided)
+            first = answer.events[0]
+            if isinstance(first, TaskRefused):
+                raise TermsDiffer(
+                    f"{handle.id} is another task of {first.type}, with another graph or input.",
+                    remedy="Take another key.",
+                    key=handle.id,
+                    position=str(answer.position),
+                )
+            if isinstance(first, TaskKnown):
+                await handle.look()
+        except BaseException:
+            handle.forget()
+            raise
+        return handle
+
+    async def task(self, task_id: str) -> Handle:
+        """A task that was submitted before, by whomever. Raises NotFound: there is none, or it ended long ago."""
+        self.ensure_open("task()")
+        handle = Handle(self, task_id)
+        try:
+            await handle.look()
+        except BaseException:
+            handle.forget()
+            raise
+        return handle
+
+    def work(
+        self,
+        *graphs: TaskGraph,
+        capabilities: Iterable[str] | None = None,
+        slots: int = 8,
+        team: str | None = None,
+        lease_ms: int = LEASE_MS,
+        drain_ms: int = DRAIN_MS,
+    ) -> Work:
+        """Takes steps and runs them, for as long as `async with` lasts.
+
+        A step runs at least once: if its process dies before its result was recorded, it is run again, with the same
+        `step.key`. Once recorded it never is.
+
+        Args:
+            graphs: whose functions run here.
+            capabilities: what it is able to do; None: all that the functions of these graphs need.
+            slots: how many steps at a time. Plain functions run in as many threads.
+            team: None: that of the graphs.
+            lease_ms: after so long without a sign of life others get its steps. 1,000 to 86,400,000.
+            drain_ms: how long leaving waits for what runs; the rest is given back and cancelled.
+
+        Raises (when entered):
+            BadInput: an argument cannot be right.
+            Overloaded: the team is full.
+            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+        """
+        return Work(
+            self, graphs, capabilities=capabilities, slots=slots, team=team, lease_ms=lease_ms, drain_ms=drain_ms
+        )
 
     async def run(self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls a function, and again from its beginning if it was a deadlock's victim; returns what it returns.

@@ -79,6 +79,7 @@ class StepRead(msgspec.Struct, frozen=True, gc=False):
     ended_ms: int | None
     result: str | None
     error: str
+    last: bool
 
 
 class SubmitTask(Command, frozen=True):

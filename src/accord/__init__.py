@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from accord.agents.signals.signals import Event as Event
     from accord.agents.signals.signals import Receipt as Receipt
     from accord.agents.signals.signals import emit as emit
+    from accord.agents.tasks.graph import GiveUp as GiveUp
+    from accord.agents.tasks.graph import Run as Run
+    from accord.agents.tasks.graph import TaskGraph as TaskGraph
     from accord.embedded import local as local
     from accord.errors import AccordError as AccordError
     from accord.errors import ArtifactDamaged as ArtifactDamaged
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from accord.errors import ResultNotSerializable as ResultNotSerializable
     from accord.errors import SchemaError as SchemaError
     from accord.errors import StaleToken as StaleToken
+    from accord.errors import TaskCancelledError as TaskCancelledError
+    from accord.errors import TaskFailedError as TaskFailedError
     from accord.errors import TermsDiffer as TermsDiffer
     from accord.errors import TopicMismatch as TopicMismatch
     from accord.errors import Unavailable as Unavailable
@@ -58,10 +63,13 @@ _HOMES: Final = {
     "Accord": "accord.agents.client",
     "Event": "accord.agents.signals.signals",
     "FencedResource": "accord.agents.locks.fencing",
+    "GiveUp": "accord.agents.tasks.graph",
     "Grant": "accord.agents.locks.locks",
     "Position": "accord.schemas.position",
     "Receipt": "accord.agents.signals.signals",
+    "Run": "accord.agents.tasks.graph",
     "Settings": "accord.settings",
+    "TaskGraph": "accord.agents.tasks.graph",
     "coordinate": "accord.agents.coordinate",
     "emit": "accord.agents.signals.signals",
     "grant": "accord.agents.coordinate",
@@ -85,6 +93,7 @@ __all__ = [
     "Event",
     "ExceedsCapacity",
     "FencedResource",
+    "GiveUp",
     "Grant",
     "KafkaUnreachable",
     "LeaseLost",
@@ -101,9 +110,13 @@ __all__ = [
     "Refused",
     "Rejected",
     "ResultNotSerializable",
+    "Run",
     "SchemaError",
     "Settings",
     "StaleToken",
+    "TaskCancelledError",
+    "TaskFailedError",
+    "TaskGraph",
     "TermsDiffer",
     "TopicMismatch",
     "Unavailable",

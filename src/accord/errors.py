@@ -137,6 +137,14 @@ class CircularTrigger(Refused):
     """Events trigger each other in a longer chain than allowed."""
 
 
+class TaskFailedError(Refused):
+    """A step that the task needs was given up. Details `step`, `reason`."""
+
+
+class TaskCancelledError(Refused):
+    """Somebody has ended the task before it was done."""
+
+
 class Rejected(Refused):
     """The command reached the log but could not be decided; it is among the dead letters."""
 

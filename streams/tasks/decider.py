@@ -548,11 +548,8 @@ def _read(draft: Draft, task: Task, c: ReadTask) -> None:
             break
         status = CANCELLED if task.status == CANCELLED and progress.status not in ENDED else progress.status
         name = task.graph[number].name
-        told.append(
-            StepRead(
-                name, status, progress.agent, progress.failures, progress.ended_ms, progress.result, progress.error
-            )
-        )
+        p, last = progress, not task.graph.after[number]
+        told.append(StepRead(name, status, p.agent, p.failures, p.ended_ms, p.result, p.error, last))
     draft.add(
         TaskRead(
             c.agent, task.type, task.status, task.input, task.created_ms, task.ended_ms, task.reason, tuple(told),

@@ -1,0 +1,351 @@
+"""An agent's process at work: it takes the steps that its team gives it, runs them and tells what came of it.
+
+    async with hub.work(graph, slots=8):
+        ...
+
+Rules that act here:
+- A step runs from the log's word that this process is to run it until its end was recorded. What cannot be told for
+  want of a broker or worker is told again under the same id, for as long as this process is a member.
+- Who completed a step may be told in the same breath to go on with the next one.
+- A run that the log has ended (its time is over, its agent was counted as lost, the task was cancelled) is cancelled
+  here, and nothing of it is told. A plain function cannot be: it ends by itself, and its word is ignored.
+- Membership is a lease, renewed on accord's own thread. Who lost it has lost its runs, and joins again.
+- Who leaves takes nothing new, waits a bounded time for what runs, and gives back the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import uuid_utils
+from accord.agents import context
+from accord.agents.connection.connection import Answer
+from accord.agents.leases.leases import RENEWALS_A_LEASE
+from accord.agents.locks.arguments import check_lease_ms, check_number
+from accord.agents.signals import signals
+from accord.agents.signals.plain import NotPlain, as_json
+from accord.agents.tasks.graph import INPUT, STEP, Function, GiveUp, Run, TaskGraph
+from accord.schemas.messages import Command
+from accord.schemas.messages.roster import (
+    AgentsAssigned,
+    Assignment,
+    JoinRefused,
+    JoinTeam,
+    LeaveTeam,
+    MemberLost,
+    RenewalRefused,
+    RenewMembership,
+)
+from accord.schemas.messages.tasks import (
+    CompleteStep,
+    FailStep,
+    Input,
+    ReadTask,
+    ResultIgnored,
+    ReturnStep,
+    StartStep,
+    StepLost,
+    StepStarted,
+    StepTimedOut,
+    TaskCancelled,
+    TaskRead,
+)
+from accord.streams.roster.bounds import SLOTS_MAX
+from accord.streams.tasks.bounds import CAPABILITIES_MAX, ERROR_CHARS_MAX, INPUT_BYTES_MAX
+
+from accord import logs
+from accord.errors import AccordError, BadInput, Overloaded, Unavailable
+
+if TYPE_CHECKING:
+    from accord.agents.client import Hub
+
+logger = logs.get("accord.tasks")
+
+LEASE_MS: Final = 10_000
+DRAIN_MS: Final = 10_000
+AGAIN_MS: Final = 500
+"""How long to wait before telling again what could not be told."""
+
+
+class Running:
+    """A run in this process."""
+
+    def __init__(self, task_id: str, started: StepStarted) -> None:
+        self.task_id = task_id
+        self.started = started
+        self.ended = False
+        """The log has ended it, or this process has."""
+        self.body: asyncio.Task[None] | None = None
+        self.unwatch: Callable[[], None] = lambda: None
+
+
+class Work:
+    """A member of a team; made by `Accord.work`."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        graphs: Iterable[TaskGraph],
+        *,
+        capabilities: Iterable[str] | None,
+        slots: int,
+        team: str | None,
+        lease_ms: int,
+        drain_ms: int,
+    ) -> None:
+        self._hub = hub
+        graphs = list(graphs)
+        teams = {graph.team for graph in graphs} if team is None else {team}
+        if len(teams) != 1:
+            raise BadInput(f"graphs of {len(teams)} teams: one works for one team at a time.")
+        (self.team,) = teams
+        self._functions: dict[tuple[str, str], Function] = {
+            (graph.name, name): function for graph in graphs for name, function in graph.functions.items()
+        }
+        own = {step.capability for graph in graphs for step in graph.steps if step.name in graph.functions}
+        self.capabilities: Final = tuple(sorted(own if capabilities is None else set(capabilities)))
+        if not 0 < len(self.capabilities) <= CAPABILITIES_MAX:
+            raise BadInput(
+                f"{len(self.capabilities)} capabilities: 1 to {CAPABILITIES_MAX} are needed.",
+                remedy="Give graphs whose steps have functions here, or name capabilities.",
+            )
+        self.slots: Final = check_number("slots", slots, 1, SLOTS_MAX)
+        self._lease_ms = check_lease_ms(lease_ms, 0)
+        self._drain_ms = drain_ms
+        self._agent = hub.agent
+        self.member = f"{self._agent}/{str(uuid_utils.uuid7())[-12:]}"
+        self._runs: dict[tuple[str, str], Running] = {}
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._stop_renewing: Callable[[], None] = lambda: None
+        self._unwatch: Callable[[], None] = lambda: None
+
+    # -- membership
+
+    async def __aenter__(self) -> Self:
+        self._hub.ensure_open("work()")
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self._threads = ThreadPoolExecutor(self.slots, f"accord-{self._agent}")
+        self._connection = self._hub.connection
+        self._unwatch = self._connection.watch("roster", self.team, self._heard)
+        try:
+            answer = await asyncio.wrap_future(self._join())
+            for event in answer.events:
+                if isinstance(event, JoinRefused) and event.member == self.member:
+                    raise Overloaded(
+                        f"the team {self.team} has {event.members} members, which is as many as there may be.",
+                        remedy="Work in another team, or with more slots in fewer processes.",
+                        key=self.team,
+                        position=str(answer.position),
+                    )
+        except BaseException:
+            self._leave()
+            raise
+        self._renew_later()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping = True
+        bodies = [run.body for run in self._runs.values() if run.body is not None]
+        if bodies:
+            await asyncio.wait(bodies, timeout=self._drain_ms / 1_000)
+        for body in bodies:
+            body.cancel()
+        await asyncio.gather(*bodies, return_exceptions=True)
+        self._stop_renewing()
+        with suppress(AccordError):
+            submission = self._connection.submit("roster", self.team, LeaveTeam(self._agent, self.member))
+            await asyncio.wrap_future(submission.decided)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._stopping = True
+        self._stop_renewing()
+        self._unwatch()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _join(self) -> Future[Answer]:
+        command = JoinTeam(self._agent, self.member, self.capabilities, self.slots, self._lease_ms)
+        return self._connection.submit("roster", self.team, command).decided
+
+    def _renew_later(self) -> None:
+        self._stop_renewing = self._connection.call_later(self._lease_ms / RENEWALS_A_LEASE, self._renew)
+
+    def _renew(self) -> None:
+        if self._stopping:
+            return
+        command = RenewMembership(self._agent, self.member, self._lease_ms)
+        with suppress(AccordError):  # the next one may get through
+            self._connection.submit("roster", self.team, command, answer_ms=self._lease_ms)
+        self._renew_later()
+
+    def _heard(self, answer: Answer) -> None:
+        """A decision about the team; on accord's thread."""
+        for event in answer.events:
+            match event:
+                case AgentsAssigned(assignments):
+                    for assignment in assignments:
+                        if assignment.member == self.member:
+                            self._take(assignment)
+                case MemberLost(_, member) | RenewalRefused(_, member) if member == self.member and not self._stopping:
+                    logger.warning("lost its place in the team; joining again", team=self.team, member=member)
+                    for run in list(self._runs.values()):
+                        self._end(run)
+                    with suppress(AccordError):
+                        self._join()
+
+    # -- taking steps
+
+    def _take(self, given: Assignment) -> None:
+        """Takes up what the team has given; on accord's thread."""
+        if not self._stopping:
+            command = StartStep(self._agent, self.member, self.team, given.step, given.attempt, self.capabilities)
+            self._tell(given.task, command, self._started)
+
+    def _tell(self, task_id: str, command: Command, told: Callable[[Answer], None], message_id: str = "") -> None:
+        """Sends a command about a task, and again under its id until it is decided."""
+        message_id = message_id or self._connection.new_id()
+
+        def decided(decision: Future[Answer]) -> None:
+            error = decision.exception()
+            if error is None:
+                told(decision.result())
+            elif isinstance(error, Unavailable) and not self._stopping:
+                self._connection.call_later(AGAIN_MS, lambda: self._tell(task_id, command, told, message_id))
+            else:
+                logger.warning("could not be told", task=task_id, command=type(command).__name__, why=str(error))
+
+        try:
+            submission = self._connection.submit("tasks", task_id, command, task=task_id, message_id=message_id)
+        except Overloaded:
+            self._connection.call_later(AGAIN_MS, lambda: self._tell(task_id, command, told, message_id))
+        except AccordError as error:
+            logger.warning("could not be told", task=task_id, command=type(command).__name__, why=str(error))
+        else:
+            submission.decided.add_done_callback(decided)
+
+    def _started(self, answer: Answer) -> None:
+        """The log's word on a step that was taken up, or completed; on accord's thread."""
+        task_id = answer.decision.key.decode()
+        for event in answer.events:
+            match event:
+                case StepStarted() if event.member == self.member:
+                    run = Running(task_id, event)
+                    self._runs[task_id, event.step] = run
+                    run.unwatch = self._connection.watch("tasks", task_id, partial(self._of, run))
+                    self._loop.call_soon_threadsafe(self._begin, run, context=self._context.copy())
+                case ResultIgnored(_, step, token, reason):
+                    logger.warning("a result came too late", task=task_id, step=step, token=token, why=reason)
+
+    def _of(self, run: Running, answer: Answer) -> None:
+        """A decision about the task of a run; on accord's thread."""
+        for event in answer.events:
+            match event:
+                case StepTimedOut(_, member, step) | StepLost(_, member, step):
+                    if member == self.member and step == run.started.step:
+                        self._end(run)
+                case TaskCancelled():
+                    self._end(run)
+
+    def _end(self, run: Running) -> None:
+        """The log has ended a run; from any thread."""
+        run.ended = True
+        self._loop.call_soon_threadsafe(self._cancel, run)
+
+    @staticmethod
+    def _cancel(run: Running) -> None:
+        if run.body is not None:
+            run.body.cancel()
+
+    # -- running them
+
+    def _begin(self, run: Running) -> None:
+        run.body = self._loop.create_task(self._run(run))
+
+    async def _run(self, run: Running) -> None:
+        """Runs a step and tells what came of it."""
+        started = run.started
+        command: Command | None = None
+        try:
+            if run.ended:
+                return
+            if self._stopping:
+                command = ReturnStep(self._agent, started.step, started.token)
+            else:
+                command = await self._outcome(run)
+        except asyncio.CancelledError:
+            command = ReturnStep(self._agent, started.step, started.token)
+            raise
+        finally:
+            run.unwatch()
+            if self._runs.get((run.task_id, started.step)) is run:
+                del self._runs[run.task_id, started.step]
+            if command is not None and not run.ended:
+                self._tell(run.task_id, command, self._started)
+
+    async def _outcome(self, run: Running) -> Command:
+        """What came of a run, as the command that tells it."""
+        started, agent = run.started, self._agent
+        limit_s = started.timeout_ms / 1_000
+        try:
+            async with asyncio.timeout(limit_s):
+                result = as_json(await self._call(run))
+            size = len(result.encode())
+            if size > INPUT_BYTES_MAX:
+                error = (
+                    f"the result has {size} bytes, at most {INPUT_BYTES_MAX} are possible: keep it elsewhere, name it"
+                )
+                return FailStep(agent, started.step, started.token, "ResultTooLarge", error, final=True)
+            return CompleteStep(agent, started.step, started.token, result)
+        except NotPlain as problem:
+            error = f"{started.step}() returned {problem}; a result is JSON types, dataclasses or pydantic models"
+            return FailStep(agent, started.step, started.token, "ResultNotSerializable", error, final=True)
+        except TimeoutError as problem:
+            error = str(problem) or f"took more than {started.timeout_ms} ms"
+            return FailStep(agent, started.step, started.token, "TimeoutError", error, final=False)
+        except Exception as problem:
+            logger.info("a step failed", task=run.task_id, step=started.step, agent=agent, why=repr(problem))
+            kind, error = type(problem).__name__, str(problem)[:ERROR_CHARS_MAX]
+            return FailStep(agent, started.step, started.token, kind, error, final=isinstance(problem, GiveUp))
+
+    async def _call(self, run: Running) -> Any:
+        started = run.started
+        function = self._functions.get((started.type, started.step))
+        if function is None:
+            raise GiveUp(f"{self._agent} has no function for the step {started.step} of {started.type}")
+        inputs, errors = await self._inputs(run.task_id, started.inputs)
+        key = f"{run.task_id}/{started.step}"
+        about = Run(run.task_id, started.step, key, started.tries, started.token, inputs, errors)
+        known: Mapping[str, Any] = {**inputs, INPUT: json.loads(started.input), STEP: about}
+        arguments = {name: known.get(name) for name in function.parameters}
+        context.use(self._hub)
+        with signals.task(run.task_id):
+            if asyncio.iscoroutinefunction(function.call):
+                return await function.call(**arguments)
+            within = contextvars.copy_context()
+            result = await self._loop.run_in_executor(self._threads, lambda: within.run(function.call, **arguments))
+            return await result if asyncio.iscoroutine(result) else result
+
+    async def _inputs(self, task_id: str, told: Iterable[Input]) -> tuple[dict[str, Any], dict[str, str]]:
+        """The results of the steps before, and the errors of those that have none."""
+        inputs = {one.step: json.loads(one.result) for one in told if one.result is not None}
+        errors = {one.step: one.error or one.status for one in told if one.status != "completed"}
+        omitted = [one.step for one in told if one.omitted]
+        while omitted:
+            command = ReadTask(self._agent, tuple(omitted), 0)
+            answer = await asyncio.wrap_future(self._connection.submit("tasks", task_id, command, task=task_id).decided)
+            (read,) = [event for event in answer.events if isinstance(event, TaskRead)]
+            inputs |= {one.step: json.loads(one.result) for one in read.steps if one.result is not None}
+            omitted = omitted[len(read.steps) :]
+        return inputs, errors
