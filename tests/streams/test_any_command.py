@@ -10,9 +10,10 @@ from accord.schemas.messages import Command, log
 from accord.schemas.messages.waits import Holding, Wait, Waiting
 from accord.streams.decider import At
 from accord.streams.domains import DOMAINS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.counts import examples
 from tests.schemas.support import avsc
 
 TEXTS = st.sampled_from(
@@ -48,7 +49,7 @@ def commands(record: type[Command]) -> st.SearchStrategy[Command]:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(30)
 def test_every_command_is_answered(domain: str, data: st.DataObject) -> None:
     module = __import__(f"accord.schemas.messages.{domain}", fromlist=["COMMANDS"])
     one = st.one_of([commands(record) for record in (*module.COMMANDS, log.Tick)])

@@ -44,11 +44,12 @@ from accord.streams.chain import Chain, Decision, parse
 from accord.streams.decider import At, Domain
 from accord.streams.locks.decider import NameDecider
 from accord.streams.partition import RULES_MAX, WINDOW_COUNT_MAX, WINDOW_MS, Deadlines, Partition, Window
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from accord.errors import SchemaError, UnknownRules
+from tests.counts import examples
 from tests.streams.support import (
     START_MS,
     apply,
@@ -710,7 +711,7 @@ any_headers = st.lists(
     ),
     st.sampled_from(["locks", "signals"]),
 )
-@settings(max_examples=400)
+@examples(100)
 def test_every_record_gets_a_decision_that_can_be_read(records: list[Any], domain: str) -> None:
     """No bytes, headers, keys or times stop a partition or bring it to write what nobody can read."""
     made, reader = partition(domain), partition(domain)
