@@ -43,7 +43,7 @@ from accord.schemas.topics import DECISION_BYTES_MAX, KEY_BYTES_MAX
 from accord.streams.chain import Chain, Decision, parse
 from accord.streams.decider import At, Domain
 from accord.streams.locks.decider import NameDecider
-from accord.streams.partition import RULES_MAX, WINDOW_COUNT_MAX, WINDOW_MS, Deadlines, Partition, Window
+from accord.streams.partition import RULES_MAX, WINDOW_MS, Deadlines, Partition, Window
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -383,11 +383,12 @@ def some_decision(seq: int, now_ms: int, command_id: str, kind: bytes = b"accord
     )
 
 
-def test_the_window_holds_so_many_ids_and_forgets_the_oldest() -> None:
+def test_the_window_holds_so_many_ids_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accord.streams.partition.WINDOW_COUNT_MAX", 1_000)
     window = Window()
-    for seq in range(WINDOW_COUNT_MAX + 10):
+    for seq in range(1_010):
         window.add(some_decision(seq, START_MS, f"r-{seq}"))
-    assert len(window) == WINDOW_COUNT_MAX
+    assert len(window) == 1_000
     assert window.get("r-9") is None
     assert window.get("r-10") == 10
     oldest = window.oldest()
