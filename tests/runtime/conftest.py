@@ -1,4 +1,4 @@
-"""A log of its own for each test: on the mock broker, on a real one, or on both in turn."""
+"""A log of its own for each test: on the mock broker, on a real one, or on either (see `harness.on_either`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from accord.mock import MockCluster
-from tests.runtime.harness import Log
+from tests.runtime.harness import Log, on_either
 
 
-@pytest.fixture(params=["mock", "kafka"])
+@on_either
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     if request.param == "mock":
         with MockCluster() as mock:

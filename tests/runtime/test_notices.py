@@ -20,13 +20,13 @@ from confluent_kafka.cimpl import NewTopic
 
 from accord import kafka
 from accord.mock import MockCluster
-from tests.runtime.harness import PARTITIONS, Log, owned, until
+from tests.runtime.harness import PARTITIONS, Log, on_either, owned, until
 
 INBOXES = 3
 AGENTS = [f"agent-{n}" for n in range(10)]
 
 
-@pytest.fixture(params=["mock", "kafka"])
+@on_either
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     if request.param == "mock":
         with MockCluster() as mock:

@@ -24,6 +24,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from accord.mock import FETCH_WAIT_MS, SESSION_TIMEOUT_MS, MockCluster
 from accord.testing.broker import NativeKafka
+from tests.runtime.harness import on_either
 
 PARTITIONS = 4
 SYNC_GROUP, INVALID_REQUEST = 14, 42  # Kafka's numbers of a request and of an error
@@ -140,7 +141,7 @@ async def until(reached: Any, seconds: float = 20) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=["mock", "kafka"])
+@on_either
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     if request.param == "mock":
         with MockCluster() as mock:
