@@ -13,7 +13,7 @@ from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
 from accord.schemas.messages.locks import AcquireLock
 from accord.schemas.topics import events_topic, inbox_topic
 from accord.streams.notices import place_of
-from accord.streams.runtime import followups, processor
+from accord.streams.runtime import followups, output, processor
 from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -142,6 +142,8 @@ def test_without_its_inbox_a_partition_stops_at_the_bound_and_goes_on_with_it(
     log = real_log
     monkeypatch.setattr(followups, "UNSENT_MAX", 1_000)
     monkeypatch.setattr(processor, "ROOM_S", 0.1)
+    monkeypatch.setattr(processor, "REVOKE_S", 0.3)  # stopping takes as long as it may
+    monkeypatch.setattr(output, "FLUSH_S", 0.5)
     topic = inbox_topic(log.prefix)
     admin = AdminClient({"bootstrap.servers": log.bootstrap_servers})
 
