@@ -263,6 +263,14 @@ class StreamApp:
             raise RuntimeError("the app is not running")
         return cast(BatchConsumer, self._faust.consumer)
 
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops that it runs: its own, and that of the consumer's thread once there is one."""
+        loops = [self._loop] if self._loop is not None else []
+        consumer = self._faust.consumer if self._faust is not None else None
+        thread = getattr(consumer, "_thread", None)
+        return loops + ([thread.thread_loop] if thread is not None else [])
+
     async def start(self) -> None:
         """Join the group, recover tables; returns when the first assignment's delivery has begun.
 
@@ -382,8 +390,14 @@ class StreamApp:
         self._assignment_is_new = True
 
     async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
-        """Sent by faust/tables/recovery.py when tables are recovered, before partitions resume."""
-        if not self._assignment_is_new:
+        """Sent by faust/tables/recovery.py when tables are recovered, before partitions resume.
+
+        It is also sent, and cancelled at once, when a rebalance came while they were: `_restart_recovery` takes any end
+        of its wait for that of the recovery.
+        """
+        assert self._faust is not None
+        rebalancing = cast(TableManager, self._faust.tables).recovery.signal_recovery_start.is_set()
+        if rebalancing or not self._assignment_is_new:
             return  # the partitions were revoked again while Faust was recovering
         try:
             if lacking := self._lacking():

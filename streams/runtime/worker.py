@@ -22,6 +22,7 @@ from accord.streams.domains import DOMAINS
 from accord.streams.runtime.app import StreamApp, StreamOptions
 from accord.streams.runtime.output import Output
 from accord.streams.runtime.processor import Processor
+from accord.streams.runtime.stacks import stacks
 from aiokafka.errors import KafkaError as AIOKafkaError
 from aiokafka.errors import KafkaTimeoutError
 from confluent_kafka import KafkaError, KafkaException
@@ -134,6 +135,10 @@ class Worker:
         assert self._app is not None
         return await self._app.wait_failed()
 
+    def tell_stacks(self) -> None:
+        """Logs what every thread and every task does."""
+        logger.warning("what this worker does", stacks="\n" + stacks(*(self._app.loops if self._app else ())))
+
     async def stop(self) -> None:
         """Finishes what is under way, writes checkpoints, leaves. Safe to call twice."""
         app, self._app = self._app, None
@@ -218,6 +223,7 @@ async def _run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     worker = Worker(settings)
+    loop.add_signal_handler(signal.SIGUSR1, worker.tell_stacks)
     await worker.start()
     logger.info("worker ready", name=settings.worker.name, domains=list(settings.worker.domains))
     failed = asyncio.ensure_future(worker.wait_failed())

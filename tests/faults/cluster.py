@@ -162,6 +162,13 @@ class Cluster:
                 text = f"{worker.name} stopped with {status}:\n{worker.last_words()}"
                 self.violations.append(Violation("served", text))
 
+    def print_stacks(self) -> None:
+        """Has the workers tell their logs what they wait for."""
+        for worker in self.workers.values():
+            if worker.is_ready:
+                worker.ask_for_stacks()
+        time.sleep(1)
+
     def kill_all(self) -> None:
         for worker in self.workers.values():
             worker.kill()

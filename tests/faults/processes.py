@@ -109,6 +109,11 @@ class Process:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def ask_for_stacks(self) -> None:
+        """SIGUSR1: a worker tells its log what it does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR1)
+
     def close_input(self) -> None:
         """Tells a client to finish."""
         assert self._process is not None and self._process.stdin is not None

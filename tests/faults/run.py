@@ -282,6 +282,7 @@ class Run:
             if time.monotonic_ns() > began_ns + SERVED_BOUND_S * 1e9:
                 text = f"{sorted(missing)} without an answer {SERVED_BOUND_S:.0f} s after {what}"
                 self.violations.append(Violation("served", text))
+                self.cluster.print_stacks()
                 break
             time.sleep(0.5)
         self.tell(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from accord.schemas.headers import Record
 from accord.streams.runtime.app import Domain, LogRewritten, StreamApp, StreamOptions
+from accord.streams.runtime.table import PartitionTable
 from accord.streams.runtime.transport import BatchConsumer
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -405,6 +406,45 @@ def test_rows_are_there_when_on_assigned_is_called(broker: Broker, tmp_path: Pat
     asyncio.run(run(first, counts))
     asyncio.run(run(Worker(broker, tmp_path / "b", first.group), counts))
     assert counts == [0, 2, 2, 2]
+
+
+@on_kafka_alone  # the mock cluster has no rebalance of one member
+def test_a_rebalance_while_rows_are_restored_is_no_end_of_it(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.produce(8)
+
+    async def write(worker: Worker) -> None:
+        await worker.app.start()
+        for partition in range(PARTITIONS):
+            await worker.domain.table.write_rows(partition, {b"row": b"value"})
+        await worker.app.stop()
+
+    async def restore(worker: Worker) -> None:
+        restoring, go_on, restored = asyncio.Event(), asyncio.Event(), PartitionTable.on_changelog_event
+
+        async def held_up(table: PartitionTable, event: Any) -> None:
+            restoring.set()
+            await go_on.wait()
+            await restored(table, event)
+
+        monkeypatch.setattr(PartitionTable, "on_changelog_event", held_up)
+        starting = asyncio.ensure_future(worker.app.start())
+        await asyncio.wait_for(restoring.wait(), 20)
+        generation = worker.app.consumer.app.consumer_generation_id
+        await worker.app.consumer.rejoin()
+        await until(lambda: worker.app.consumer.app.consumer_generation_id != generation)
+        await asyncio.sleep(0.5)
+        assert worker.calls == [], "its rows are not restored yet"
+        go_on.set()
+        await asyncio.wait_for(starting, 20)
+        await until(lambda: worker.held == set(range(PARTITIONS)))
+        assert [worker.domain.table.get_row(p, b"row") for p in range(PARTITIONS)] == [b"value"] * PARTITIONS
+        await worker.app.stop()
+
+    first = Worker(broker, tmp_path / "a")
+    asyncio.run(write(first))
+    asyncio.run(restore(Worker(broker, tmp_path / "b", first.group)))
 
 
 @on_kafka_alone  # two members seldom settle on the mock cluster
