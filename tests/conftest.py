@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import settings
 
@@ -38,6 +40,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     runs = [item for item in items if (is_longer(item) if LONG else item.get_closest_marker("only_long") is None)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(runs)])
     items[:] = sorted(runs, key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and what they imported stay until the end: nothing that a garbage collector need look at."""
+    gc.collect()
+    gc.freeze()
 
 
 def is_longer(item: pytest.Item) -> bool:

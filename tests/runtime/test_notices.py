@@ -159,7 +159,7 @@ def test_without_its_inbox_a_partition_stops_at_the_bound_and_goes_on_with_it(
         log.producer.flush(10)
         until(lambda: min(heads(worker)) > 500)
         until(lambda: all(one.paused is not None for one in owned(worker).values()))
-        assert max(heads(worker)) < 1_200
+        assert max(heads(worker)) < 2_000, "some were told before the inbox was gone, and then 1,000 are the most"
     with log.worker():  # there is no inbox, so it sends no notices
         until(log.decided)
         for created in admin.create_topics([NewTopic(topic, INBOXES, 1)]).values():
