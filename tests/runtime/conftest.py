@@ -25,14 +25,6 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
 
 
 @pytest.fixture
-def mock_log(tmp_path: Path) -> Iterator[Log]:
-    with MockCluster() as mock:
-        log = Log(mock.bootstrap_servers, tmp_path, mock)
-        yield log
-        log.close()
-
-
-@pytest.fixture
 def real_log(accord_kafka: str, tmp_path: Path) -> Iterator[Log]:
     log = Log(accord_kafka, tmp_path, None)
     yield log
