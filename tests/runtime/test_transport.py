@@ -452,12 +452,12 @@ def test_a_second_worker_takes_over_in_order(broker: Broker, tmp_path: Path) -> 
     broker.produce(400)
 
     async def run() -> None:
-        one = Worker(broker, tmp_path / "one", commit_interval_ms=60_000, heartbeat_ms=200)
+        one = Worker(broker, tmp_path / "one", commit_interval_ms=60_000)
         await one.app.start()
         await one.has(400)
         await one.domain.table.write_rows(0, {b"row": b"value"})
         await one.domain.table.write_rows(3, {b"row": b"value"})
-        two = Worker(broker, tmp_path / "two", one.group, heartbeat_ms=200)
+        two = Worker(broker, tmp_path / "two", one.group)
         await two.app.start()
         await until(lambda: len(one.held) == len(two.held) == 2)
         everything = frozenset(range(PARTITIONS))
