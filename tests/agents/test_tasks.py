@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from accord.agents.agent import Agent
 from accord.agents.client import Accord
 from accord.agents.tasks.graph import GiveUp, Run, TaskGraph
 from accord.agents.tasks.handle import Handle
@@ -402,7 +403,7 @@ async def test_what_a_graph_cannot_be_is_said_where_it_is_defined(make_hub: Make
         graph.step(first)
     with pytest.raises(BadInput, match=r"'second' comes after 'nothing', which is no step\. There is: first"):
         graph.add("second", after=["nothing"])
-    with pytest.raises(BadInput, match="has the parameter facts, but the step comes after no such step"):
+    with pytest.raises(BadInput, match="has the parameter facts, but comes after no such step"):
         graph.add("second", lambda facts: facts, after=["first"])
     with pytest.raises(BadInput, match=r"has the parameter \*\*rest"):
         graph.add("second", lambda **rest: rest)
@@ -451,3 +452,48 @@ def test_tasks_of_plain_programs(make_hub: MakeHub) -> None:
             waiting.result(wait_ms=20_000)
     with pytest.raises(NotConnected):
         hub.submit(graph, 4)
+
+
+@in_loop
+async def test_several_agents_are_asked_at_once_and_the_deadline_leaves_out_who_is_late(
+    make_hub: MakeHub, embedded: Embedded
+) -> None:
+    asked: list[str] = []
+
+    async def search(input: str, step: Run) -> dict[str, str]:
+        asked.append(step.name)
+        if step.name == "slow":
+            await asyncio.sleep(3_600)
+        if step.name == "broken":
+            raise GiveUp("no access")
+        return {"summary": f"{step.name} on {input}"}
+
+    web, others = Agent("web", search), Agent("news", search, capabilities=["slow", "broken"])
+    async with make_hub("ada") as hub, make_hub("bob") as other:
+        async with hub.work(web, lease_ms=LEASE_MS), other.work(others, lease_ms=LEASE_MS):
+            assert await hub.fan_out("kafka", agents=[web, "news"]) == {
+                "query": "kafka",
+                "sources": [{"agent": name, "data": {"summary": f"{name} on kafka"}} for name in ("web", "news")],
+                "summary": "web on kafka\n\nnews on kafka",
+                "completed_agents": 2,
+                "timed_out": False,
+                "skipped_agents": [],
+            }
+            asking = asyncio.create_task(hub.fan_out("faust", agents=["web", "slow", "broken"]))
+            await until(lambda: len(asked) == 5)
+            await asyncio.sleep(0.2)  # the others' answers are on their way
+            await asyncio.to_thread(embedded.advance, 30_000)
+            late = await asyncio.wait_for(asking, 20)
+            assert late["sources"] == [
+                {"agent": "web", "data": {"summary": "web on faust"}},
+                {"agent": "slow", "error": "not done by its deadline"},
+                {"agent": "broken", "error": "no access"},
+            ]
+            assert (late["completed_agents"], late["timed_out"]) == (1, True)
+            with pytest.raises(TaskFailedError, match="none of 1 agents has answered") as failed:
+                await hub.fan_out("x", agents=["broken"])
+            assert failed.value.details["sources"] == [{"agent": "broken", "error": "no access"}]
+        with pytest.raises(BadInput, match="fan_out\\(\\) to no agents"):
+            await hub.fan_out("x", agents=[])
+        with pytest.raises(BadInput, match="'web' is defined twice"):
+            await hub.fan_out("x", agents=["web", web])
