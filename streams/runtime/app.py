@@ -388,19 +388,20 @@ class StreamApp:
 
     # mode/signals.py knows a sender by its id, which may be that of another app of this process that is gone.
 
-    async def _on_partitions_assigned(self, sender: Any, *_: Any, **__: Any) -> None:
+    async def _on_partitions_assigned(self, sender: Any, /, *_: Any, **__: Any) -> None:
         if sender is self._faust:
             self._assignment_is_new = True
 
-    async def _on_rebalance_complete(self, sender: Any, *_: Any, **__: Any) -> None:
+    async def _on_rebalance_complete(self, sender: Any, /, *_: Any, **__: Any) -> None:
         """Sent by faust/tables/recovery.py when tables are recovered, before partitions resume.
 
         It is also sent, and cancelled at once, when a rebalance came while they were: `_restart_recovery` takes any end
         of its wait for that of the recovery.
         """
-        if sender is not self._faust:
+        app = self._faust
+        if app is None or sender is not app:
             return
-        rebalancing = cast(TableManager, sender.tables).recovery.signal_recovery_start.is_set()
+        rebalancing = cast(TableManager, app.tables).recovery.signal_recovery_start.is_set()
         if rebalancing or not self._assignment_is_new:
             return  # the partitions were revoked again while Faust was recovering
         try:
@@ -451,13 +452,13 @@ class StreamApp:
         except Exception as error:
             self.fail(error)
 
-    async def _on_partitions_revoked(self, sender: Any, revoked: set[TP], **_: Any) -> None:
+    async def _on_partitions_revoked(self, sender: Any, /, *args: Any, **_: Any) -> None:
         """Sent by faust/app/base.py:App._on_partitions_revoked with the flow stopped and buffers emptied."""
         if sender is not self._faust:
             return
         self._assignment_is_new = False
         try:
-            await self._revoked(revoked)
+            await self._revoked(args[0])
         except Exception as error:
             self.fail(error)
 
