@@ -132,6 +132,15 @@ class Work:
         self._idle = asyncio.Event()
         self._stop_renewing: Callable[[], None] = lambda: None
         self._unwatch: Callable[[], None] = lambda: None
+        self._no_failure: Callable[[], None] = lambda: None
+
+    async def wait(self) -> None:
+        """Works until it is cancelled: for programs that do nothing else.
+
+        Raises:
+            AccordError: the connection has failed or was closed; nothing is done any more.
+        """
+        await asyncio.shield(self._failed)
 
     # -- membership
 
@@ -141,6 +150,8 @@ class Work:
         self._context = contextvars.copy_context()
         self._threads = ThreadPoolExecutor(self.slots, f"accord-{self._agent}")
         self._connection = self._hub.connection
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+        self._no_failure = self._connection.on_failure(self._fail)
         self._unwatch = self._connection.watch("roster", self.team, self._heard)
         try:
             answer = await asyncio.wrap_future(self._join())
@@ -178,7 +189,21 @@ class Work:
         self._stopping = True
         self._stop_renewing()
         self._unwatch()
+        self._no_failure()
+        self._failed.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _fail(self, error: AccordError) -> None:
+        """The connection is gone, and with it all that runs; on accord's thread."""
+        self._stopping = True
+        for run in list(self._runs.values()):
+            self._end(run)
+        self._loop.call_soon_threadsafe(self._tell_failure, error)
+
+    def _tell_failure(self, error: AccordError) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
+            self._failed.exception()  # nobody need wait for it
 
     def _join(self) -> Future[Answer]:
         command = JoinTeam(self._agent, self.member, self.capabilities, self.slots, self._lease_ms)

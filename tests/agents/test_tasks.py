@@ -74,6 +74,7 @@ async def until_step(handle: Handle, status: str) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_steps_run_one_after_the_other_each_with_the_results_before(make_hub: MakeHub) -> None:
     def research(input: dict[str, str]) -> dict[str, Any]:
@@ -112,6 +113,7 @@ async def test_steps_run_one_after_the_other_each_with_the_results_before(make_h
         assert not await later.cancel("too late")
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_what_does_not_wait_for_each_other_runs_at_once(make_hub: MakeHub) -> None:
     together = asyncio.Barrier(4)
@@ -230,6 +232,7 @@ async def test_what_cannot_succeed_is_given_up_at_once(make_hub: MakeHub) -> Non
             assert step["error"].startswith(error)
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_a_join_goes_on_without_what_is_optional_and_its_deadline_is_kept(
     make_hub: MakeHub, embedded: Embedded
@@ -281,6 +284,7 @@ async def test_a_run_that_takes_too_long_has_failed(make_hub: MakeHub) -> None:
         assert (await handle.record())["failed_steps"][0]["error"].endswith("took more than 200 ms")
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_cancelling_a_task_cancels_its_steps(make_hub: MakeHub) -> None:
     began, cancelled = asyncio.Event(), asyncio.Event()
@@ -336,6 +340,7 @@ async def test_a_task_that_is_not_there(make_hub: MakeHub, embedded: Embedded) -
                 await ask()
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_who_leaves_gives_back_what_runs_and_another_takes_it(make_hub: MakeHub) -> None:
     began: list[str] = []
@@ -358,6 +363,7 @@ async def test_who_leaves_gives_back_what_runs_and_another_takes_it(make_hub: Ma
     assert began[0] == began[1], "the same idempotency key"
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_who_lost_its_membership_joins_again_and_its_steps_run_anew(
     make_hub: MakeHub, embedded: Embedded
@@ -378,6 +384,28 @@ async def test_who_lost_its_membership_joins_again_and_its_steps_run_anew(
         await until(lambda: began == [0, 1])
         free.set()
         assert await handle.result(wait_ms=20_000) == "done"
+
+
+@in_loop
+async def test_who_only_works_is_told_when_the_connection_is_gone(make_hub: MakeHub) -> None:
+    began, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(3_600)
+        finally:
+            cancelled.set()
+
+    graph = graph_of("alone", wait)
+    async with make_hub("ada") as hub, make_hub("bob") as other, other.work(graph) as work:
+        working = asyncio.create_task(work.wait())
+        await hub.submit(graph)
+        await asyncio.wait_for(began.wait(), 20)
+        await asyncio.to_thread(other.connection.close)
+        with pytest.raises(NotConnected):
+            await asyncio.wait_for(working, 20)
+        await asyncio.wait_for(cancelled.wait(), 20)
 
 
 @in_loop
