@@ -9,7 +9,19 @@ from typing import Any, get_type_hints
 import fastavro
 import pytest
 from accord.schemas import codec
-from accord.schemas.messages import Command, Event, Message, deadletters, limits, locks, log, roster, signals, tasks, waits
+from accord.schemas.messages import (
+    Command,
+    Event,
+    Message,
+    deadletters,
+    limits,
+    locks,
+    log,
+    roster,
+    signals,
+    tasks,
+    waits,
+)
 from accord.schemas.topics import DOMAINS
 
 from tests.schemas.support import MESSAGES, avsc, record_of

@@ -38,7 +38,9 @@ def told(made: Partition, *commands: tuple[str, Any], at_ms: int = START_MS) -> 
 
 
 def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
-    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster"}, "a new domain: add its events to EVERY_EVENT"
+    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster"}, (
+        "a new domain: add its events to EVERY_EVENT"
+    )
     both = set(SOMEBODY) & NOBODY_ELSE
     assert not both, "an event stands in one table"
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
@@ -229,7 +231,9 @@ def test_who_submitted_a_task_is_told_of_its_end_and_who_runs_a_step_when_it_is_
     assert told(made, (by("carol", "3"), tasks.CancelTask("carol", ""))) == [{ADA, BOB, CAROL}]
     made = partition("tasks")
     told(made, *begun)
-    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, BOB}], "too slow, and so the task failed"
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, BOB}], (
+        "too slow, and so the task failed"
+    )
     made = partition("tasks")
     told(made, *begun)
     lose = tasks.LoseSteps("bob", "b-1", (tasks.Slot("one", 1),))
