@@ -144,10 +144,11 @@ class Task(msgspec.Struct, frozen=True):
         limit_ms = self.graph[number].deadline_ms
         return None if limit_ms is None or self.steps[number].retried else self.created_ms + limit_ms
 
-    def forgotten_ms(self) -> int | None:
-        """When it is not remembered any more; None: it has not ended."""
+    @property
+    def due_ms(self) -> int | None:
+        """When something happens of itself: to a step, or, if it has ended, that it is not remembered any more."""
         if self.ended_ms is None:
-            return None
+            return self.steps.due_ms
         return self.ended_ms + (max(self.keep_ms, FAILED_KEEP_MS) if self.status == FAILED else self.keep_ms)
 
     def frees(self, number: int) -> list[int]:
@@ -178,7 +179,7 @@ class TaskDecider:
         return evolve(state, event)
 
     def deadline_ms(self, state: Task) -> int | None:
-        return state.forgotten_ms() if state.has_ended else state.steps.due_ms
+        return state.due_ms
 
 
 class Draft:
@@ -199,11 +200,10 @@ class Draft:
     def let_time_pass(self) -> None:
         """What is due by now, in order of (time, step); at most `DUE_MAX` steps."""
         task, now_ms = self.task, self.at.now_ms
-        if task.has_ended:
-            if task.forgotten_ms() <= now_ms:
-                self.add(TaskForgotten(task.ended_ms))
+        if task.due_ms is None or task.due_ms > now_ms:
             return
-        if task.steps.due_ms is None or task.steps.due_ms > now_ms:
+        if task.has_ended:
+            self.add(TaskForgotten(task.ended_ms))
             return
         for _, number in zip(range(DUE_MAX), task.steps.due(now_ms), strict=False):
             due_ms = self.task.steps[number].due_ms
