@@ -468,20 +468,22 @@ def _return(draft: Draft, task: Task, c: ReturnStep) -> None:
 def _lose(draft: Draft, task: Task, c: LoseSteps) -> None:
     if task.has_ended:
         return
-    slots = {(slot.step, slot.attempt) for slot in c.slots}
+    slots, freed = frozenset(c.slots), []
     for number, progress in task.steps:
         name = task.graph[number].name
-        if progress.status == READY and (name, progress.attempt) in slots:
-            draft.add(StepLost(c.agent, c.member, name, progress.attempt, progress.losses))
-            draft.want([number])
-        elif progress.slot is None or progress.member != c.member:
+        runs = progress.slot is not None and progress.member == c.member
+        slot = progress.slot if runs else Slot(name, progress.attempt) if progress.status == READY else None
+        if slot is None or slot not in slots:
             continue
-        elif (progress.slot.step, progress.slot.attempt) in slots:
-            draft.add(StepLost(c.agent, c.member, name, progress.attempt, progress.losses + 1))
-            if progress.losses + 1 < LOSSES_MAX:
-                draft.want([number])
-            else:
-                draft.give_up(number, "Crashed", "", f"{LOSSES_MAX} agents were lost while they ran it")
+        losses = progress.losses + runs
+        freed.append(Freed(slot.step, slot.attempt, ()))
+        draft.add(StepLost(c.agent, c.member, name, progress.attempt, losses))
+        if losses < LOSSES_MAX:
+            draft.want([number])
+        else:
+            draft.give_up(number, "Crashed", "", f"{LOSSES_MAX} agents were lost while they ran it")
+    if freed:  # the team may have given them again, to a request that came twice
+        draft.add(AgentsFreed(task.team, tuple(freed)))
     draft.end()
 
 

@@ -376,7 +376,9 @@ def test_a_step_is_told_what_those_before_it_brought() -> None:
         Input("b", "completed", '"B"', "", omitted=False),
         Input("a", "failed", None, "no ink", omitted=False),
     )
-    again = ready.when(lost, 2_000).then(StepLost("bob", "bob-1", "c", 1, 1), wanted("c", attempt=2, since_ms=2_000))
+    again = ready.when(lost, 2_000).then(
+        StepLost("bob", "bob-1", "c", 1, 1), wanted("c", attempt=2, since_ms=2_000), freed("b")
+    )
     again.when(start("c", 2), 2_000).then(started("c", 100, 2_000, attempt=2, tries=1, inputs=inputs))
 
 
@@ -663,7 +665,9 @@ def test_what_an_agent_that_is_gone_ran_is_run_again_at_once_and_given_up_at_the
             .then(started("a", 100, 2_000, attempt=attempt, tries=attempt - 1))
         )
         lost = state.when(lose(("a", attempt)), 2_000).then(
-            StepLost("bob", "bob-1", "a", attempt, attempt), wanted("a", attempt=attempt + 1, since_ms=2_000)
+            StepLost("bob", "bob-1", "a", attempt, attempt),
+            wanted("a", attempt=attempt + 1, since_ms=2_000),
+            freed("a", attempt),
         )
         lost.when(complete("a", 100), 2_000).then(ResultIgnored("bob", "a", 100, "ready"))
         lost.when(lose(("a", attempt)), 2_000).then_nothing()
@@ -673,6 +677,7 @@ def test_what_an_agent_that_is_gone_ran_is_run_again_at_once_and_given_up_at_the
         StepLost("bob", "bob-1", "a", 3, 3),
         dead("a", "Crashed", "", "3 agents were lost while they ran it", 3),
         StepsBlocked("a", ("b",)),
+        freed("a", 3),
         TaskFailed("ada", "a", "Crashed", 2_000),
     )
 
@@ -683,14 +688,14 @@ def test_failures_do_not_count_as_losses() -> None:
     )
     assert (running.state.steps[0].losses, running.state.steps[0].failures) == (1, 1)
     running.when(lose(("a", 3)), 6_000).then(
-        StepLost("bob", "bob-1", "a", 3, 2), wanted("a", attempt=4, since_ms=6_000)
+        StepLost("bob", "bob-1", "a", 3, 2), wanted("a", attempt=4, since_ms=6_000), freed("a", 3)
     )
 
 
 def test_what_an_agent_had_been_given_and_not_begun_counts_as_no_loss_and_does_not_wait_anew() -> None:
     ready = after(submit(step("a")))
     lost = ready.when(lose(("a", 1)), 9_000).then(
-        StepLost("bob", "bob-1", "a", 1, 0), wanted("a", attempt=2, since_ms=9_000)
+        StepLost("bob", "bob-1", "a", 1, 0), wanted("a", attempt=2, since_ms=9_000), freed("a")
     )
     assert decider.deadline_ms(lost.state) == T0 + MINUTE
     lost.when(start("a", 1), 9_000).then(StartRefused("bob", "bob-1", "a", 1, "ready"), freed("a", 1))
@@ -699,7 +704,7 @@ def test_what_an_agent_had_been_given_and_not_begun_counts_as_no_loss_and_does_n
 def test_the_step_is_lost_that_ran_in_the_slot() -> None:
     going_on = after(submit(step("a"), step("b", "a"), step("c")), start("c"), start("a"), complete("a", 3))
     lost = going_on.when(lose(("a", 1), ("x", 1)), 2_000).then(
-        StepLost("bob", "bob-1", "b", 1, 1), wanted("b", attempt=2, since_ms=2_000)
+        StepLost("bob", "bob-1", "b", 1, 1), wanted("b", attempt=2, since_ms=2_000), freed("a")
     )
     assert statuses(lost.state) == {"a": "completed", "b": "ready", "c": "running"}
     lost.when(lose(("a", 1)), 2_000).then_nothing()
