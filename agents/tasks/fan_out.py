@@ -57,15 +57,36 @@ async def fan_out(
 
 def answers_of(record: Mapping[str, Any], agents: Sequence[str]) -> dict[str, Any]:
     """What a fan-out has brought, from the record of its task; see `Accord.fan_out`."""
-    answered = [{"agent": step["name"], "data": step["result"]} for step in record["steps"]]
-    missed = [{"agent": step["name"], "error": step["error"] or step["status"]} for step in record["failed_steps"]]
-    answered.sort(key=lambda source: agents.index(source["agent"]))
-    summaries = [one["data"].get("summary", "") for one in answered if isinstance(one["data"], Mapping)]
+    results = {step["name"]: step["result"] for step in record["steps"]}
+    missed = record["failed_steps"]
+    errors = {step["name"]: step["error"] or step["status"] for step in missed}
+    return joined(record["input"], agents, results, errors, {step["name"]: step["status"] for step in missed})
+
+
+def joined(
+    query: Any,
+    agents: Iterable[str],
+    results: Mapping[str, Any],
+    errors: Mapping[str, str],
+    statuses: Mapping[str, str],
+) -> dict[str, Any]:
+    """The answers of several agents as one; see `Accord.fan_out`.
+
+    Args:
+        agents: in the order in which they are to be listed.
+        results, errors: of those that have answered, and of those that have not.
+        statuses: of the latter, at least: failed, timed_out, skipped.
+    """
+    asked = [agent for agent in agents if agent in results or agent in errors]
+    summaries = [results[agent].get("summary") for agent in asked if isinstance(results.get(agent), Mapping)]
     return {
-        "query": record["input"],
-        "sources": sorted([*answered, *missed], key=lambda source: agents.index(source["agent"])),
+        "query": query,
+        "sources": [
+            {"agent": agent, "data": results[agent]} if agent in results else {"agent": agent, "error": errors[agent]}
+            for agent in asked
+        ],
         "summary": "\n\n".join(str(summary) for summary in summaries if summary),
-        "completed_agents": len(answered),
-        "timed_out": any(step["status"] == "timed_out" for step in record["failed_steps"]),
-        "skipped_agents": [step["name"] for step in record["failed_steps"] if step["status"] == "skipped"],
+        "completed_agents": sum(agent in results for agent in asked),
+        "timed_out": any(statuses.get(agent) == "timed_out" for agent in asked),
+        "skipped_agents": [agent for agent in asked if statuses.get(agent) == "skipped"],
     }

@@ -47,7 +47,7 @@ class Run(NamedTuple):
     `key` is the idempotency key: the same for every run of this step of this task. A step that has run and was not
     recorded, because its process died before, is run again with the same key; one that was recorded never is. `tries`
     counts the runs before this one. `inputs` has the result of every step before that was completed, `errors` the error
-    text of every one that was not.
+    text of every one that was not, `statuses` what has become of each: completed, failed, timed_out, skipped, blocked.
     """
 
     task_id: str
@@ -57,6 +57,7 @@ class Run(NamedTuple):
     token: int
     inputs: Mapping[str, Any]
     errors: Mapping[str, str]
+    statuses: Mapping[str, str]
 
 
 class Function(NamedTuple):

@@ -10,7 +10,7 @@ from accord.agents.signals.plain import NotPlain, as_json
 from accord.agents.signals.signals import new_task
 from accord.agents.tasks.graph import TaskGraph
 from accord.agents.tasks.handle import Handle
-from accord.schemas.messages.tasks import SubmitTask, TaskKnown, TaskRefused
+from accord.schemas.messages.tasks import CancelTask, SubmitTask, TaskKnown, TaskRefused
 from accord.streams.tasks.bounds import LIMIT_MS_MAX
 
 from accord.errors import BadInput, TermsDiffer
@@ -32,8 +32,10 @@ async def submit(hub: Hub, graph: TaskGraph, input: Any, *, key: str | None, kee
     check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
     handle = Handle(hub, key or new_task(), graph.last)
     command = SubmitTask(hub.agent, graph.name, graph.team, given, steps, keep_ms)
+    # Nobody knows the id of a task that was submitted in vain, unless it is a key that may be tried again.
+    withdrawal = None if key else lambda _: CancelTask(hub.agent, "whoever submitted it has given up")
     try:
-        submission = hub.connection.submit("tasks", handle.id, command, task=handle.id)
+        submission = hub.connection.submit("tasks", handle.id, command, task=handle.id, withdrawal=withdrawal)
         answer = await asyncio.wrap_future(submission.decided)
         first = answer.events[0]
         if isinstance(first, TaskRefused):

@@ -356,7 +356,8 @@ class Work:
             raise GiveUp(f"{self._agent} has no function for the step {started.step} of {started.type}")
         inputs, errors = await self._inputs(run.task_id, started.inputs)
         key = f"{run.task_id}/{started.step}"
-        about = Run(run.task_id, started.step, key, started.tries, started.token, inputs, errors)
+        statuses = {one.step: one.status for one in started.inputs}
+        about = Run(run.task_id, started.step, key, started.tries, started.token, inputs, errors, statuses)
         known: Mapping[str, Any] = {**inputs, INPUT: json.loads(started.input), STEP: about}
         arguments = {name: known.get(name) for name in function.parameters}
         context.use(self._hub)

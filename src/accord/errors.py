@@ -61,6 +61,12 @@ class BadInput(AccordError, ValueError):
     http_status = 400
 
 
+class TooLarge(BadInput):
+    """More bytes than are taken. Nothing was recorded."""
+
+    http_status = 413
+
+
 class ConfigError(BadInput):
     """A setting cannot be right."""
 
@@ -162,6 +168,13 @@ class NotFound(AccordError, LookupError):
 
     exit_code = 4
     http_status = 404
+
+
+class NotAuthenticated(AccordError):
+    """Who asks has not shown who they are."""
+
+    exit_code = 5
+    http_status = 401
 
 
 class Unavailable(AccordError, ConnectionError):

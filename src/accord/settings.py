@@ -132,6 +132,39 @@ class LlmSettings(_Group):
     """Name of the limit that every call takes, as `openai_api`: see `hub.limit`. Empty: none."""
 
 
+class AgentsSettings(_Group):
+    """The agents of the service: `accord work`."""
+
+    model: str = "gpt-4"
+    """What they ask; the endpoint and its key are those of `llm`."""
+    research_max_tokens: int = Field(1_500, ge=1)
+    """Of an answer to the researchers, as below."""
+    writer_max_tokens: int = Field(2_000, ge=1)
+    editor_max_tokens: int = Field(2_000, ge=1)
+    slots: int = Field(8, ge=1)
+    """Steps at a time, a process."""
+    lease_ms: int = Field(10_000, ge=1_000)
+    """After so long without a sign of life from a process, others get its steps."""
+
+
+class ServiceSettings(_Group):
+    """The service over HTTP: `accord serve`."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65_535)
+    """0: a free one."""
+    tokens: tuple[Annotated[str, Field(min_length=16)], ...] = Field((), repr=False)
+    """Who sends one of them is let in (`Authorization: Bearer`). None: everybody is. In the environment a JSON list."""
+    requests_per_minute: int = Field(600, ge=0)
+    """Of each token, or address, in each process of the service; 0: no bound."""
+    body_max_bytes: int = Field(65_536, ge=1, le=200_000)
+    """Of a request."""
+    research_deadline_ms: int = Field(30_000, ge=1)
+    """By when the researchers must have answered."""
+    health_wait_ms: int = Field(2_000, ge=100)
+    """How long `GET /health` waits for a broker."""
+
+
 class Settings(BaseSettings):
     """All settings. `Settings.load()` reads them and raises `ConfigError` naming what is wrong."""
 
@@ -147,6 +180,8 @@ class Settings(BaseSettings):
     client: ClientSettings = ClientSettings()
     worker: WorkerSettings = WorkerSettings()
     llm: LlmSettings = LlmSettings()
+    agents: AgentsSettings = AgentsSettings()
+    service: ServiceSettings = ServiceSettings()
     schema_registry_url: str = ""
     """Empty: values carry Avro single-object framing and no registry is asked."""
 
@@ -164,7 +199,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})"
-                if "password" not in str(e["loc"]) and "key" not in str(e["loc"])
+                if not any(secret in str(e["loc"]) for secret in ("password", "key", "'tokens'"))
                 else f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}"
                 for e in error.errors()
             )
