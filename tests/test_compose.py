@@ -6,10 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from accord.agents.service.parts import GROUPS
 
 from accord.settings import Settings
 
 CHECKOUT = Path(__file__).parent.parent
+AGENTS = {"content-agents", "research-agents", "aggregator"}
+SERVICE = {"orchestrator"} | AGENTS
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def config() -> str:
 
 
 def test_the_stack_is_complete() -> None:
-    assert {"kafka", "registry", "topics", "worker"} <= set(_compose("config", "--services").split())
+    assert set(_compose("config", "--services").split()) == {"kafka", "registry", "topics", "worker", *SERVICE}
 
 
 def test_images_are_pinned(config: str) -> None:
@@ -29,19 +32,26 @@ def test_images_are_pinned(config: str) -> None:
 
 
 def test_every_server_has_a_health_check(config: str) -> None:
-    one_shot = {"topics"}
-    services = set(_compose("config", "--services").split()) - one_shot
-    assert config.count("\n    healthcheck:") == len(services)
+    servers = set(_compose("config", "--services").split()) - {"topics"} - AGENTS
+    assert config.count("\n    healthcheck:") == len(servers)
+
+
+def test_each_agent_of_the_service_is_run_once(config: str) -> None:
+    commands = re.findall(r"^ +- work\n +- (\S+)$", config, re.MULTILINE)
+    assert sorted(commands) == sorted(GROUPS)
+    assert len(AGENTS) == len(GROUPS)
 
 
 def test_accord_knows_its_settings(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in re.findall(r"^ +(ACCORD_\w+): (.+)$", config, re.MULTILINE):
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, value.strip("\"'"))
     settings = Settings.load()
     assert settings.kafka.bootstrap_servers == "kafka:19092"
     assert settings.schema_registry_url == "http://registry:8081"
     assert settings.worker.name == "worker-1"
     assert settings.worker.data_dir == Path("/var/lib/accord/worker-1")
+    assert settings.service.tokens == ()
+    assert settings.agents.model == "gpt-4"
 
 
 def _compose(*arguments: str) -> str:
