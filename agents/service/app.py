@@ -16,9 +16,11 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from accord.agents.service.content import content_graph
+from accord.agents.service.dispatch import Dispatch
 from accord.agents.service.door import Door
 from accord.agents.service.openapi import DESCRIPTION
 from accord.agents.service.replies import failure, on_accord_error, on_defect, on_http_error
@@ -90,9 +92,8 @@ class _Service:
 
     async def create_content(self, request: Request) -> Response:
         topic = _text(await self._body(request), "topic")
-        return await self._begin(
-            self._content,
-            {"topic": topic},
+        return _started(
+            await self._begin(self._content, {"topic": topic}),
             workflow="sequential",
             steps=["research", "write", "edit", "publish"],
             message="Content creation pipeline initiated",
@@ -101,11 +102,13 @@ class _Service:
     async def research_parallel(self, request: Request) -> Response:
         query = _text(await self._body(request), "query")
         agents = list(FIELDS)
-        return await self._begin(
-            self._research,
-            {"query": query, "agents": agents},
+        with Dispatch(self._hub, self._research.team) as dispatch:
+            task_id = await self._begin(self._research, {"query": query, "agents": agents})
+            skipped = await dispatch.refused(task_id)
+        return _started(
+            task_id,
             workflow="parallel",
-            agents_dispatched=len(agents),
+            agents_dispatched=len(agents) - skipped,
             message="Parallel research initiated",
         )
 
@@ -116,11 +119,11 @@ class _Service:
         finally:
             handle.forget()
 
-    async def _begin(self, graph: TaskGraph, input: dict[str, Any], **reply: Any) -> Response:
+    async def _begin(self, graph: TaskGraph, input: dict[str, Any]) -> str:
+        """Begins a task; returns its id once the log has it."""
         handle = await self._hub.submit(graph, input)
         handle.forget()
-        body = {"task_id": handle.id, "status": "started", **reply}
-        return JSONResponse(body, 202, {"location": f"/task/{handle.id}"})
+        return handle.id
 
     async def _body(self, request: Request) -> dict[str, Any]:
         """The request's body, a JSON object. Raises BadInput: it is none; TooLarge."""
@@ -136,6 +139,11 @@ class _Service:
         if not isinstance(body, dict):
             raise BadInput("The body is no JSON object.")
         return body
+
+
+def _started(task_id: str, **more: Any) -> Response:
+    body = {"task_id": task_id, "status": "started", **more}
+    return JSONResponse(body, HTTPStatus.ACCEPTED, {"location": f"/task/{task_id}"})
 
 
 def _text(body: dict[str, Any], name: str) -> str:

@@ -420,3 +420,22 @@ def _references(value: Any) -> set[str]:
         return set()
     own = {value["$ref"]} if "$ref" in value else set()
     return own | {found for one in value.values() for found in _references(one)}
+
+
+# -- a kind of agent that is not there
+
+
+@in_loop
+async def test_a_kind_that_fails_too_often_is_skipped_and_not_counted(
+    embedded: Embedded, settings_with: SettingsWith
+) -> None:
+    """Nobody runs `web`. What it failed in tests before counts, too."""
+    async with hub_on(embedded, settings_with()) as hub, Agents(hub, "academic", "news", "social", "aggregator"):
+        with served(hub) as client:
+            asked: list[dict[str, Any]] = []
+            while not asked or asked[-1]["agents_dispatched"] == 4:
+                asked.append((await client.post("/research-parallel", json={"query": "why?"})).json())
+            assert len(asked) <= 6 and asked[-1]["agents_dispatched"] == 3
+            result = (await client.ended(asked[-1]["task_id"]))["result"]
+    assert result["sources"][0] == {"agent": "web", "error": "skipped: breaker_open"}
+    assert (result["completed_agents"], result["timed_out"], result["skipped_agents"]) == (3, False, ["web"])
