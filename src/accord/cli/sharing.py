@@ -1,4 +1,4 @@
-"""What the commands about locks, pools and limits have in common: where they look, and how they put it."""
+"""What the commands about locks, pools, tasks and agents have in common: where they look, and how they put it."""
 
 from __future__ import annotations
 
@@ -41,11 +41,16 @@ def look(source: str | None, at: str | None, processes: int) -> Sharing:
 def look_at(log: Log, at: str | None = None, processes: int = 0) -> Sharing:
     """What is shared at a point; at the end of a live log counted to this moment, else by the log's clock."""
     from accord.replay.sharing import sharing_at  # noqa: PLC0415
-    from accord.replay.source import KafkaSource  # noqa: PLC0415
     from accord.replay.state import parse_point  # noqa: PLC0415
 
-    now_ms = time.time_ns() // 1_000_000 if isinstance(log, KafkaSource) else None
-    return sharing_at(log, parse_point(at), now_ms=now_ms, processes=processes)
+    return sharing_at(log, parse_point(at), now_ms=now_of(log), processes=processes)
+
+
+def now_of(log: Log) -> int | None:
+    """This moment for a live log, in ms since 1970; None for an archive, whose time is its own."""
+    from accord.replay.source import KafkaSource  # noqa: PLC0415
+
+    return time.time_ns() // 1_000_000 if isinstance(log, KafkaSource) else None
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 0) -> None:
