@@ -27,21 +27,19 @@ from accord.agents.discovery import resolve
 from accord.agents.leases.call_chain import one_chain, runs
 from accord.agents.leases.leases import Leases
 from accord.agents.limits.limits import Pool, Request
-from accord.agents.locks.arguments import check_number, check_permits, check_wait_ms
+from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Barrier
 from accord.agents.locks.conditions import Condition
 from accord.agents.locks.locks import Lock, MultiLock, OnLoss, RWLock
 from accord.agents.signals.handlers import F, when_on
-from accord.agents.signals.plain import NotPlain, as_json
-from accord.agents.signals.signals import Receipt, emit_on, new_task
+from accord.agents.signals.signals import Receipt, emit_on
 from accord.agents.tasks.graph import TaskGraph
 from accord.agents.tasks.handle import Handle
+from accord.agents.tasks.submit import KEEP_MS, find, submit
 from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
-from accord.schemas.messages.tasks import SubmitTask, TaskKnown, TaskRefused
-from accord.streams.tasks.bounds import LIMIT_MS_MAX
 
 from accord import logs
-from accord.errors import BadInput, DeadlockVictim, NotConnected, TermsDiffer, Unavailable
+from accord.errors import BadInput, DeadlockVictim, NotConnected, Unavailable
 from accord.settings import Settings
 
 __all__ = ["Accord", "Hub"]
@@ -53,7 +51,6 @@ R = TypeVar("R")
 
 Hook = Callable[[], "Future[None] | None"]
 AGENT_CHARS_MAX: Final = 255
-KEEP_MS: Final = 3_600_000
 
 
 class Hub:
@@ -369,43 +366,11 @@ class Accord(Hub):
             Rejected: the log refuses it, say for its size.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
         """
-        self.ensure_open("submit()")
-        steps = graph.check()
-        try:
-            given = as_json(input)
-        except NotPlain as error:
-            raise BadInput(f"the input of {graph.name} has {error}; it must be JSON.") from None
-        check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
-        handle = Handle(self, key or new_task(), graph.last)
-        command = SubmitTask(self.agent, graph.name, graph.team, given, steps, keep_ms)
-        try:
-            submission = self.connection.submit("tasks", handle.id, command, task=handle.id)
-            answer = await asyncio.wrap_future(submission.decided)
-            first = answer.events[0]
-            if isinstance(first, TaskRefused):
-                raise TermsDiffer(
-                    f"{handle.id} is another task of {first.type}, with another graph or input.",
-                    remedy="Take another key.",
-                    key=handle.id,
-                    position=str(answer.position),
-                )
-            if isinstance(first, TaskKnown):
-                await handle.look()
-        except BaseException:
-            handle.forget()
-            raise
-        return handle
+        return await submit(self, graph, input, key=key, keep_ms=keep_ms)
 
     async def task(self, task_id: str) -> Handle:
         """A task that was submitted before, by whomever. Raises NotFound: there is none, or it ended long ago."""
-        self.ensure_open("task()")
-        handle = Handle(self, task_id)
-        try:
-            await handle.look()
-        except BaseException:
-            handle.forget()
-            raise
-        return handle
+        return await find(self, task_id)
 
     def work(
         self,

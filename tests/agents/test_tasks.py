@@ -14,6 +14,7 @@ from accord.agents.tasks.graph import GiveUp, Run, TaskGraph
 from accord.agents.tasks.handle import Handle
 from accord.streams.tasks.bounds import INPUT_BYTES_MAX
 
+from accord import sync
 from accord.embedded import Embedded
 from accord.errors import (
     BadInput,
@@ -427,3 +428,26 @@ async def test_what_a_graph_cannot_be_is_said_where_it_is_defined(make_hub: Make
 def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     function.__name__ = name
     return function
+
+
+def test_tasks_of_plain_programs(make_hub: MakeHub) -> None:
+    graph = TaskGraph("plain", team="plain")
+
+    @graph.step
+    def double(input: int) -> int:
+        return 2 * input
+
+    with make_hub("ada", sync.Accord) as hub:
+        with hub.work(graph):
+            handle = hub.submit(graph, 4, key="plain-4")
+            assert handle.result(wait_ms=20_000) == 8
+            assert hub.task("plain-4").result() == 8
+            assert handle.record()["status"] == "completed" and not handle.cancel()
+        with pytest.raises(BadInput):
+            hub.submit(graph, object())
+        waiting = hub.submit(graph, 5)
+        assert waiting.cancel("enough")
+        with pytest.raises(TaskCancelledError):
+            waiting.result(wait_ms=20_000)
+    with pytest.raises(NotConnected):
+        hub.submit(graph, 4)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
+from importlib import import_module, resources
 from typing import Any
 
 from accord.schemas.codec import Codec, commands_codec, deadletters_codec, events_codec
-from accord.schemas.messages import Message, deadletters, limits, locks, log, signals, waits
+from accord.schemas.messages import Message, deadletters, limits, locks, log, roster, signals, tasks, waits
 from accord.schemas.topics import DOMAINS
 from hypothesis import strategies as st
 
@@ -22,6 +22,10 @@ MESSAGES: tuple[type[Message], ...] = (
     *limits.EVENTS,
     *waits.COMMANDS,
     *waits.EVENTS,
+    *tasks.COMMANDS,
+    *tasks.EVENTS,
+    *roster.COMMANDS,
+    *roster.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [
@@ -45,13 +49,19 @@ def avsc(record: type[Message]) -> dict[str, Any]:
     return schema
 
 
+def record_of(kind: dict[str, Any]) -> Any:
+    """The class of a record that stands in a message."""
+    domain = kind["namespace"].split(".")[1]
+    return getattr(import_module(f"accord.schemas.messages.{domain}"), kind["name"])
+
+
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Values of an Avro type, as a message holds them."""
     if isinstance(kind, list):
         return st.one_of([values(branch) for branch in kind])
     if isinstance(kind, dict):
         if kind["type"] == "record":
-            return messages(getattr(waits, kind["name"]), kind)
+            return messages(record_of(kind), kind)
         assert kind["type"] == "array", kind
         return st.lists(values(kind["items"]), max_size=5).map(tuple)
     return _BY_TYPE[kind]

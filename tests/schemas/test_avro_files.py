@@ -9,10 +9,22 @@ from typing import Any, get_type_hints
 import fastavro
 import pytest
 from accord.schemas import codec
-from accord.schemas.messages import Command, Event, Message, deadletters, limits, locks, log, signals, waits
+from accord.schemas.messages import (
+    Command,
+    Event,
+    Message,
+    deadletters,
+    limits,
+    locks,
+    log,
+    roster,
+    signals,
+    tasks,
+    waits,
+)
 from accord.schemas.topics import DOMAINS
 
-from tests.schemas.support import MESSAGES, avsc
+from tests.schemas.support import MESSAGES, avsc, record_of
 
 AVRO = Path(codec.__file__).parent / "avro"
 FILES = sorted(AVRO.glob("*/*.avsc"))
@@ -58,8 +70,9 @@ def python_type(kind: Any) -> Any:
         assert kind[0] == "null", "an optional field has null first, so that null can be its default"
         return python_type(kind[1]) | None
     if isinstance(kind, dict) and kind["type"] == "record":
-        record = getattr(waits, kind["name"])
-        assert {field["name"]: PYTHON[field["type"]] for field in kind["fields"]} == get_type_hints(record)
+        record = record_of(kind)
+        assert [field["name"] for field in kind["fields"]] == list(record.__struct_fields__)
+        assert {field["name"]: python_type(field["type"]) for field in kind["fields"]} == get_type_hints(record)
         return record
     if isinstance(kind, dict):
         return tuple[python_type(kind["items"]), ...]
@@ -67,14 +80,14 @@ def python_type(kind: Any) -> Any:
 
 
 def test_commands_and_events_are_what_they_say() -> None:
-    for module in (log, locks, signals, limits, waits):
+    for module in (log, locks, signals, limits, waits, tasks, roster):
         assert all(issubclass(record, Command) for record in module.COMMANDS)
         assert all(issubclass(record, Event) for record in module.EVENTS)
     assert issubclass(deadletters.DeadLetter, Event)
 
 
 def test_every_domain_has_messages() -> None:
-    assert {"locks", "signals", "limits", "waits"} == set(DOMAINS)
+    assert {"locks", "signals", "limits", "waits", "tasks", "roster"} == set(DOMAINS)
 
 
 def test_a_class_that_differs_from_its_file_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,30 @@ def branches(schema: Any) -> Iterator[dict[str, Any]]:
     """The record types that a value may hold."""
     if isinstance(schema, dict) and schema["type"] == "array":
         schema = schema["items"]
-    yield from schema if isinstance(schema, list) else [schema]
+    yield from written_out(schema if isinstance(schema, list) else [schema], {})
+
+
+def written_out(kind: Any, named: dict[str, Any]) -> Any:
+    """A schema in which each record stands where its name does: in a union it is written out only once."""
+    match kind:
+        case list():
+            return [written_out(branch, named) for branch in kind]
+        case {"type": "record", "name": str(name), "namespace": str(namespace), "fields": fields}:
+            fields = [field | {"type": written_out(field["type"], named)} for field in fields]
+            return named.setdefault(f"{namespace}.{name}", kind | {"fields": fields})
+        case {"type": "array", "items": items}:
+            return kind | {"items": written_out(items, named)}
+    return named.get(kind, kind) if isinstance(kind, str) else kind
+
+
+def listed(value: Any) -> Any:
+    """A value as Avro has it: sequences are lists."""
+    match value:
+        case dict():
+            return {name: listed(one) for name, one in value.items()}
+        case list() | tuple():
+            return [listed(one) for one in value]
+    return value
 
 
 def test_every_subject_was_released_and_no_other() -> None:
@@ -80,7 +103,7 @@ def test_every_released_schema_is_read_record_by_record(codec: Codec) -> None:
                 for field in record["fields"]:
                     written = datum[field["name"]]
                     now = msgspec.to_builtins(getattr(message, field["name"]), builtin_types=(bytes,))
-                    assert now == (tuple(written) if isinstance(now, tuple) else written)
+                    assert listed(now) == written
 
 
 @each_codec

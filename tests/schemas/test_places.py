@@ -83,6 +83,10 @@ def test_the_topic_table() -> None:
         "shop.limits.events.v1",
         "shop.waits.commands.v1",
         "shop.waits.events.v1",
+        "shop.tasks.commands.v1",
+        "shop.tasks.events.v1",
+        "shop.roster.commands.v1",
+        "shop.roster.events.v1",
         "shop.dlq.v1",
     }
     for domain in DOMAINS:

@@ -48,6 +48,10 @@ def test_todays_schemas_are_registered_by_topic_name(server: RegistryServer) -> 
         "shop.limits.events.v1",
         "shop.waits.commands.v1",
         "shop.waits.events.v1",
+        "shop.tasks.commands.v1",
+        "shop.tasks.events.v1",
+        "shop.roster.commands.v1",
+        "shop.roster.events.v1",
         "shop.dlq.v1",
     }
     assert set(server.subjects) == {f"{topic}-value" for topic in ids}

@@ -7,23 +7,17 @@ from typing import Any
 
 import pytest
 from accord.schemas.messages import Command, log
-from accord.schemas.messages.waits import Holding, Wait, Waiting
 from accord.streams.decider import At
 from accord.streams.domains import DOMAINS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.schemas.support import avsc
+from tests.schemas.support import avsc, record_of
 
 TEXTS = st.sampled_from(
     ["", "a", "b", "c/1", "c/1/1", "d/1", "d/1/2", "locks", "limits", "shared", "exclusive", "x" * 300]
 )
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 5, 1_000, 5_000, 10**12])
-RECORDS = {
-    "Wait": st.builds(Wait, *[TEXTS] * 7, NUMBERS),
-    "Holding": st.builds(Holding, TEXTS, TEXTS, NUMBERS, NUMBERS),
-    "Waiting": st.builds(Waiting, TEXTS, TEXTS, TEXTS, NUMBERS),
-}
 KINDS: dict[Any, st.SearchStrategy[Any]] = {
     "null": st.none(), "string": TEXTS, "long": NUMBERS, "int": NUMBERS, "boolean": st.booleans(), "bytes": st.binary()
 }  # fmt: skip
@@ -33,17 +27,19 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if isinstance(kind, list):
         return st.one_of([values(branch) for branch in kind])
     if isinstance(kind, dict):
-        return (
-            RECORDS[kind["name"]]
-            if kind["type"] == "record"
-            else st.lists(values(kind["items"]), max_size=3).map(tuple)
-        )
+        if kind["type"] == "record":
+            return records(record_of(kind), kind)
+        return st.lists(values(kind["items"]), max_size=3).map(tuple)
     return KINDS[kind]
+
+
+def records(record: Any, schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    return st.builds(record, **{field["name"]: values(field["type"]) for field in schema["fields"]})
 
 
 @cache
 def commands(record: type[Command]) -> st.SearchStrategy[Command]:
-    return st.builds(record, **{field["name"]: values(field["type"]) for field in avsc(record)["fields"]})
+    return records(record, avsc(record))
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

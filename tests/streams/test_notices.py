@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from accord.schemas.headers import LogRecord
 from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
-from accord.schemas.messages import Event, limits, locks, log, signals, waits
+from accord.schemas.messages import Event, limits, locks, log, roster, signals, tasks, waits
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.chain import Chain, Decision
@@ -19,7 +19,7 @@ from tests.streams.support import START_MS, command, partition, record_of, run
 
 INBOXES = 32
 ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
-EVERY_EVENT = [event for domain in (log, locks, limits, signals, waits) for event in domain.EVENTS]
+EVERY_EVENT = [event for domain in (log, locks, limits, signals, waits, tasks, roster) for event in domain.EVENTS]
 
 
 def by(agent: str, name: str) -> str:
@@ -38,14 +38,20 @@ def told(made: Partition, *commands: tuple[str, Any], at_ms: int = START_MS) -> 
 
 
 def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
-    assert set(DOMAINS) == {"locks", "signals", "limits", "waits"}, "a new domain: add its events to EVERY_EVENT"
+    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster"}, (
+        "a new domain: add its events to EVERY_EVENT"
+    )
     both = set(SOMEBODY) & NOBODY_ELSE
     assert not both, "an event stands in one table"
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
 
 
+BY_REQUEST = [event for event in EVERY_EVENT if event not in (*tasks.EVENTS, *roster.EVENTS)]
+"""Those of tasks and rosters name no requests: who is told of them is named himself."""
+
+
 @pytest.mark.parametrize(
-    "event", EVERY_EVENT, ids=lambda event: f"{event.__module__.rpartition('.')[2]}.{event.__name__}"
+    "event", BY_REQUEST, ids=lambda event: f"{event.__module__.rpartition('.')[2]}.{event.__name__}"
 )
 def test_what_names_a_request_tells_who_made_it(event: type[Event]) -> None:
     """But for answers to that very request, of which its maker hears as the sender of the command."""
@@ -210,6 +216,42 @@ def test_refusals_and_repeats_are_told_to_the_sender() -> None:
     made = partition()
     acquire = locks.AcquireLock("ada", "o", 5, None)
     assert told(made, (by("ada", "1"), acquire), (by("ada", "1"), acquire)) == [{ADA}, {ADA}]
+
+
+# -- tasks and rosters
+
+
+def test_who_submitted_a_task_is_told_of_its_end_and_who_runs_a_step_when_it_is_not_his_any_more() -> None:
+    made = partition("tasks")
+    step = tasks.Step("one", (), "write", 0, 1_000, 60_000, None, optional=False, need=None)
+    submit = tasks.SubmitTask("ada", "graph", "team", "{}", (step,), 60_000)
+    start = tasks.StartStep("bob", "b-1", "team", "one", 1, ("write",))
+    begun = [(by("ada", "1"), submit), (by("bob", "2"), start)]
+    assert told(made, *begun) == [{ADA}, {BOB}]
+    assert told(made, (by("carol", "3"), tasks.CancelTask("carol", ""))) == [{ADA, BOB, CAROL}]
+    made = partition("tasks")
+    told(made, *begun)
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, BOB}], (
+        "too slow, and so the task failed"
+    )
+    made = partition("tasks")
+    told(made, *begun)
+    lose = tasks.LoseSteps("bob", "b-1", (tasks.Slot("one", 1),))
+    assert told(made, ("lost", lose)) == [{BOB}]
+    start = tasks.StartStep("carol", "c-1", "team", "one", 2, ("write",))
+    assert told(made, (by("carol", "4"), start)) == [{CAROL}]
+    token = made.head.seq
+    assert told(made, (by("carol", "5"), tasks.CompleteStep("carol", "one", token, "{}"))) == [{ADA, CAROL}]
+
+
+def test_who_is_given_a_step_is_told_and_who_is_lost() -> None:
+    made = partition("roster")
+    join = roster.JoinTeam("ada", "a-1", ("write",), 1, 10_000)
+    wanted = (tasks.Wanted("one", 1, "write", urgent=False), tasks.Wanted("two", 1, "write", urgent=False))
+    found = told(made, (by("ada", "1"), join), ("order", roster.RequestAgents("t-1", wanted)))
+    assert found == [{ADA}, {ADA}]
+    assert told(made, (by("bob", "2"), roster.JoinTeam("bob", "b-1", ("write",), 1, 20_000))) == [{BOB}]
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 10_000) == [{ADA}]
 
 
 # -- the records
