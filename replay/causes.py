@@ -95,12 +95,14 @@ def _of_blocked(asked: Asked) -> Cause:
 
 
 def _of_given_up(asked: Asked) -> Cause:
-    reason = asked.progress.reason
+    progress = asked.progress
+    why = f" ({progress.error_type}: {progress.error})" if progress.error_type else ""
+    cause = (progress.reason or "dropped") + why
     if asked.task.graph[asked.number].optional:
-        return reason or "dropped", "It is optional: the steps after it go on without it."
-    if not reason:
-        return "dropped", "It cannot be retried any more."
-    return reason, f"When its cause is gone: accord dlq retry --task {asked.task_id}."
+        return cause, "It is optional: the steps after it go on without it."
+    if not progress.reason:
+        return cause, "It cannot be retried any more."
+    return cause, f"When its cause is gone: accord dlq retry --task {asked.task_id}."
 
 
 _CAUSES: Final[Mapping[str, Callable[[Asked], Cause]]] = {

@@ -79,7 +79,7 @@ def _print(view: TeamView) -> None:
             )
             for queue in view.capabilities
         ]
-        heads = ("capability", "<agents", "<free", "<running", "<waiting", "<failures", "breaker")
+        heads = ("capability", "<agents", "<free", "<running", "<waiting", "<failures", "=breaker")
         print_table(heads, queues, indent=2)
 
 
@@ -98,4 +98,4 @@ def _breaker(breaker: BreakerView) -> str:
             return f"[yellow]half open[/], on trial: {escape(breaker.trial or '-')}"
     if not breaker.left_ms:
         return "[yellow]open[/], the next one is let through"
-    return f"[red]open[/] for {span(breaker.left_ms)} ({breaker.reason})"
+    return f"[red]open[/] for {span(breaker.left_ms)}" + ", nobody was there" * (breaker.reason == "absent")

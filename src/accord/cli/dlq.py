@@ -95,12 +95,12 @@ def _print(queue: str, views: list[LetterView], *, states: bool) -> None:
             escape(view.reason),
             str(view.count),
             *([view.state] if states else []),
-            view.time[:19].replace("T", " "),
+            view.time[5:16].replace("T", " "),
             escape(view.description),
         )
         for view in views
     ]
-    heads = ("<id", "of", "reason", "<tries", *(["state"] if states else []), "<time", "description")
+    heads = ("=id", "of", "=reason", "<tries", *(["=state"] if states else []), "=time", "description")
     print_table(heads, rows, indent=2)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -57,8 +57,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent
     """Prints rows of text in columns, without lines.
 
     Args:
-        columns: their heads; `<HEAD` is one of numbers: it stands to the right and is never cut. Where the terminal is
-            too narrow, the others are cut, the widest first.
+        columns: their heads; `<HEAD` is one of numbers: it stands to the right and is never cut; nor is `=HEAD`. Where
+            the terminal is too narrow, the others are cut, the widest first.
         rows: a text for each column; rich's markup counts.
         indent: in columns of the terminal.
     """
@@ -68,8 +68,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent
 
     made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in columns:
-        number = column.startswith("<")
-        made.add_column(column.lstrip("<"), justify="right" if number else "left", no_wrap=number, overflow="ellipsis")
+        justify: Literal["left", "right"] = "right" if column.startswith("<") else "left"
+        made.add_column(column.lstrip("<="), justify=justify, no_wrap=column[0] in "<=", overflow="ellipsis")
     for row in rows:
         cells = [Text.from_markup(cell) for cell in row]
         for cell in cells:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 STUCK = 1
 INDENT_MAX = 8
 """Of steps under those before them."""
+NAME_COLUMNS = 30
+"""Names of steps up to this width are never cut."""
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 
@@ -84,7 +87,9 @@ def _print_tasks(views: list[TaskView]) -> None:
                 escape(runs) or "-",
             )
         )
-    print_table(("id", "type", "status", "<steps", "<waiting", "running"), rows)
+    print_table(("id", "type", "=status", "<steps", "<waiting", "running"), rows)
+    counts = Counter(view.status for view in views)
+    say(f"{plural(len(views), 'task')}: {', '.join(f'{count:,} {status}' for status, count in sorted(counts.items()))}")
     for view in views:
         for step in (*view.running, *view.waiting):
             if step.stuck:
@@ -119,21 +124,34 @@ def show(task_id: Id, source: Source = None, at: At = None, as_json: Json = Fals
     if view.error:
         say(f"  [red]{escape(view.error)}[/]")
     say(f"  input {_short(found.state.input)}")
-    places = _tree(steps)
-    rows = [
-        (
-            "  " * min(depth, INDENT_MAX) + escape(steps[number].name),
-            _coloured(steps[number].status),
-            escape(steps[number].agent) or "-",
-            str(steps[number].tries),
-            str(steps[number].failures),
-            _duration(steps[number]),
-            escape(some(steps[number].after, 2)) if len(steps[number].after) > 1 else "",
-            escape(steps[number].error),
+    joined = any(len(step.after) > 1 for step in steps)
+    rows = []
+    for number, depth in _tree(steps):
+        step = steps[number]
+        after = [escape(some(step.after, 2)) if len(step.after) > 1 else ""] if joined else []
+        rows.append(
+            (
+                "  " * min(depth, INDENT_MAX) + escape(step.name),
+                _coloured(step.status),
+                escape(step.agent) or "-",
+                str(step.tries),
+                str(step.failures),
+                _duration(step),
+                *after,
+                escape(step.error),
+            )
         )
-        for number, depth in places
-    ]
-    heads = ("step", "status", "agent", "<tries", "<failures", "<for/took", "after", "error")
+    is_short = max(len(name) for name, *_ in rows) <= NAME_COLUMNS
+    heads = (
+        "=step" if is_short else "step",
+        "=status",
+        "agent",
+        "<tries",
+        "<failed",
+        "<for/took",
+        *(["after"] if joined else []),
+        "error",
+    )
     print_table(heads, rows, indent=2)
     for step in steps:
         if step.cause:
@@ -175,9 +193,9 @@ def trace(task_id: Id, source: Source = None, as_json: Json = False) -> None:
                 continue
             colour = colour_of(event.agent)
             line = Text()
-            line.append(f"{clock_of(event.time)}  {event.position:<12}  ", style="dim")
-            line.append(f"{event.agent or '-':<12}  ", style=colour)
-            line.append(f"{event.event:<16}  ", style=f"bold {colour}")
+            line.append(f"{clock_of(event.time)}  {event.position:<14}  ", style="dim")
+            line.append(f"{event.agent or '-':<16}  ", style=colour)
+            line.append(f"{event.event:<17}  ", style=f"bold {colour}")
             line.append(message)
             console().print(line)
 
