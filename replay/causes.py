@@ -52,7 +52,7 @@ def _of_running(asked: Asked) -> Cause:
 
 
 def _of_retrying(asked: Asked) -> Cause:
-    progress, due = asked.progress, _clock(asked.progress.due_ms or 0)
+    progress, due = asked.progress, _clock(asked.progress.due_ms)
     if progress.refused:
         cause, remedy = _breaker(asked) or (f"the team {asked.task.team} had refused it", MORE)
         return f"{cause}; asked again at {due}", remedy
@@ -85,7 +85,7 @@ def _breaker(asked: Asked) -> Cause | None:
         return None
     if breaker.state == HALF_OPEN:
         return f"the breaker of {asked.capability} tries another run ({breaker.trial})", "Wait for how that ends."
-    until = f"is open until {_clock(breaker.until_ms)}" if breaker.left_ms else "is open, but lets the next one through"
+    until = f"is open until {_clock(breaker.until)}" if breaker.left_ms else "is open, but lets the next one through"
     why = "nobody was there" if breaker.reason == "absent" else f"{breaker.failures} failures in a row"
     return f"the breaker of {asked.capability} {until} ({why})", "Find out why it fails: accord dlq list."
 
@@ -116,5 +116,6 @@ _CAUSES: Final[Mapping[str, Callable[[Asked], Cause]]] = {
 }
 
 
-def _clock(ms: int) -> str:
-    return iso(ms)[11:19] + "Z"
+def _clock(time: int | str | None) -> str:
+    """The time of day of a time, in ms since 1970 or as text."""
+    return (iso(time) if isinstance(time, int) else time or "")[11:19] + "Z"

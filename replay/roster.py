@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 from accord.replay.timeline import iso
-from accord.streams.roster.team import CLOSED, Breaker, Key, Team
+from accord.streams.roster.team import Breaker, Key, Team
 
 _UNTRIED = Breaker()
 
@@ -49,7 +49,6 @@ class BreakerView(msgspec.Struct, frozen=True):
     until: str | None
     left_ms: int | None
     trial: str | None
-    until_ms: int
 
 
 class CapabilityView(msgspec.Struct, frozen=True):
@@ -154,10 +153,7 @@ def view_of(
     )
 
 
-def _breaker(breaker: Breaker, now_ms: int) -> BreakerView:
-    trial = None if breaker.trial is None else f"{breaker.trial[0]}/{breaker.trial[1]}"
-    if breaker.state == CLOSED or not breaker.until_ms:
-        return BreakerView(breaker.state, breaker.failures, breaker.reason, None, None, trial, 0)
-    left_ms = max(0, breaker.until_ms - now_ms)
-    until = iso(breaker.until_ms)
-    return BreakerView(breaker.state, breaker.failures, breaker.reason, until, left_ms, trial, breaker.until_ms)
+def _breaker(b: Breaker, now_ms: int) -> BreakerView:
+    trial = None if b.trial is None else f"{b.trial[0]}/{b.trial[1]}"
+    until, left_ms = (iso(b.until_ms), max(0, b.until_ms - now_ms)) if b.until_ms else (None, None)
+    return BreakerView(b.state, b.failures, b.reason, until, left_ms, trial)

@@ -169,11 +169,7 @@ def retry(
         left = len(open_) - len(chosen)
     _act(settings, chosen, retry_one, "retried", as_json=as_json)
     if letter_id is None and not as_json:
-        more = (
-            f"; {plural(left, 'other')} left: see accord dlq list, each can only be sent again by its id"
-            if left
-            else ""
-        )
+        more = f"; left {left:,} that are no steps, or optional ones: accord dlq list" if left else ""
         say(f"{plural(len(chosen), 'step')}{more}")
 
 
