@@ -186,6 +186,17 @@ def test_a_task_that_there_is_not(command: str, archive: str, capsys: pytest.Cap
     assert ran.code == 4 and ran.err.startswith("NotFound: ") and "accord tasks list" in ran.err
 
 
+def test_tasks_list_tells_the_first_causes_of_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    office = Office()
+    for number in range(22):
+        office.submit(f"memo-{number}", step("translate", timeout_ms=100))
+    office.tell("tasks", "memo-0", Tick(), after_ms=1_000)
+    office.save(tmp_path / "many.accord")
+    lines = Ran(capsys, "tasks", "list", str(tmp_path / "many.accord")).out.splitlines()
+    assert sum(line.startswith("stuck  memo-") for line in lines) == 20
+    assert lines[-1] == "stuck  2 more steps: --json has them all"
+
+
 # -- accord agents
 
 

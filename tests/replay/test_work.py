@@ -12,10 +12,10 @@ from accord.replay.tasks import StepView, TaskView, read
 from accord.replay.timeline import iso
 from accord.replay.work import states_at, task_at, tasks_at, teams_at
 from accord.schemas.messages.log import Tick
-from accord.schemas.messages.tasks import CancelTask, DropStep, RetryStep, ReturnStep
+from accord.schemas.messages.tasks import CancelTask, DropStep, RetryStep, ReturnStep, SubmitTask
 
 from accord.errors import NotFound
-from tests.histories.office import TIMEOUT_MS, Office, step
+from tests.histories.office import LEASE_MS, TIMEOUT_MS, Office, step
 
 MANY = [(1, 1), (3, 2)]
 """Partitions of tasks and of the roster."""
@@ -228,6 +228,16 @@ def test_a_position_of_one_domain_is_a_moment_in_the_other(tasks: int, roster: i
     with pytest.raises(NotFound, match="before the first decision"):
         tasks_at(office, datetime(2001, 1, 1, tzinfo=UTC))
     assert task_at(office, "t1", parse_point("tasks/0@0")) is None
+
+
+def test_a_position_tells_decisions_of_the_same_millisecond_apart() -> None:
+    office = Office()
+    for name in ("t1", "t2"):
+        command = SubmitTask("boss", "report", "default", "1", (step("write"),), LEASE_MS)
+        office.send(name, command, domain="tasks", after_ms=0)
+    for point in ("tasks/0@1", "tasks.commands/0@0"):
+        assert [view.id for view in tasks_at(office, parse_point(point))] == ["t1"]
+    assert len(tasks_at(office, parse_point("tasks/0@2"))) == 2
 
 
 def test_the_lease_of_a_member() -> None:

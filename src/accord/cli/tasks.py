@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from accord.replay.work import TaskInFull
 
 STUCK = 1
+STUCK_LINES_MAX = 20
+"""Steps whose cause is told below the list of tasks."""
 INDENT_MAX = 8
 """Of steps under those before them."""
 NAME_COLUMNS = 30
@@ -90,13 +92,14 @@ def _print_tasks(views: list[TaskView]) -> None:
     print_table(("id", "type", "=status", "<steps", "<waiting", "running"), rows)
     counts = Counter(view.status for view in views)
     say(f"{plural(len(views), 'task')}: {', '.join(f'{count:,} {status}' for status, count in sorted(counts.items()))}")
-    for view in views:
-        for step in (*view.running, *view.waiting):
-            if step.stuck:
-                say(
-                    f"[bold red]stuck[/]  {escape(view.id)} {escape(step.name)}: {step.status} for "
-                    f"{_span(step.for_ms)}, {escape(step.cause)}. {escape(step.remedy)}"
-                )
+    stuck = [(view, step) for view in views for step in (*view.running, *view.waiting) if step.stuck]
+    for view, step in stuck[:STUCK_LINES_MAX]:
+        say(
+            f"[bold red]stuck[/]  {escape(view.id)} {escape(step.name)}: {step.status} for {_span(step.for_ms)}, "
+            f"{escape(step.cause)}. {escape(step.remedy)}"
+        )
+    if len(stuck) > STUCK_LINES_MAX:
+        say(f"[bold red]stuck[/]  {plural(len(stuck) - STUCK_LINES_MAX, 'more step')}: --json has them all")
 
 
 def show(task_id: Id, source: Source = None, at: At = None, as_json: Json = False) -> None:
