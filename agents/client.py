@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from accord.agents import context
+from accord.agents.agent import Agent
 from accord.agents.connection.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
@@ -33,7 +34,8 @@ from accord.agents.locks.conditions import Condition
 from accord.agents.locks.locks import Lock, MultiLock, OnLoss, RWLock
 from accord.agents.signals.handlers import F, when_on
 from accord.agents.signals.signals import Receipt, emit_on
-from accord.agents.tasks.graph import TaskGraph
+from accord.agents.tasks.fan_out import DEADLINE_MS, fan_out
+from accord.agents.tasks.graph import TEAM, TaskGraph
 from accord.agents.tasks.handle import Handle
 from accord.agents.tasks.submit import KEEP_MS, find, submit
 from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
@@ -368,13 +370,43 @@ class Accord(Hub):
         """
         return await submit(self, graph, input, key=key, keep_ms=keep_ms)
 
+    async def fan_out(
+        self,
+        input: Any,
+        *,
+        agents: Iterable[str | Agent],
+        deadline_ms: int = DEADLINE_MS,
+        team: str = TEAM,
+        key: str | None = None,
+    ) -> dict[str, Any]:
+        """Asks several agents at once, and returns what they have answered once all have, or at the deadline.
+
+        Args:
+            agents: their names; each is run by whoever works as it.
+            deadline_ms: by when they must have answered, from now on, by the log's clock.
+            team: in which they work.
+            key: as for `submit`.
+
+        Returns:
+            `query` (the input), `sources` (in the order of `agents`: `agent` and its `data`, or its `error`), `summary`
+            (the answers' own, a blank line between them), `completed_agents` (how many have answered), `timed_out`
+            (whether the deadline left somebody out), `skipped_agents` (those that were not asked, for they failed too
+            often of late).
+
+        Raises:
+            TaskFailedError: nobody has answered; details `sources`.
+            BadInput: no agents, one of them twice, or an argument that cannot be right.
+            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+        """
+        return await fan_out(self, input, agents, deadline_ms=deadline_ms, team=team, key=key)
+
     async def task(self, task_id: str) -> Handle:
         """A task that was submitted before, by whomever. Raises NotFound: there is none, or it ended long ago."""
         return await find(self, task_id)
 
     def work(
         self,
-        *graphs: TaskGraph,
+        *offered: TaskGraph | Agent,
         capabilities: Iterable[str] | None = None,
         slots: int = 8,
         team: str | None = None,
@@ -387,8 +419,8 @@ class Accord(Hub):
         `step.key`. Once recorded it never is.
 
         Args:
-            graphs: whose functions run here.
-            capabilities: what it is able to do; None: all that the functions of these graphs need.
+            offered: agents, and graphs whose functions run here.
+            capabilities: what it is able to do; None: all that these agents are, and these functions need.
             slots: how many steps at a time. Plain functions run in as many threads.
             team: None: that of the graphs.
             lease_ms: after so long without a sign of life others get its steps. 1,000 to 86,400,000.
@@ -400,7 +432,7 @@ class Accord(Hub):
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
         """
         return Work(
-            self, graphs, capabilities=capabilities, slots=slots, team=team, lease_ms=lease_ms, drain_ms=drain_ms
+            self, offered, capabilities=capabilities, slots=slots, team=team, lease_ms=lease_ms, drain_ms=drain_ms
         )
 
     async def run(self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -100,6 +100,7 @@ class MemberLost(Event, frozen=True):
 class AgentsAssigned(Event, frozen=True):
     assignments: tuple[Assignment, ...]
     seq: int
+    more: bool
 
 
 class AgentsAwaited(Event, frozen=True):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from accord import logs
+from accord.agents.agent import Agent
 from accord.agents.client import Hub, not_drained
 from accord.agents.connection.timers import countdown
 from accord.agents.leases.call_chain import enter_chain, leave_chain, one_chain, runs
@@ -35,7 +36,8 @@ from accord.agents.locks.barriers import Reached
 from accord.agents.locks.fencing import FencedResource
 from accord.agents.locks.locks import Asked, AskedLock, Held, RWLock, SeveralLocks
 from accord.agents.tasks import handle as tasks
-from accord.agents.tasks.graph import TaskGraph
+from accord.agents.tasks.fan_out import DEADLINE_MS, fan_out
+from accord.agents.tasks.graph import TEAM, TaskGraph
 from accord.agents.tasks.submit import KEEP_MS, find, submit
 from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
 from accord.errors import BadInput, DeadlockVictim, LeaseLost, NotOwner, Unavailable
@@ -359,6 +361,19 @@ class Accord(Hub):
         self.ensure_open("submit()")
         return Handle(self._loop, self._loop.call(partial(submit, self, graph, input, key=key, keep_ms=keep_ms)))
 
+    def fan_out(
+        self,
+        input: Any,
+        *,
+        agents: Iterable[str | Agent],
+        deadline_ms: int = DEADLINE_MS,
+        team: str = TEAM,
+        key: str | None = None,
+    ) -> dict[str, Any]:
+        """Asks several agents at once; as `accord.Accord.fan_out`."""
+        self.ensure_open("fan_out()")
+        return self._loop.call(partial(fan_out, self, input, agents, deadline_ms=deadline_ms, team=team, key=key))
+
     def task(self, task_id: str) -> Handle:
         """A task that was submitted before; as `accord.Accord.task`."""
         self.ensure_open("task()")
@@ -366,7 +381,7 @@ class Accord(Hub):
 
     def work(
         self,
-        *graphs: TaskGraph,
+        *offered: TaskGraph | Agent,
         capabilities: Iterable[str] | None = None,
         slots: int = 8,
         team: str | None = None,
@@ -376,7 +391,7 @@ class Accord(Hub):
         """Takes steps and runs them in threads, for as long as `with` lasts; as `accord.Accord.work`."""
         self.ensure_open("work()")
         made = Work(
-            self, graphs, capabilities=capabilities, slots=slots, team=team, lease_ms=lease_ms, drain_ms=drain_ms
+            self, offered, capabilities=capabilities, slots=slots, team=team, lease_ms=lease_ms, drain_ms=drain_ms
         )
         return self._loop.wrap_async_context_manager(made)
 

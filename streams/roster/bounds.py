@@ -12,12 +12,14 @@ from accord.streams.locks.bounds import LEASE_MS_MAX, LEASE_MS_MIN, TEXT_BYTES_M
 from accord.streams.tasks.bounds import CAPABILITIES_MAX, NAME_BYTES_MAX, STEPS_MAX
 
 MEMBERS_MAX: Final = 500
-SLOTS_MAX: Final = 1_000
+SLOTS_MAX: Final = 400
 """Of one member."""
 WAITING_MAX: Final = 200_000
 """Steps that wait for an agent of a team; beyond it requests are refused with `team_full`."""
-ASSIGNED_AT_ONCE_MAX: Final = 500
-"""In one decision; the others are assigned by the next one, which a tick brings at once."""
+ASSIGNED_AT_ONCE_MAX: Final = 400
+"""In one decision, with the slots of members who are gone; the others are assigned, and the other members gone, by the
+next one, which a tick brings at once. Each has at most 1,200 bytes, a request what the graph of its task has: that must
+fit `DECISION_BYTES_MAX`, or a team could never go on."""
 FAILURES_MAX: Final = 5
 """So many failures in a row open a breaker."""
 OPEN_MS: Final = 60_000
@@ -38,7 +40,8 @@ def problem_of(command: Command) -> str | None:
                 return "a member has a name"
             return _problem_of_names("capabilities", command.capabilities, CAPABILITIES_MAX)
         case RequestAgents():
-            return _problem_of_names("wanted", (wanted.capability for wanted in command.wanted), STEPS_MAX)
+            names = (name for wanted in command.wanted for name in (wanted.step, wanted.capability))
+            return _problem_of_names("wanted", names, 2 * STEPS_MAX)
         case FreeAgents() if len(command.freed) > STEPS_MAX:
             return f"freed: at most {STEPS_MAX} are possible"
     return None

@@ -73,15 +73,15 @@ class RosterDecider:
         problem = problem_of(command)
         if problem is not None:
             return [CommandRejected(Reason.INVALID, problem)]
-        draft = Draft(state or _NOBODY, at)
+        draft = Draft(_NOBODY if state is None else state, at)
         draft.lose_the_silent()
         _ANSWERS[type(command)](draft, command)
         draft.assign()
         return draft.events
 
     def evolve(self, state: Team | None, event: Event) -> Team | None:
-        team = evolve(state or _NOBODY, event)
-        return None if team == _NOBODY else team
+        team = evolve(_NOBODY if state is None else state, event)
+        return team if team.members or team.taken or team.waiting or team.breakers else None
 
     def deadline_ms(self, state: Team) -> int | None:
         return 0 if state.more else state.members.due_ms
@@ -94,6 +94,7 @@ class Draft:
         self.team = team
         self.at = at
         self.events: list[Event] = []
+        self.room = ASSIGNED_AT_ONCE_MAX
 
     def add(self, event: Event) -> None:
         self.events.append(event)
@@ -104,16 +105,20 @@ class Draft:
         if due_ms is None or due_ms > self.at.now_ms:
             return
         for member in self.team.members.due(self.at.now_ms):
+            if member.busy > self.room:
+                self.room = 0
+                return
             given = self.team.taken.of(member.name)
+            self.room -= 1 + len(given)
             self.add(MemberLost(member.agent, member.name, _requests(given), member.deadline_ms))
             for key, taken in given:
                 self.failed(taken.capability, key)
 
     def assign(self) -> None:
-        """Gives out what waits and can be done now, at most `ASSIGNED_AT_ONCE_MAX` at once."""
+        """Gives out what waits and can be done now, as much as there is room for."""
         team = self.team
         given: list[Assignment] = []
-        while len(team.waiting) and len(given) < ASSIGNED_AT_ONCE_MAX:
+        while team.waiting and len(given) < self.room:
             first = team.waiting.first(team.members.to_spare())
             if first is None:
                 break
@@ -123,12 +128,13 @@ class Draft:
             assignment = Assignment(task, step, attempt, capability, member.agent, member.name)
             given.append(assignment)
             team = _given(team, assignment, self.at.seq)
-        if given or team.more:
-            self.add(AgentsAssigned(tuple(given), self.at.seq))
+        more = len(given) >= self.room and team.waiting.first(team.members.to_spare()) is not None
+        if given or more != team.more:
+            self.add(AgentsAssigned(tuple(given), self.at.seq, more))
 
     # -- breakers
 
-    def failed(self, capability: str, key: Key | None, reason: str = "failures") -> None:
+    def failed(self, capability: str, key: Key, reason: str = "failures") -> None:
         """Counts a failure, which the event before it has told."""
         breaker = self.team.breakers.get(capability, _UNTRIED)
         on_trial = breaker.state == HALF_OPEN and breaker.trial == key
@@ -181,38 +187,41 @@ def _leave(draft: Draft, c: LeaveTeam) -> None:
 
 
 def _request(draft: Draft, c: RequestAgents) -> None:
-    awaited: list[Wanted] = []
+    awaited: dict[Key, Wanted] = {}
     refusals: list[Refusal] = []
-    absent: list[str] = []
+    absent: list[Key] = []
+    team, able = draft.team, set(draft.team.members.abilities())
     for wanted in c.wanted:
-        team, key = draft.team, (c.task, wanted.step, wanted.attempt)
-        if key in team.waiting or team.taken.get(key) is not None:
+        key = (c.task, wanted.step, wanted.attempt)
+        if key in awaited or _is_known(team, key):
+            continue
+        if len(team.waiting) + len(awaited) >= WAITING_MAX:
+            refusals.append(Refusal(wanted.step, wanted.attempt, wanted.capability, "team_full", FULL_RETRY_MS))
             continue
         retry_after_ms = draft.admits(wanted, key)
         if retry_after_ms is not None:
             refusals.append(Refusal(wanted.step, wanted.attempt, wanted.capability, "breaker_open", retry_after_ms))
-        elif len(team.waiting) + len(awaited) >= WAITING_MAX:
-            refusals.append(Refusal(wanted.step, wanted.attempt, wanted.capability, "team_full", FULL_RETRY_MS))
-        else:
-            awaited.append(wanted)
-            if wanted.urgent and not team.members.able(wanted.capability):
-                absent.append(wanted.capability)
+            continue
+        awaited[key] = wanted
+        if wanted.urgent and wanted.capability not in able:
+            absent.append(key)
     if awaited:
-        draft.add(AgentsAwaited(c.task, tuple(awaited), tuple(absent)))
-        for capability in absent:
-            draft.failed(capability, None, "absent")
+        absences = tuple([awaited[key].capability for key in absent])
+        draft.add(AgentsAwaited(c.task, tuple(awaited.values()), absences))
+        for key in absent:
+            draft.failed(awaited[key].capability, key, "absent")
     if refusals:
         draft.add(AgentsRefused(c.task, tuple(refusals)))
 
 
 def _free(draft: Draft, c: FreeAgents) -> None:
-    known = tuple([freed for freed in c.freed if _is_known(draft.team, (c.task, freed.step, freed.attempt))])
+    named = {(c.task, freed.step, freed.attempt): freed for freed in c.freed}
+    known = {key: freed for key, freed in named.items() if _is_known(draft.team, key)}
     if not known:
         return
     before = draft.team.breakers
-    draft.add(AgentsFreed(c.task, known))
-    for freed in known:
-        key = (c.task, freed.step, freed.attempt)
+    draft.add(AgentsFreed(c.task, tuple(known.values())))
+    for key, freed in known.items():
         for outcome in freed.outcomes:
             if not outcome.completed:
                 draft.failed(outcome.capability, key)
@@ -324,7 +333,7 @@ def _awaited(team: Team, e: AgentsAwaited) -> Team:
 def _assigned(team: Team, e: AgentsAssigned) -> Team:
     for assignment in e.assignments:
         team = _given(team, assignment, e.seq)
-    return _replace(team, more=len(e.assignments) >= ASSIGNED_AT_ONCE_MAX)
+    return _replace(team, more=e.more)
 
 
 def _given(team: Team, one: Assignment, seq: int) -> Team:

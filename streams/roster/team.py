@@ -100,9 +100,9 @@ class Members:
         gone = [member for member in self._by_name.values() if member.deadline_ms <= now_ms]
         return sorted(gone, key=lambda member: (member.deadline_ms, member.name))
 
-    def able(self, capability: str) -> bool:
-        """Whether anybody is able to do something."""
-        return any(capability in member.capabilities for member in self._by_name.values())
+    def abilities(self) -> Iterator[str]:
+        """What they are able to do, free or not."""
+        return (capability for member in self._by_name.values() for capability in member.capabilities)
 
     def to_spare(self) -> set[str]:
         """What those with a free slot are able to do."""
@@ -223,7 +223,7 @@ class Lines:
         return iter([(capability, key) for _, capability, key in sorted(found)])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Lines) and list(self) == list(other)
+        return isinstance(other, Lines) and len(self) == len(other) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -9,7 +9,7 @@ from accord.schemas.messages import Command
 from accord.schemas.messages.tasks import COMMANDS, LoseSteps, ReadTask, RefuseSteps, StartStep, Step, SubmitTask
 from accord.streams.bounds import Bounds
 from accord.streams.locks.bounds import TEXT_BYTES_MAX
-from accord.streams.tasks.graph import problem_of_graph
+from accord.streams.tasks.graph import bytes_of, problem_of_graph
 
 STEPS_MAX: Final = 10_000
 AFTER_MAX: Final = 10_000
@@ -18,9 +18,13 @@ NAME_BYTES_MAX: Final = 200
 """Of a step, a graph, a capability, a team."""
 INPUT_BYTES_MAX: Final = 262_144
 """Of a task's input and of a result; what is larger is an artifact."""
-INPUTS_BYTES_MAX: Final = 300_000
-"""Of all results that the start of a step tells; the others are asked for with `ReadTask`."""
-READ_BYTES_MAX: Final = 500_000
+GRAPH_BYTES_MAX: Final = 300_000
+"""Of the names and capabilities of all steps of a task (`bytes_of`)."""
+START_BYTES_MAX: Final = 580_000
+"""Of the task's input, its graph and the results that the start of a step tells; other results are asked for with
+`ReadTask`. A decision brings a result, the start of the next step and every other step of the graph once: all that must
+fit `DECISION_BYTES_MAX`, or a task could never go on."""
+READ_BYTES_MAX: Final = 400_000
 """Of the steps that one `TaskRead` tells; one whose result alone is larger is told all the same."""
 ERROR_CHARS_MAX: Final = 2_000
 TIMEOUT_MS_MIN: Final = 100
@@ -36,8 +40,9 @@ LOSSES_MAX: Final = 3
 """So many agents may be lost while they run a step; then it is given up."""
 FAILED_KEEP_MS: Final = 7 * 24 * 3_600_000
 """How long a failed task can be taken up again by retrying its steps."""
-DUE_MAX: Final = 500
-"""Limits that one decision lets pass; the others are still due after it."""
+DUE_MAX: Final = 100
+"""Limits that one decision lets pass; the others are still due after it. Each has at most 1,900 bytes, and
+200 for each other capability that its agent had used in the slot."""
 CAPABILITIES_MAX: Final = 100
 
 
@@ -74,6 +79,9 @@ def _problem_of_task(task: SubmitTask) -> str | None:
         problem = _problem_of_step(step)
         if problem is not None:
             return problem
+    size = bytes_of(task.steps)
+    if size > GRAPH_BYTES_MAX:
+        return f"the names and capabilities of all steps have {size} bytes: at most {GRAPH_BYTES_MAX} are possible"
     return problem_of_graph([(step.name, step.after) for step in task.steps])
 
 

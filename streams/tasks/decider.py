@@ -82,9 +82,9 @@ from accord.streams.tasks.bounds import (
     DUE_MAX,
     ERROR_CHARS_MAX,
     FAILED_KEEP_MS,
-    INPUTS_BYTES_MAX,
     LOSSES_MAX,
     READ_BYTES_MAX,
+    START_BYTES_MAX,
     problem_of,
 )
 from accord.streams.tasks.graph import Graph
@@ -144,10 +144,11 @@ class Task(msgspec.Struct, frozen=True):
         limit_ms = self.graph[number].deadline_ms
         return None if limit_ms is None or self.steps[number].retried else self.created_ms + limit_ms
 
-    def forgotten_ms(self) -> int | None:
-        """When it is not remembered any more; None: it has not ended."""
+    @property
+    def due_ms(self) -> int | None:
+        """When something happens of itself: to a step, or, if it has ended, that it is not remembered any more."""
         if self.ended_ms is None:
-            return None
+            return self.steps.due_ms
         return self.ended_ms + (max(self.keep_ms, FAILED_KEEP_MS) if self.status == FAILED else self.keep_ms)
 
     def frees(self, number: int) -> list[int]:
@@ -178,7 +179,7 @@ class TaskDecider:
         return evolve(state, event)
 
     def deadline_ms(self, state: Task) -> int | None:
-        return state.forgotten_ms() if state.has_ended else state.steps.due_ms
+        return state.due_ms
 
 
 class Draft:
@@ -199,14 +200,15 @@ class Draft:
     def let_time_pass(self) -> None:
         """What is due by now, in order of (time, step); at most `DUE_MAX` steps."""
         task, now_ms = self.task, self.at.now_ms
-        if task.has_ended:
-            if task.forgotten_ms() <= now_ms:
-                self.add(TaskForgotten(task.ended_ms))
+        if task.due_ms is None or task.due_ms > now_ms:
             return
-        if task.steps.due_ms is None or task.steps.due_ms > now_ms:
+        if task.has_ended:
+            self.add(TaskForgotten(task.ended_ms))
             return
         for _, number in zip(range(DUE_MAX), task.steps.due(now_ms), strict=False):
-            self._is_due(number)
+            due_ms = self.task.steps[number].due_ms
+            if due_ms is not None and due_ms <= now_ms:  # else one before it has changed that
+                self._is_due(number)
         self.end()
 
     def _is_due(self, number: int) -> None:
@@ -218,7 +220,7 @@ class Draft:
             return
         limit = "deadline" if late else "timeout" if progress.status == RUNNING else "wait"
         failures = progress.failures + (limit != "wait")
-        retry_ms = self._retry_ms(step, failures) if limit == "timeout" else None
+        retry_ms = self.retry_ms(step, failures) if limit == "timeout" else None
         if progress.status == RUNNING:
             self.free(progress, Outcome(step.capability, completed=False))
         elif progress.status == READY:
@@ -232,7 +234,7 @@ class Draft:
             text = {"deadline": "not done by its deadline", "wait": f"no agent took it in {step.wait_ms} ms"}
             self.give_up(number, reason, "TimeoutError", text.get(limit, f"a run took more than {step.timeout_ms} ms"))
 
-    def _retry_ms(self, step: Step, failures: int) -> int | None:
+    def retry_ms(self, step: Step, failures: int) -> int | None:
         if failures > step.retries:
             return None
         return self.at.now_ms + BACKOFF_MS[min(failures, len(BACKOFF_MS)) - 1]
@@ -321,16 +323,18 @@ class Draft:
 
     def _inputs(self, number: int) -> tuple[Input, ...]:
         """What the steps before have brought, as much as fits."""
-        task, left = self.task, INPUTS_BYTES_MAX
+        task = self.task
+        left = START_BYTES_MAX - len(task.input.encode()) - task.graph.bytes
         inputs = []
         for one in task.graph.before[number]:
             progress = task.steps[one]
-            size = len(progress.result or "") + len(progress.error)
+            size = len((progress.result or "").encode()) + len(progress.error.encode())
             omitted = size > left
             if not omitted:
                 left -= size
             result = None if omitted else progress.result
-            inputs.append(Input(task.graph[one].name, progress.status, result, progress.error, omitted))
+            error = "" if omitted else progress.error
+            inputs.append(Input(task.graph[one].name, progress.status, result, error, omitted))
         return tuple(inputs)
 
     def end(self) -> None:
@@ -387,10 +391,14 @@ def _start(draft: Draft, task: Task, c: StartStep) -> None:
             draft.add(StartRefused(c.agent, c.member, c.step, c.attempt, RUNNING))
             return  # the slot is in use
     reason = "unknown_step" if progress is None else task.status if task.has_ended else progress.status
-    draft.add(
-        StartRefused(c.agent, c.member, c.step, c.attempt, reason),
-        AgentsFreed(c.team, (Freed(c.step, c.attempt, ()),)),
-    )
+    draft.add(StartRefused(c.agent, c.member, c.step, c.attempt, reason))
+    if progress is None or progress.status != COMPLETED or not _is_used(task, Slot(c.step, c.attempt), c.member):
+        draft.add(AgentsFreed(c.team, (Freed(c.step, c.attempt, ()),)))
+
+
+def _is_used(task: Task, slot: Slot, member: str) -> bool:
+    """Whether a member runs a step in a slot: another one than that which it was given for, if that is completed."""
+    return any(progress.slot == slot and progress.member == member for _, progress in task.steps)
 
 
 def _running(draft: Draft, task: Task, c: CompleteStep | FailStep | ReturnStep) -> int | None:
@@ -416,10 +424,14 @@ def _complete(draft: Draft, task: Task, c: CompleteStep) -> None:
         return
     progress, step = task.steps[number], task.graph[number]
     assert progress.slot is not None
+    time_passed = bool(draft.events)  # what that brought and the start of a step need not fit one decision
     draft.add(StepCompleted(c.agent, c.step, c.token, c.result, draft.at.now_ms))
     able = draft.able(task.graph.after[number])
-    outcomes = (*progress.outcomes, Outcome(step.capability, completed=True))
-    following = next((one for one in able if task.graph[one].capability in progress.capabilities), None)
+    done = Outcome(step.capability, completed=True)
+    outcomes = progress.outcomes if done in progress.outcomes else (*progress.outcomes, done)
+    following = None
+    if not time_passed:
+        following = next((one for one in able if task.graph[one].capability in progress.capabilities), None)
     if following is None:
         draft.add(AgentsFreed(task.team, (Freed(progress.slot.step, progress.slot.attempt, outcomes),)))
     else:
@@ -436,7 +448,7 @@ def _fail(draft: Draft, task: Task, c: FailStep) -> None:
         return
     progress, step = task.steps[number], task.graph[number]
     failures = progress.failures + 1
-    retry_ms = None if c.final else draft._retry_ms(step, failures)
+    retry_ms = None if c.final else draft.retry_ms(step, failures)
     error = c.error[:ERROR_CHARS_MAX]
     draft.free(progress, Outcome(step.capability, completed=False))
     draft.add(StepFailed(c.agent, c.step, c.token, c.error_type, error, failures, retry_ms))
@@ -456,18 +468,22 @@ def _return(draft: Draft, task: Task, c: ReturnStep) -> None:
 def _lose(draft: Draft, task: Task, c: LoseSteps) -> None:
     if task.has_ended:
         return
-    slots = {(slot.step, slot.attempt) for slot in c.slots}
+    slots, freed = frozenset(c.slots), []
     for number, progress in task.steps:
         name = task.graph[number].name
-        if progress.status == READY and (name, progress.attempt) in slots:
-            draft.add(StepLost(c.agent, c.member, name, progress.attempt, progress.losses))
+        runs = progress.slot is not None and progress.member == c.member
+        slot = progress.slot if runs else Slot(name, progress.attempt) if progress.status == READY else None
+        if slot is None or slot not in slots:
+            continue
+        losses = progress.losses + runs
+        freed.append(Freed(slot.step, slot.attempt, ()))
+        draft.add(StepLost(c.agent, c.member, name, progress.attempt, losses))
+        if losses < LOSSES_MAX:
             draft.want([number])
-        elif progress.slot is not None and (progress.slot.step, progress.slot.attempt) in slots:
-            draft.add(StepLost(c.agent, c.member, name, progress.attempt, progress.losses + 1))
-            if progress.losses + 1 < LOSSES_MAX:
-                draft.want([number])
-            else:
-                draft.give_up(number, "Crashed", "", f"{LOSSES_MAX} agents were lost while they ran it")
+        else:
+            draft.give_up(number, "Crashed", "", f"{LOSSES_MAX} agents were lost while they ran it")
+    if freed:  # the team may have given them again, to a request that came twice
+        draft.add(AgentsFreed(task.team, tuple(freed)))
     draft.end()
 
 
@@ -511,7 +527,8 @@ def _retry(draft: Draft, task: Task, c: RetryStep) -> None:
     number = _dead_letter(draft, task, c)
     if number is not None:
         draft.add(StepRetried(c.agent, c.step))
-        draft.want([number])
+        draft.want(draft.able([number]))
+        draft.end()
 
 
 def _drop(draft: Draft, task: Task, c: DropStep) -> None:
@@ -530,6 +547,8 @@ def _dead_letter(draft: Draft, task: Task, c: RetryStep | DropStep) -> int | Non
         reason = task.steps[number].status
     elif type(c) is RetryStep and task.graph[number].optional:
         reason = "optional"
+    elif type(c) is RetryStep and _is_blocked(task, number):
+        reason = BLOCKED
     else:
         return number
     draft.add(RetryRefused(c.agent, c.step, reason))
@@ -543,7 +562,8 @@ def _read(draft: Draft, task: Task, c: ReadTask) -> None:
     told: list[StepRead] = []
     for number in numbers[c.first :]:
         progress = task.steps[number]
-        left -= 100 + len((progress.result or "").encode()) + len(progress.error.encode())
+        texts = (task.graph[number].name, progress.agent, progress.result or "", progress.error)
+        left -= 50 + sum(len(text.encode()) for text in texts)
         if left < 0 and told:
             break
         status = CANCELLED if task.status == CANCELLED and progress.status not in ENDED else progress.status
@@ -590,8 +610,11 @@ def evolve(state: Task | None, event: Event) -> Task | None:
 
 
 def _submitted(_: Task | None, e: TaskSubmitted) -> Task:
-    graph = Graph(e.steps)
-    return Task(e.agent, e.type, e.team, e.input, graph, e.created_ms, e.keep_ms, len(graph))
+    graph, steps = Graph(e.steps), NO_STEPS
+    for number, step in enumerate(graph):
+        if step.deadline_ms is not None:
+            steps = steps.put(number, Progress(PENDING, due_ms=e.created_ms + step.deadline_ms))
+    return Task(e.agent, e.type, e.team, e.input, graph, e.created_ms, e.keep_ms, len(graph), steps)
 
 
 def _unchanged(task: Task | None, _: Event) -> Task | None:
@@ -608,7 +631,7 @@ def _wanted(task: Task, e: AgentsWanted) -> Task:
     steps = task.steps
     for wanted in e.wanted:
         number, progress = _at(task, wanted.step)
-        since_ms = progress.since_ms if progress.refused else e.since_ms
+        since_ms = progress.since_ms if progress.untaken else e.since_ms
         expiry_ms, by_ms = since_ms + task.graph[number].wait_ms, task.deadline_of(number)
         due_ms = expiry_ms if by_ms is None else min(expiry_ms, by_ms)
         steps = steps.put(
@@ -621,7 +644,7 @@ def _started(task: Task, e: StepStarted) -> Task:
     number, progress = _at(task, e.step)
     running = _replace(
         progress, status=RUNNING, attempt=e.attempt, tries=e.tries + 1, agent=e.agent, member=e.member, token=e.token,
-        slot=e.slot, capabilities=e.capabilities, outcomes=e.outcomes, due_ms=e.deadline_ms, refused=False,
+        slot=e.slot, capabilities=e.capabilities, outcomes=e.outcomes, due_ms=e.deadline_ms, untaken=False,
     )  # fmt: skip
     return _replace(task, steps=task.steps.put(number, running), status=IN_PROGRESS)
 
@@ -670,7 +693,8 @@ def _timed_out(task: Task, e: StepTimedOut) -> Task:
 
 def _lost(task: Task, e: StepLost) -> Task:
     number, progress = _at(task, e.step)
-    return _replace(task, steps=task.steps.put(number, _idle(progress, FAILING, losses=e.losses)))
+    idle = _idle(progress, FAILING, losses=e.losses, untaken=progress.status == READY)
+    return _replace(task, steps=task.steps.put(number, idle))
 
 
 def _returned(task: Task, e: StepReturned) -> Task:
@@ -683,7 +707,7 @@ def _refused(task: Task, e: StepRefused) -> Task:
     if e.retry_ms is not None:
         expiry_ms = progress.since_ms + task.graph[number].wait_ms
         due_ms = _later(task, number, min(e.retry_ms, expiry_ms))
-        waiting = _idle(progress, RETRYING, due_ms=due_ms, refused=True)
+        waiting = _idle(progress, RETRYING, due_ms=due_ms, untaken=True)
         return _replace(task, steps=task.steps.put(number, waiting))
     return _gone(task, number, _idle(progress, SKIPPED, reason=e.reason, error=f"skipped: {e.reason}"))
 
@@ -711,20 +735,23 @@ def _blocked(task: Task, e: StepsBlocked) -> Task:
 def _retried(task: Task, e: StepRetried) -> Task:
     """The step begins anew, and what was blocked by it alone waits for it again."""
     number, progress = _at(task, e.step)
-    anew = Progress(PENDING, attempt=progress.attempt, tries=progress.tries, retried=True)
-    task = _replace(
-        task, steps=task.steps.put(number, anew), left=task.left + 1, status=IN_PROGRESS, reason="", ended_ms=None
-    )
+    task = _replace(task, status=IN_PROGRESS, reason="", ended_ms=None)
+    task = _begun_anew(task, number, Progress(PENDING, attempt=progress.attempt, tries=progress.tries, retried=True))
     todo = list(task.graph.after[number])
     while todo:
         one = todo.pop()
-        if task.steps[one].status != BLOCKED or _is_blocked(task, one):
-            continue
-        task = _replace(task, steps=task.steps.put(one, Progress(PENDING)), left=task.left + 1)
-        for after in task.frees(one):
-            task = _replace(task, missing=task.missing.put(after, task.missing_of(after) + 1))
-        todo += task.graph.after[one]
+        if task.steps[one].status == BLOCKED and not _is_blocked(task, one):
+            task = _begun_anew(task, one, Progress(PENDING, retried=True))
+            todo += task.graph.after[one]
     return task
+
+
+def _begun_anew(task: Task, number: int, progress: Progress) -> Task:
+    """What need not wait for a step any more, does again."""
+    missing = task.missing
+    for after in task.frees(number):
+        missing = missing.put(after, task.missing_of(after) + 1)
+    return _replace(task, steps=task.steps.put(number, progress), missing=missing, left=task.left + 1)
 
 
 def _is_blocked(task: Task, number: int) -> bool:

@@ -17,7 +17,7 @@ class Graph:
         steps: of which `problem_of_graph` says that they are a graph.
     """
 
-    __slots__ = ("_numbers", "after", "before", "steps")
+    __slots__ = ("_numbers", "after", "before", "bytes", "steps")
 
     def __init__(self, steps: Iterable[Step]) -> None:
         self.steps = tuple(steps)
@@ -30,6 +30,8 @@ class Graph:
                 after[one].append(number)
         self.after = tuple([tuple(numbers) for numbers in after])
         """Of each step, the numbers of those that need it."""
+        self.bytes = bytes_of(self.steps)
+        """What it takes to name each step once."""
 
     @classmethod
     def restored(cls, plain: list[Any]) -> Graph:
@@ -56,6 +58,11 @@ class Graph:
     def number(self, name: str) -> int | None:
         """The number of a step; None: there is none of this name."""
         return self._numbers.get(name)
+
+
+def bytes_of(steps: Iterable[Step]) -> int:
+    """What it takes to name each of some steps in an event, with its capability, a number and how it is."""
+    return sum(16 + len(step.name.encode()) + len(step.capability.encode()) for step in steps)
 
 
 def problem_of_graph(steps: Sequence[tuple[str, Sequence[str]]]) -> str | None:

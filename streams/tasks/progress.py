@@ -35,8 +35,9 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `attempt` counts the requests for an agent, `tries` the runs, `failures` and `losses` what ended badly since it was
     begun or retried by hand. `due_ms` is when something happens of itself: it has waited or run for too long, or is run
-    again. `since_ms` is since when it waits for an agent; `refused` that the team had nobody; `retried` that a person
-    had it run again, after which its deadline does not count any more.
+    again. `since_ms` is since when it waits for an agent; `untaken` that the last request for one brought none, so that
+    it waits since then; `retried` that a person had it run again, or what it needs, after which its deadline does not
+    count any more.
     """
 
     status: str
@@ -53,7 +54,7 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     since_ms: int = 0
     due_ms: int | None = None
     ended_ms: int | None = None
-    refused: bool = False
+    untaken: bool = False
     retried: bool = False
     result: str | None = None
     reason: str = ""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from accord.agents.agent import Agent
 from accord.agents.client import Accord
 from accord.agents.tasks.graph import GiveUp, Run, TaskGraph
 from accord.agents.tasks.handle import Handle
@@ -73,6 +74,7 @@ async def until_step(handle: Handle, status: str) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_steps_run_one_after_the_other_each_with_the_results_before(make_hub: MakeHub) -> None:
     def research(input: dict[str, str]) -> dict[str, Any]:
@@ -111,6 +113,7 @@ async def test_steps_run_one_after_the_other_each_with_the_results_before(make_h
         assert not await later.cancel("too late")
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_what_does_not_wait_for_each_other_runs_at_once(make_hub: MakeHub) -> None:
     together = asyncio.Barrier(4)
@@ -229,6 +232,7 @@ async def test_what_cannot_succeed_is_given_up_at_once(make_hub: MakeHub) -> Non
             assert step["error"].startswith(error)
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_a_join_goes_on_without_what_is_optional_and_its_deadline_is_kept(
     make_hub: MakeHub, embedded: Embedded
@@ -280,6 +284,7 @@ async def test_a_run_that_takes_too_long_has_failed(make_hub: MakeHub) -> None:
         assert (await handle.record())["failed_steps"][0]["error"].endswith("took more than 200 ms")
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_cancelling_a_task_cancels_its_steps(make_hub: MakeHub) -> None:
     began, cancelled = asyncio.Event(), asyncio.Event()
@@ -335,6 +340,7 @@ async def test_a_task_that_is_not_there(make_hub: MakeHub, embedded: Embedded) -
                 await ask()
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_who_leaves_gives_back_what_runs_and_another_takes_it(make_hub: MakeHub) -> None:
     began: list[str] = []
@@ -357,6 +363,7 @@ async def test_who_leaves_gives_back_what_runs_and_another_takes_it(make_hub: Ma
     assert began[0] == began[1], "the same idempotency key"
 
 
+@pytest.mark.each_source
 @in_loop
 async def test_who_lost_its_membership_joins_again_and_its_steps_run_anew(
     make_hub: MakeHub, embedded: Embedded
@@ -377,6 +384,28 @@ async def test_who_lost_its_membership_joins_again_and_its_steps_run_anew(
         await until(lambda: began == [0, 1])
         free.set()
         assert await handle.result(wait_ms=20_000) == "done"
+
+
+@in_loop
+async def test_who_only_works_is_told_when_the_connection_is_gone(make_hub: MakeHub) -> None:
+    began, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(3_600)
+        finally:
+            cancelled.set()
+
+    graph = graph_of("alone", wait)
+    async with make_hub("ada") as hub, make_hub("bob") as other, other.work(graph) as work:
+        working = asyncio.create_task(work.wait())
+        await hub.submit(graph)
+        await asyncio.wait_for(began.wait(), 20)
+        await asyncio.to_thread(other.connection.close)
+        with pytest.raises(NotConnected):
+            await asyncio.wait_for(working, 20)
+        await asyncio.wait_for(cancelled.wait(), 20)
 
 
 @in_loop
@@ -402,7 +431,7 @@ async def test_what_a_graph_cannot_be_is_said_where_it_is_defined(make_hub: Make
         graph.step(first)
     with pytest.raises(BadInput, match=r"'second' comes after 'nothing', which is no step\. There is: first"):
         graph.add("second", after=["nothing"])
-    with pytest.raises(BadInput, match="has the parameter facts, but the step comes after no such step"):
+    with pytest.raises(BadInput, match="has the parameter facts, but comes after no such step"):
         graph.add("second", lambda facts: facts, after=["first"])
     with pytest.raises(BadInput, match=r"has the parameter \*\*rest"):
         graph.add("second", lambda **rest: rest)
@@ -451,3 +480,48 @@ def test_tasks_of_plain_programs(make_hub: MakeHub) -> None:
             waiting.result(wait_ms=20_000)
     with pytest.raises(NotConnected):
         hub.submit(graph, 4)
+
+
+@in_loop
+async def test_several_agents_are_asked_at_once_and_the_deadline_leaves_out_who_is_late(
+    make_hub: MakeHub, embedded: Embedded
+) -> None:
+    asked: list[str] = []
+
+    async def search(input: str, step: Run) -> dict[str, str]:
+        asked.append(step.name)
+        if step.name == "slow":
+            await asyncio.sleep(3_600)
+        if step.name == "broken":
+            raise GiveUp("no access")
+        return {"summary": f"{step.name} on {input}"}
+
+    web, others = Agent("web", search), Agent("news", search, capabilities=["slow", "broken"])
+    async with make_hub("ada") as hub, make_hub("bob") as other:
+        async with hub.work(web, lease_ms=LEASE_MS), other.work(others, lease_ms=LEASE_MS):
+            assert await hub.fan_out("kafka", agents=[web, "news"]) == {
+                "query": "kafka",
+                "sources": [{"agent": name, "data": {"summary": f"{name} on kafka"}} for name in ("web", "news")],
+                "summary": "web on kafka\n\nnews on kafka",
+                "completed_agents": 2,
+                "timed_out": False,
+                "skipped_agents": [],
+            }
+            asking = asyncio.create_task(hub.fan_out("faust", agents=["web", "slow", "broken"]))
+            await until(lambda: len(asked) == 5)
+            await asyncio.sleep(0.2)  # the others' answers are on their way
+            await asyncio.to_thread(embedded.advance, 30_000)
+            late = await asyncio.wait_for(asking, 20)
+            assert late["sources"] == [
+                {"agent": "web", "data": {"summary": "web on faust"}},
+                {"agent": "slow", "error": "not done by its deadline"},
+                {"agent": "broken", "error": "no access"},
+            ]
+            assert (late["completed_agents"], late["timed_out"]) == (1, True)
+            with pytest.raises(TaskFailedError, match="none of 1 agents has answered") as failed:
+                await hub.fan_out("x", agents=["broken"])
+            assert failed.value.details["sources"] == [{"agent": "broken", "error": "no access"}]
+        with pytest.raises(BadInput, match="fan_out\\(\\) to no agents"):
+            await hub.fan_out("x", agents=[])
+        with pytest.raises(BadInput, match="'web' is defined twice"):
+            await hub.fan_out("x", agents=["web", web])

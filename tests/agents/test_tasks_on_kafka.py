@@ -18,9 +18,9 @@ from accord.admin import Admin
 from accord.settings import Settings
 from tests.agents.member import POINTS, STEPS, graph
 from tests.agents.support import run
+from tests.counts import LONG, long
 
-IS_LONG = os.environ.get("ACCORD_LONG") == "1"
-DEATHS = [("given", STEPS[0])] + [(p, s) for s in (STEPS if IS_LONG else STEPS[1:2]) for p in POINTS[1:]]
+DEATHS = [("given", STEPS[0])] + [(point, step) for step in (STEPS if LONG else STEPS[1:2]) for point in POINTS[1:]]
 """Only the first step is given by the team: who completed a step goes on with the next."""
 PARTITIONS = 2
 
@@ -40,6 +40,7 @@ def settings(accord_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     worker.stop()
 
 
+@long
 @pytest.mark.parametrize(("point", "step"), DEATHS)
 def test_no_step_is_lost_or_recorded_twice_when_its_agent_dies(
     point: str, step: str, settings: Settings, tmp_path: Path
