@@ -53,7 +53,7 @@ def _of_running(asked: Asked) -> Cause:
 
 def _of_retrying(asked: Asked) -> Cause:
     progress, due = asked.progress, _clock(asked.progress.due_ms)
-    if progress.refused:
+    if progress.untaken:
         cause, remedy = _breaker(asked) or (f"the team {asked.task.team} had refused it", MORE)
         return f"{cause}; asked again at {due}", remedy
     if asked.stuck:

@@ -163,11 +163,11 @@ def step_of(task_id: str, task: Task, number: int, times: Times, team: Mapping[s
     began_ms, over_ms = times.get(step.name, (None, None))
     if status == RUNNING:
         since_ms = began_ms
-    elif status == READY or (status == RETRYING and progress.refused):
+    elif status == READY or (status == RETRYING and progress.untaken):
         since_ms = progress.since_ms
     else:
         since_ms = over_ms
-    waits_from_ms = progress.due_ms if status == RETRYING and not progress.refused else since_ms
+    waits_from_ms = progress.due_ms if status == RETRYING and not progress.untaken else since_ms
     is_open = status in (RUNNING, READY, RETRYING) and waits_from_ms is not None
     stuck = is_open and now_ms - (waits_from_ms or 0) > STUCK_TIMEOUTS * step.timeout_ms
     cause, remedy = cause_of(Asked(task_id, task, number, team.get(step.capability), now_ms, stuck), status)

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import typer
 from accord.schemas.codec import commands_codec
 from accord.schemas.messages import Command
 from accord.schemas.messages.locks import AcquireLock
 from accord.schemas.messages.roster import JoinTeam
 from accord.schemas.messages.signals import ReportHandlerFailure
-from accord.schemas.messages.tasks import FailStep, StartStep, StepStarted, SubmitTask
+from accord.schemas.messages.tasks import FailStep, RetryStep, StartStep, StepStarted, SubmitTask
 from accord.schemas.topics import commands_topic
 
 from accord import sync
+from accord.cli.dlq import _act
+from accord.cli.letters import letters_of, retry_one
 from accord.embedded import PARTITIONS, Embedded
 from accord.errors import Rejected
 from accord.kafka import producer
@@ -33,6 +36,9 @@ class Shop:
 
     def accord(self, *arguments: str) -> Ran:
         return Ran(self._capsys, *arguments)
+
+    def output(self) -> tuple[str, str]:
+        return self._capsys.readouterr()
 
     def letters(self, *arguments: str, count: int) -> list[dict[str, Any]]:
         """The dead letters, once there are so many: they come after the decision that brings them."""
@@ -146,6 +152,39 @@ def test_the_log_refuses_what_cannot_be_retried(shop: Shop) -> None:
     (letter,) = shop.letters(count=1)
     ran = shop.accord("dlq", "retry", letter["id"], "--json")
     assert ran.code == 5 and '"code":"Refused"' in ran.err and "is optional, and its task goes on" in ran.err
+
+
+def test_a_step_is_not_retried_before_the_one_that_it_needs(shop: Shop) -> None:
+    shop.submit("t1", step("print"), step("draw", "print", deadline_ms=1))
+    (late,) = shop.letters(count=1)
+    assert (late["step"], late["reason"]) == ("draw", "DeadlineMissed")
+    shop.give_up("t1", "print")
+    shop.letters(count=2)
+    ran = shop.accord("dlq", "retry", late["id"])
+    assert ran.code == 5
+    assert ran.err == (
+        f"Refused: {late['id']}: draw of t1 needs another step that was given up. "
+        "Retry that one first: accord dlq list.\n"
+    )
+    ran = shop.accord("dlq", "retry", "--task", "t1")
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split(":")[0] for line in ran.out.splitlines()] == ["retried  t1/print", "retried  t1/draw", "2 steps"]
+
+
+def test_what_is_refused_among_several_is_told_and_does_not_stop_the_others(shop: Shop) -> None:
+    for name in ("t1", "t2"):
+        shop.submit(name, step("print"))
+        shop.give_up(name, "print")
+    shop.letters(count=2)
+    settings = shop.embedded.settings
+    found = letters_of(settings, 1)
+    shop.tell("tasks", "t1", RetryStep("eve", "print"), "t1")
+    with pytest.raises(typer.Exit) as left:
+        _act(settings, found, retry_one, "retried", as_json=False)
+    assert left.value.exit_code == 5
+    out, err = shop.output()
+    assert out.startswith("retried  t2/print: tasks/") and "t1" not in out
+    assert err.endswith("print of t1 is no dead letter: ready.\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["tasks/0@1", "--all"], ["tasks/0@1", "--task", "t1"]])

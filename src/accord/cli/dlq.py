@@ -199,37 +199,45 @@ def _act(
     *,
     as_json: bool,
 ) -> None:
-    """Does it for each; one that is refused does not stop the others, and is raised if it is the only one."""
+    """Does it for each. One that is refused does not stop the others: if it needs another one it is tried once more
+    after them; it is raised if it is the only one.
+    """
     from accord import sync  # noqa: PLC0415
 
     if not chosen:
         return
-    refused: AccordError | None = None
+    todo, code = chosen, 0
     by_events = settings.client.model_copy(update={"answers": "events"})  # the ids of what is sent again are no address
     with sync.Accord(settings=settings.model_copy(update={"client": by_events})) as hub:
-        for letter, view in chosen:
-            try:
-                told = act(hub, letter, view)
-            except (Refused, NotFound) as error:
-                if len(chosen) == 1:
-                    raise
-                print_error(error, as_json=as_json)
-                refused = error
-                continue
-            if as_json:
-                json_line(
-                    {
-                        "id": view.id,
-                        "task_id": view.task_id,
-                        "step": view.step,
-                        "state": done,
-                        "position": told.position,
-                    }
-                )
-            else:
-                say(f"{done}  {_of(view)}: {told.text}")
-    if refused is not None:
-        raise typer.Exit(refused.exit_code)
+        while todo:
+            again: list[tuple[DeadLetter, LetterView]] = []
+            refused: list[AccordError] = []
+            for letter, view in todo:
+                try:
+                    _say_done(view, act(hub, letter, view), done, as_json=as_json)
+                except (Refused, NotFound) as error:
+                    if len(chosen) == 1:
+                        raise
+                    refused.append(error)
+                    if error.details.get("reason") == "blocked":
+                        again.append((letter, view))
+            if len(refused) == len(todo):
+                again = []
+            for refusal in refused:
+                if not again or refusal.details.get("reason") != "blocked":
+                    print_error(refusal, as_json=as_json)
+                    code = refusal.exit_code
+            todo = again
+    if code:
+        raise typer.Exit(code)
+
+
+def _say_done(view: LetterView, told: Told, done: str, *, as_json: bool) -> None:
+    if as_json:
+        at = told.position
+        json_line({"id": view.id, "task_id": view.task_id, "step": view.step, "state": done, "position": at})
+    else:
+        say(f"{done}  {_of(view)}: {told.text}")
 
 
 def _of(view: LetterView) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from accord.cli.options import attach_registry
 from accord.errors import AccordError, NotFound, Refused, SchemaError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from accord import sync
     from accord.agents.connection.connection import Answer
     from accord.replay.deadletters import LetterView
@@ -169,10 +171,20 @@ def _error_of(view: LetterView, event: Event) -> AccordError | None:
         return NotFound(f"{view.id}: the task {view.task_id} is not remembered any more.", key=view.task_id)
     if not isinstance(event, RetryRefused):
         return None
-    if event.reason == "optional":
-        return Refused(
-            f"{view.id}: {view.step} is optional, and its task goes on without it.",
-            remedy=f"To put it away: accord dlq drop {view.id} --reason TEXT.",
-            key=view.task_id,
-        )
-    return Refused(f"{view.id}: {view.step} of {view.task_id} is no dead letter: {event.reason}.", key=view.task_id)
+    why, remedy = _REFUSALS.get(event.reason, (f"is no dead letter: {event.reason}", ""))
+    return Refused(
+        f"{view.id}: {view.step} of {view.task_id} {why}.",
+        remedy=remedy.format(view.id),
+        key=view.task_id,
+        reason=event.reason,
+    )
+
+
+_REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
+    "optional": (
+        "is optional, and its task goes on without it",
+        "To put it away: accord dlq drop {} --reason TEXT.",
+    ),
+    "blocked": ("needs another step that was given up", "Retry that one first: accord dlq list."),
+}
+"""What it means that the log refuses, by its reason, and what to do."""
