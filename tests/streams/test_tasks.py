@@ -1157,7 +1157,7 @@ def test_what_follows_in_the_team_and_among_the_dead_letters() -> None:
     assert DOMAIN.reactions[AgentsWanted]("t-1", wants) == [Order("roster", "team", RequestAgents("t-1", wants.wanted))]
     assert DOMAIN.reactions[AgentsFreed]("t-1", gives) == [Order("roster", "team", FreeAgents("t-1", gives.freed))]
     letter = DOMAIN.dead_letters[StepDeadLettered](dead("a", "Expired", "TimeoutError", "late", 3))
-    assert letter == ("write", "Expired", "TimeoutError: late", "", b"", "", 3)
+    assert letter == ("write", "Expired", "TimeoutError: late", "", b"", "", 3, "a")
 
 
 def test_every_event_is_folded_and_every_command_answered() -> None:
