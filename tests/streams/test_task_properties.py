@@ -368,6 +368,9 @@ def check_task(task: Task) -> None:
             case "ready" | "running" | "retrying":
                 assert one.due_ms is not None, "nothing ever happens to it of itself"
                 assert (one.slot is not None) == (one.status == RUNNING)
+            case "blocked":
+                before = [(steps[other].status, task.graph[other].optional) for other in task.graph.before[number]]
+                assert step.need is not None or any(status in GIVEN_UP | {BLOCKED} and not o for status, o in before)
             case _:
                 assert one.status in ENDED, one.status
                 assert one.due_ms is None
