@@ -21,27 +21,27 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from accord.agents import context
+from accord.agents.agent import Agent
 from accord.agents.connection.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
 from accord.agents.leases.call_chain import one_chain, runs
 from accord.agents.leases.leases import Leases
 from accord.agents.limits.limits import Pool, Request
-from accord.agents.locks.arguments import check_number, check_permits, check_wait_ms
+from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Barrier
 from accord.agents.locks.conditions import Condition
 from accord.agents.locks.locks import Lock, MultiLock, OnLoss, RWLock
 from accord.agents.signals.handlers import F, when_on
-from accord.agents.signals.plain import NotPlain, as_json
-from accord.agents.signals.signals import Receipt, emit_on, new_task
-from accord.agents.tasks.graph import TaskGraph
+from accord.agents.signals.signals import Receipt, emit_on
+from accord.agents.tasks.fan_out import DEADLINE_MS, fan_out
+from accord.agents.tasks.graph import TEAM, TaskGraph
 from accord.agents.tasks.handle import Handle
+from accord.agents.tasks.submit import KEEP_MS, find, submit
 from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
-from accord.schemas.messages.tasks import SubmitTask, TaskKnown, TaskRefused
-from accord.streams.tasks.bounds import LIMIT_MS_MAX
 
 from accord import logs
-from accord.errors import BadInput, DeadlockVictim, NotConnected, TermsDiffer, Unavailable
+from accord.errors import BadInput, DeadlockVictim, NotConnected, Unavailable
 from accord.settings import Settings
 
 __all__ = ["Accord", "Hub"]
@@ -53,7 +53,6 @@ R = TypeVar("R")
 
 Hook = Callable[[], "Future[None] | None"]
 AGENT_CHARS_MAX: Final = 255
-KEEP_MS: Final = 3_600_000
 
 
 class Hub:
@@ -369,47 +368,45 @@ class Accord(Hub):
             Rejected: the log refuses it, say for its size.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
         """
-        self.ensure_open("submit()")
-        steps = graph.check()
-        try:
-            given = as_json(input)
-        except NotPlain as error:
-            raise BadInput(f"the input of {graph.name} has {error}; it must be JSON.") from None
-        check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
-        handle = Handle(self, key or new_task(), graph.last)
-        command = SubmitTask(self.agent, graph.name, graph.team, given, steps, keep_ms)
-        try:
-            submission = self.connection.submit("tasks", handle.id, command, task=handle.id)
-            answer = await asyncio.wrap_future(submission.decided)
-            first = answer.events[0]
-            if isinstance(first, TaskRefused):
-                raise TermsDiffer(
-                    f"{handle.id} is another task of {first.type}, with another graph or input.",
-                    remedy="Take another key.",
-                    key=handle.id,
-                    position=str(answer.position),
-                )
-            if isinstance(first, TaskKnown):
-                await handle.look()
-        except BaseException:
-            handle.forget()
-            raise
-        return handle
+        return await submit(self, graph, input, key=key, keep_ms=keep_ms)
+
+    async def fan_out(
+        self,
+        input: Any,
+        *,
+        agents: Iterable[str | Agent],
+        deadline_ms: int = DEADLINE_MS,
+        team: str = TEAM,
+        key: str | None = None,
+    ) -> dict[str, Any]:
+        """Asks several agents at once, and returns what they have answered once all have, or at the deadline.
+
+        Args:
+            agents: their names; each is run by whoever works as it.
+            deadline_ms: by when they must have answered, from now on, by the log's clock.
+            team: in which they work.
+            key: as for `submit`.
+
+        Returns:
+            `query` (the input), `sources` (in the order of `agents`: `agent` and its `data`, or its `error`), `summary`
+            (the answers' own, a blank line between them), `completed_agents` (how many have answered), `timed_out`
+            (whether the deadline left somebody out), `skipped_agents` (those that were not asked, for they failed too
+            often of late).
+
+        Raises:
+            TaskFailedError: nobody has answered; details `sources`.
+            BadInput: no agents, one of them twice, or an argument that cannot be right.
+            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+        """
+        return await fan_out(self, input, agents, deadline_ms=deadline_ms, team=team, key=key)
 
     async def task(self, task_id: str) -> Handle:
         """A task that was submitted before, by whomever. Raises NotFound: there is none, or it ended long ago."""
-        self.ensure_open("task()")
-        handle = Handle(self, task_id)
-        try:
-            await handle.look()
-        except BaseException:
-            handle.forget()
-            raise
-        return handle
+        return await find(self, task_id)
 
     def work(
         self,
-        *graphs: TaskGraph,
+        *offered: TaskGraph | Agent,
         capabilities: Iterable[str] | None = None,
         slots: int = 8,
         team: str | None = None,
@@ -422,8 +419,8 @@ class Accord(Hub):
         `step.key`. Once recorded it never is.
 
         Args:
-            graphs: whose functions run here.
-            capabilities: what it is able to do; None: all that the functions of these graphs need.
+            offered: agents, and graphs whose functions run here.
+            capabilities: what it is able to do; None: all that these agents are, and these functions need.
             slots: how many steps at a time. Plain functions run in as many threads.
             team: None: that of the graphs.
             lease_ms: after so long without a sign of life others get its steps. 1,000 to 86,400,000.
@@ -435,7 +432,7 @@ class Accord(Hub):
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
         """
         return Work(
-            self, graphs, capabilities=capabilities, slots=slots, team=team, lease_ms=lease_ms, drain_ms=drain_ms
+            self, offered, capabilities=capabilities, slots=slots, team=team, lease_ms=lease_ms, drain_ms=drain_ms
         )
 
     async def run(self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:

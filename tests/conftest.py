@@ -1,15 +1,29 @@
-"""What every test shares: Hypothesis without a deadline, since the machine may be busy; `--rewrite` for transcripts."""
+"""What every test shares: how many examples Hypothesis tries, which tests run and in which order, `--rewrite`."""
 
 from __future__ import annotations
 
-import os
+import gc
 
 import pytest
 from hypothesis import settings
 
-settings.register_profile("accord", deadline=None)
+from tests.counts import LONG
+
+settings.register_profile("accord", deadline=None, max_examples=50)  # no deadline: the machine may be busy
 settings.register_profile("accord-long", deadline=None, max_examples=1_000)
-settings.load_profile("accord-long" if os.environ.get("ACCORD_LONG") else "accord")
+settings.load_profile("accord-long" if LONG else "accord")
+
+FIRST = (
+    "tests/faults/test_faults.py",
+    "tests/runtime/test_worker.py",
+    "tests/runtime/test_transport.py",
+    "tests/test_demo.py",
+    "tests/cli/test_on_kafka.py",
+    "tests/runtime/test_notices.py",
+    "tests/runtime/test_waits.py",
+    "tests/test_examples.py",
+)
+"""The files that take longest, in that order: if one of them came last, one core would wait for the other."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,3 +32,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the transcripts in tests/streams bring today into their files",
     )
+
+
+@pytest.hookimpl(trylast=True)  # Hypothesis marks its tests first
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is for the long run only or, in that, what would be the same again."""
+    runs = [item for item in items if (is_longer(item) if LONG else item.get_closest_marker("only_long") is None)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(runs)])
+    items[:] = sorted(runs, key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and what they imported stay until the end: nothing that a garbage collector need look at."""
+    gc.collect()
+    gc.freeze()
+
+
+def is_longer(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("long", "only_long", "hypothesis"))
+
+
+def place(item: pytest.Item) -> int:
+    """Sorting keeps the order of all others."""
+    path = item.nodeid.partition("::")[0]
+    return FIRST.index(path) if path in FIRST else len(FIRST)

@@ -1,12 +1,11 @@
 """Every benchmark runs, at a tiny size, and prints lines of the one shape. Nothing here is about how fast it is.
 
-Those that start many processes run with `script/test --long`.
+Those that start many processes run in the long run only.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import Any
 
@@ -17,9 +16,8 @@ from benchmarks import cycles, readers, recovery, tasks_cost, waiters
 from benchmarks.clients import Figures, figures
 from benchmarks.peers.peer import Peer
 from benchmarks.report import Goal, Sample, quantile, summary
+from tests.counts import only_long
 
-IS_LONG = os.environ.get("ACCORD_LONG") == "1"
-only_long = pytest.mark.skipif(not IS_LONG, reason="starts many processes; run by script/test --long")
 KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "holds", "runs"]
 
 

@@ -1,4 +1,4 @@
-"""The examples, as their readers run them: in this process alone, and on a real Kafka with a worker."""
+"""The examples, as their readers run them: on a real Kafka with a worker and, in the long run, by themselves, too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from accord import replay
+from tests.counts import only_long
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 ACCORD = (sys.executable, "-c", "from accord.cli import main; main()")
@@ -23,7 +24,7 @@ def environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(away)} | more
 
 
-@pytest.fixture(params=["local", "kafka"])
+@pytest.fixture(params=["kafka", pytest.param("local", marks=only_long)])
 def log(request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment of an example: empty, or naming a log on Kafka."""
     return environment() if request.param == "local" else request.getfixturevalue("log_on_kafka")  # type: ignore[no-any-return]

@@ -31,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 INPUT: Final = "input"
 STEP: Final = "step"
+TEAM: Final = "default"
 TIMEOUT_MS: Final = 300_000
 WAIT_MS: Final = 3_600_000
 RETRIES: Final = 3
@@ -73,9 +74,9 @@ class TaskGraph:
         team: of agents that do the steps.
     """
 
-    def __init__(self, name: str, *, team: str = "default") -> None:
-        self.name: Final = _named("graph", name)
-        self.team: Final = _named("team", team)
+    def __init__(self, name: str, *, team: str = TEAM) -> None:
+        self.name: Final = checked_name("graph", name)
+        self.team: Final = checked_name("team", team)
         self._steps: dict[str, Step] = {}
         self.functions: Final[dict[str, Function]] = {}
         """By step; one that another process runs may have none here."""
@@ -156,9 +157,9 @@ class TaskGraph:
         before = tuple([self._name_of(one, name) for one in after])
         limit_ms = None if deadline_ms is None else check_number("deadline_ms", deadline_ms, 1, LIMIT_MS_MAX)
         step = Step(
-            _named("step", name),
+            checked_name("step", name),
             before,
-            _named("capability", self.name if capability is None else capability),
+            checked_name("capability", self.name if capability is None else capability),
             check_number("retries", retries, 0, RETRIES_MAX),
             check_number("timeout_ms", timeout_ms, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
             check_number("wait_ms", wait_ms, 0, LIMIT_MS_MAX),
@@ -167,7 +168,10 @@ class TaskGraph:
             None if need is None else check_number("need", need, 0, len(before)),
         )
         if function is not None:
-            self.functions[name] = Function(function, self._parameters(name, function, before))
+            if not callable(function):
+                raise BadInput(f"graph {self.name}: the step {name!r} is {function!r}, which is no function.")
+            known = (INPUT, STEP, *before)
+            self.functions[name] = Function(function, parameters_of(function, f"graph {self.name}: {name}()", known))
         self._steps[name] = step
 
     def _name_of(self, one: Callable[..., Any] | str, name: str) -> str:
@@ -176,26 +180,6 @@ class TaskGraph:
             there = ", ".join(self._steps) or "none yet"
             raise BadInput(f"graph {self.name}: {name!r} comes after {found!r}, which is no step. There is: {there}.")
         return found
-
-    def _parameters(self, name: str, function: Callable[..., Any], before: tuple[str, ...]) -> tuple[str, ...]:
-        if not callable(function):
-            raise BadInput(f"graph {self.name}: the step {name!r} is {function!r}, which is no function.")
-        known = (INPUT, STEP, *before)
-        found = []
-        for parameter in inspect.signature(function).parameters.values():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                raise BadInput(
-                    f"graph {self.name}: {name}() has the parameter {parameter}; a step's parameters are plain names: "
-                    f"{', '.join(known)}. More there is in step.inputs."
-                )
-            if parameter.name in known:
-                found.append(parameter.name)
-            elif parameter.default is parameter.empty:
-                raise BadInput(
-                    f"graph {self.name}: {name}() has the parameter {parameter.name}, but the step comes after no such "
-                    f"step. It may have: {', '.join(known)}."
-                )
-        return tuple(found)
 
     def check(self) -> tuple[Step, ...]:
         """The steps, once they are a graph. Raises BadInput: there is none, or the log would refuse them."""
@@ -207,7 +191,35 @@ class TaskGraph:
         return self.steps
 
 
-def _named(what: str, name: str) -> str:
+def parameters_of(function: Callable[..., Any], what: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a function's parameters that are given to it.
+
+    Args:
+        what: the function, for the error's text.
+        known: names that its parameters may have.
+
+    Raises:
+        BadInput: it has another one, and that without a default.
+    """
+    found = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise BadInput(
+                f"{what} has the parameter {parameter}; there are plain names: {', '.join(known)}. "
+                "More there is in step.inputs."
+            )
+        if parameter.name in known:
+            found.append(parameter.name)
+        elif parameter.default is parameter.empty:
+            raise BadInput(
+                f"{what} has the parameter {parameter.name}, but comes after no such step. It may have: "
+                f"{', '.join(known)}."
+            )
+    return tuple(found)
+
+
+def checked_name(what: str, name: str) -> str:
+    """The name of a graph, a step, an agent, a team. Raises BadInput: it cannot be one."""
     if not isinstance(name, str) or not 0 < len(name.encode()) <= NAME_BYTES_MAX:
         raise BadInput(f"{what} {str(name)[:40]!r}: a name of 1 to {NAME_BYTES_MAX} bytes is needed.")
     return name

@@ -27,12 +27,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import uuid_utils
 from accord.agents import context
+from accord.agents.agent import Agent
 from accord.agents.connection.connection import Answer
 from accord.agents.leases.leases import RENEWALS_A_LEASE
 from accord.agents.locks.arguments import check_lease_ms, check_number
 from accord.agents.signals import signals
 from accord.agents.signals.plain import NotPlain, as_json
-from accord.agents.tasks.graph import INPUT, STEP, Function, GiveUp, Run, TaskGraph
+from accord.agents.tasks.graph import INPUT, STEP, TEAM, Function, GiveUp, Run, TaskGraph, checked_name
 from accord.schemas.messages import Command
 from accord.schemas.messages.roster import (
     AgentsAssigned,
@@ -93,7 +94,7 @@ class Work:
     def __init__(
         self,
         hub: Hub,
-        graphs: Iterable[TaskGraph],
+        offered: Iterable[TaskGraph | Agent],
         *,
         capabilities: Iterable[str] | None,
         slots: int,
@@ -102,20 +103,24 @@ class Work:
         drain_ms: int,
     ) -> None:
         self._hub = hub
-        graphs = list(graphs)
-        teams = {graph.team for graph in graphs} if team is None else {team}
+        given = list(offered)
+        graphs = [one for one in given if isinstance(one, TaskGraph)]
+        agents = [one for one in given if isinstance(one, Agent)]
+        teams = {graph.team for graph in graphs} or {TEAM} if team is None else {checked_name("team", team)}
         if len(teams) != 1:
             raise BadInput(f"graphs of {len(teams)} teams: one works for one team at a time.")
         (self.team,) = teams
+        self._agents = {name: agent.function for agent in agents for name in agent.capabilities}
         self._functions: dict[tuple[str, str], Function] = {
             (graph.name, name): function for graph in graphs for name, function in graph.functions.items()
         }
         own = {step.capability for graph in graphs for step in graph.steps if step.name in graph.functions}
-        self.capabilities: Final = tuple(sorted(own if capabilities is None else set(capabilities)))
+        able = own | set(self._agents) if capabilities is None else set(capabilities)
+        self.capabilities: Final = tuple(sorted(able))
         if not 0 < len(self.capabilities) <= CAPABILITIES_MAX:
             raise BadInput(
                 f"{len(self.capabilities)} capabilities: 1 to {CAPABILITIES_MAX} are needed.",
-                remedy="Give graphs whose steps have functions here, or name capabilities.",
+                remedy="Give agents, or graphs whose steps have functions here, or name capabilities.",
             )
         self.slots: Final = check_number("slots", slots, 1, SLOTS_MAX)
         self._lease_ms = check_lease_ms(lease_ms, 0)
@@ -127,6 +132,15 @@ class Work:
         self._idle = asyncio.Event()
         self._stop_renewing: Callable[[], None] = lambda: None
         self._unwatch: Callable[[], None] = lambda: None
+        self._no_failure: Callable[[], None] = lambda: None
+
+    async def wait(self) -> None:
+        """Works until it is cancelled: for programs that do nothing else.
+
+        Raises:
+            AccordError: the connection has failed or was closed; nothing is done any more.
+        """
+        await asyncio.shield(self._failed)
 
     # -- membership
 
@@ -136,6 +150,8 @@ class Work:
         self._context = contextvars.copy_context()
         self._threads = ThreadPoolExecutor(self.slots, f"accord-{self._agent}")
         self._connection = self._hub.connection
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+        self._no_failure = self._connection.on_failure(self._fail)
         self._unwatch = self._connection.watch("roster", self.team, self._heard)
         try:
             answer = await asyncio.wrap_future(self._join())
@@ -173,7 +189,21 @@ class Work:
         self._stopping = True
         self._stop_renewing()
         self._unwatch()
+        self._no_failure()
+        self._failed.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _fail(self, error: AccordError) -> None:
+        """The connection is gone, and with it all that runs; on accord's thread."""
+        self._stopping = True
+        for run in list(self._runs.values()):
+            self._end(run)
+        self._loop.call_soon_threadsafe(self._tell_failure, error)
+
+    def _tell_failure(self, error: AccordError) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
+            self._failed.exception()  # nobody need wait for it
 
     def _join(self) -> Future[Answer]:
         command = JoinTeam(self._agent, self.member, self.capabilities, self.slots, self._lease_ms)
@@ -321,7 +351,7 @@ class Work:
 
     async def _call(self, run: Running) -> Any:
         started = run.started
-        function = self._functions.get((started.type, started.step))
+        function = self._functions.get((started.type, started.step)) or self._agents.get(started.capability)
         if function is None:
             raise GiveUp(f"{self._agent} has no function for the step {started.step} of {started.type}")
         inputs, errors = await self._inputs(run.task_id, started.inputs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from accord import sync as sync
+    from accord.agents.agent import Agent as Agent
     from accord.agents.client import Accord as Accord
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
@@ -61,6 +62,7 @@ __version__ = "0.1.0"
 
 _HOMES: Final = {
     "Accord": "accord.agents.client",
+    "Agent": "accord.agents.agent",
     "Event": "accord.agents.signals.signals",
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
@@ -81,6 +83,7 @@ _HOMES: Final = {
 __all__ = [
     "Accord",
     "AccordError",
+    "Agent",
     "ArtifactDamaged",
     "BadInput",
     "BrokenBarrier",

@@ -15,13 +15,16 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar
 
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
 from accord import logs
+from accord.agents.agent import Agent
 from accord.agents.client import Hub, not_drained
 from accord.agents.connection.timers import countdown
 from accord.agents.leases.call_chain import enter_chain, leave_chain, one_chain, runs
@@ -32,6 +35,11 @@ from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Reached
 from accord.agents.locks.fencing import FencedResource
 from accord.agents.locks.locks import Asked, AskedLock, Held, RWLock, SeveralLocks
+from accord.agents.tasks import handle as tasks
+from accord.agents.tasks.fan_out import DEADLINE_MS, fan_out
+from accord.agents.tasks.graph import TEAM, TaskGraph
+from accord.agents.tasks.submit import KEEP_MS, find, submit
+from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
 from accord.errors import BadInput, DeadlockVictim, LeaseLost, NotOwner, Unavailable
 from accord.settings import Settings
 
@@ -249,8 +257,18 @@ class _Entered(threading.local, Generic[T]):
 class Accord(Hub):
     """A hub for programs without an event loop; arguments and errors are those of `accord.Accord`."""
 
+    _steps: BlockingPortal | None = None
+
+    @property
+    def _loop(self) -> BlockingPortal:
+        """The event loop, on a thread of its own, in which tasks are waited for and their steps run."""
+        if self._steps is None:
+            self._steps = self._at_end.enter_context(start_blocking_portal())
+        return self._steps
+
     def __enter__(self) -> Self:
         opening = self._connect()
+        self._at_end = ExitStack()
         try:
             opening.result()
             for opener in self._enter():
@@ -274,6 +292,8 @@ class Accord(Hub):
             except BaseException as error:
                 problem = problem or error
         self._leave().result()
+        self._at_end.close()
+        self._steps = None
         if problem is not None:
             raise problem
 
@@ -336,6 +356,45 @@ class Accord(Hub):
         """A pool of capacity; as `accord.Accord.pool`."""
         return Pool(self, name)
 
+    def submit(self, graph: TaskGraph, input: Any = None, *, key: str | None = None, keep_ms: int = KEEP_MS) -> Handle:
+        """Begins a task and returns when the log has it; as `accord.Accord.submit`."""
+        self.ensure_open("submit()")
+        return Handle(self._loop, self._loop.call(partial(submit, self, graph, input, key=key, keep_ms=keep_ms)))
+
+    def fan_out(
+        self,
+        input: Any,
+        *,
+        agents: Iterable[str | Agent],
+        deadline_ms: int = DEADLINE_MS,
+        team: str = TEAM,
+        key: str | None = None,
+    ) -> dict[str, Any]:
+        """Asks several agents at once; as `accord.Accord.fan_out`."""
+        self.ensure_open("fan_out()")
+        return self._loop.call(partial(fan_out, self, input, agents, deadline_ms=deadline_ms, team=team, key=key))
+
+    def task(self, task_id: str) -> Handle:
+        """A task that was submitted before; as `accord.Accord.task`."""
+        self.ensure_open("task()")
+        return Handle(self._loop, self._loop.call(partial(find, self, task_id)))
+
+    def work(
+        self,
+        *offered: TaskGraph | Agent,
+        capabilities: Iterable[str] | None = None,
+        slots: int = 8,
+        team: str | None = None,
+        lease_ms: int = LEASE_MS,
+        drain_ms: int = DRAIN_MS,
+    ) -> AbstractContextManager[Work]:
+        """Takes steps and runs them in threads, for as long as `with` lasts; as `accord.Accord.work`."""
+        self.ensure_open("work()")
+        made = Work(
+            self, offered, capabilities=capabilities, slots=slots, team=team, lease_ms=lease_ms, drain_ms=drain_ms
+        )
+        return self._loop.wrap_async_context_manager(made)
+
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls a function, and again if it was a deadlock's victim; as `accord.Accord.run`."""
         with one_chain():
@@ -363,6 +422,27 @@ class Accord(Hub):
             if not wait([waiting], left_s).done:
                 raise not_drained(wait_ms)
             waiting.result()
+
+
+class Handle:
+    """A task that was submitted; see `accord.agents.tasks.handle.Handle`, whose arguments and errors these have."""
+
+    def __init__(self, loop: BlockingPortal, handle: tasks.Handle) -> None:
+        self._loop = loop
+        self._handle = handle
+        self.id: Final = handle.id
+
+    def result(self, *, wait_ms: int | None = None) -> Any:
+        """The task's result, once it is completed."""
+        return self._loop.call(partial(self._handle.result, wait_ms=wait_ms))
+
+    def record(self) -> dict[str, Any]:
+        """The task as it is."""
+        return self._loop.call(self._handle.record)
+
+    def cancel(self, reason: str = "") -> bool:
+        """Ends the task; False: it had ended before."""
+        return self._loop.call(self._handle.cancel, reason)
 
 
 class LocalHub(Accord):

@@ -386,17 +386,22 @@ class StreamApp:
         app.on_rebalance_complete.connect(self._on_rebalance_complete)
         return app
 
-    async def _on_partitions_assigned(self, *_: Any, **__: Any) -> None:
-        self._assignment_is_new = True
+    # mode/signals.py knows a sender by its id, which may be that of another app of this process that is gone.
 
-    async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
+    async def _on_partitions_assigned(self, sender: Any, /, *_: Any, **__: Any) -> None:
+        if sender is self._faust:
+            self._assignment_is_new = True
+
+    async def _on_rebalance_complete(self, sender: Any, /, *_: Any, **__: Any) -> None:
         """Sent by faust/tables/recovery.py when tables are recovered, before partitions resume.
 
         It is also sent, and cancelled at once, when a rebalance came while they were: `_restart_recovery` takes any end
         of its wait for that of the recovery.
         """
-        assert self._faust is not None
-        rebalancing = cast(TableManager, self._faust.tables).recovery.signal_recovery_start.is_set()
+        app = self._faust
+        if app is None or sender is not app:
+            return
+        rebalancing = cast(TableManager, app.tables).recovery.signal_recovery_start.is_set()
         if rebalancing or not self._assignment_is_new:
             return  # the partitions were revoked again while Faust was recovering
         try:
@@ -447,11 +452,13 @@ class StreamApp:
         except Exception as error:
             self.fail(error)
 
-    async def _on_partitions_revoked(self, *args: Any, **_: Any) -> None:
+    async def _on_partitions_revoked(self, sender: Any, /, *args: Any, **_: Any) -> None:
         """Sent by faust/app/base.py:App._on_partitions_revoked with the flow stopped and buffers emptied."""
+        if sender is not self._faust:
+            return
         self._assignment_is_new = False
         try:
-            await self._revoked(args[1])
+            await self._revoked(args[0])
         except Exception as error:
             self.fail(error)
 

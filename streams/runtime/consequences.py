@@ -29,7 +29,7 @@ from accord.streams.runtime.owned import Owned
 TELL_ROUND_S: Final = 0.5
 """How soon waits are looked at again, at the latest."""
 RECENT_COUNT: Final = UNSENT_MAX + 1_000
-"""So many decisions at the end of the log may have notices that were not sent: the bound, and some chunks."""
+"""From so many decisions at the end of the log something may follow that was not sent: the bound, and some chunks."""
 AGAIN_COUNT: Final = 256
 """Decisions whose notices are made at once when they are made again."""
 
@@ -113,12 +113,12 @@ class Consequences:
             owned.followups.add(decided[-1][0].seq, partial(self._notices, index, decided))
 
     def notify_again(self, owned: Owned, decisions: list[Decision]) -> None:
-        """Has notices of decisions read from the log sent again: of the last ones, that may have none."""
+        """Has notices of decisions read from the log sent again."""
         if not self._inboxes:
             return
-        read, recent = owned.owner.partition.read, decisions[-RECENT_COUNT:]
-        for start in range(0, len(recent), AGAIN_COUNT):
-            self.notify(owned, [(d, read(d).events) for d in recent[start : start + AGAIN_COUNT]])
+        read = owned.owner.partition.read
+        for start in range(0, len(decisions), AGAIN_COUNT):
+            self.notify(owned, [(d, read(d).events) for d in decisions[start : start + AGAIN_COUNT]])
 
     def _notices(self, index: int, decided: list[tuple[Decision, Sequence[Event]]]) -> list[Addressed]:
         name, inboxes, topic = self._domain.name, self._inboxes, self._inbox_topic

@@ -36,7 +36,7 @@ from accord.streams.partition import Identity, Partition
 from accord.streams.runtime import recovery
 from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
-from accord.streams.runtime.consequences import Consequences
+from accord.streams.runtime.consequences import RECENT_COUNT, Consequences
 from accord.streams.runtime.followups import UNSENT_MAX
 from accord.streams.runtime.output import Outgoing, Output
 from accord.streams.runtime.owned import Owned
@@ -265,12 +265,14 @@ class Processor:
         self._write(index, owned, [owned.owner.lost(low - 1)])
 
     async def _follow_again(self, index: int, owned: Owned, decisions: list[Decision]) -> None:
-        """What follows from decisions read from the log may not have been written: writes it (again)."""
-        for decision in filter(self._consequences.any_of, decisions):
+        """What follows from decisions read from the log may not have been written: writes it (again). However many they
+        are, it was for all but the last ones."""
+        recent = decisions[-RECENT_COUNT:]
+        for decision in filter(self._consequences.any_of, recent):
             events = owned.owner.partition.read(decision).events
             command = await self._blocking(self._command_at, index, decision.cause)
             self._consequences.add(owned, decision, events, command)
-        self._consequences.notify_again(owned, decisions)
+        self._consequences.notify_again(owned, recent)
         self._consequences.send(owned)
 
     def _command_at(self, index: int, offset: int) -> Record | None:

@@ -23,6 +23,7 @@ import rocksdict
 from aiokafka.structs import RecordMetadata
 from faust.stores.rocksdb import Store
 from faust.transport.drivers.aiokafka import Producer
+from faust.types import TP
 
 WRITE_BUFFER_BYTES = 4 << 20
 """RocksDB memtable of one partition; Faust's default of 64 MiB, three times, is for few and large stores."""
@@ -50,6 +51,20 @@ class PartitionStore(Store):
         options.set_keep_log_file_num(1)
         options.set_block_based_table_factory(blocks)
         return rocksdict.Rdict(str(self.partition_path(partition)), options=options)
+
+    def revoke_partitions(self, table: Any, tps: set[TP]) -> None:
+        """Closes the databases of partitions. Faust drops them and runs the garbage collector, at every rebalance, over
+        the whole process: the heap of whoever embeds a worker."""
+        for tp in tps:
+            db = self._dbs.pop(tp.partition, None) if tp.topic in table.changelog_topic.topics else None
+            if db is not None:
+                db.close()
+
+    async def stop(self) -> None:
+        """Closes all databases; see `revoke_partitions`."""
+        for db in self._dbs.values():
+            db.close()
+        self._dbs.clear()
 
 
 class PartitionTable(faust.Table[bytes, bytes]):

@@ -13,14 +13,21 @@ from accord.kafka import producer
 from accord.mock import PARTITIONS_DEFAULT, MockCluster
 from accord.settings import Settings
 from tests.agents.support import settings_for
+from tests.counts import only_long
 
 _numbers = itertools.count()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A module's `ANSWERS` are the sources of answers with which its clients are tested."""
+    """A module's `ANSWERS` are the sources of answers with which its clients are tested.
+
+    What a test shows does not depend on the source, as a rule: then it meets the first source at once and the others in
+    the long run only. Where it does, the test is marked `each_source`.
+    """
     if "answers" in metafunc.fixturenames:
-        sources = getattr(metafunc.module, "ANSWERS", ("events",))
+        first, *others = getattr(metafunc.module, "ANSWERS", ("events",))
+        marks = () if metafunc.definition.get_closest_marker("each_source") else (only_long,)
+        sources = [first, *[pytest.param(other, marks=marks) for other in others]]
         metafunc.parametrize("answers", sources, indirect=True, scope="module")
 
 

@@ -32,6 +32,7 @@ async def reached(count: Callable[[], int], wanted: int) -> None:
 # -- conditions
 
 
+@pytest.mark.each_source
 def test_a_producer_wakes_consumers_one_item_each(make_hub: MakeHub) -> None:
     async def main() -> None:
         items: list[int] = []
@@ -185,6 +186,7 @@ def test_without_the_lock_there_is_no_waiting_and_no_notice(make_hub: MakeHub) -
 # -- barriers
 
 
+@pytest.mark.each_source
 def test_all_parties_go_on_together_round_after_round(make_hub: MakeHub) -> None:
     async def main() -> None:
         rounds: list[list[int]] = [[], []]
@@ -203,6 +205,7 @@ def test_all_parties_go_on_together_round_after_round(make_hub: MakeHub) -> None
     run(main())
 
 
+@pytest.mark.each_source
 def test_one_who_waits_too_long_breaks_it_for_all(make_hub: MakeHub) -> None:
     async def main() -> None:
         async with make_hub("ada") as hub, make_hub("bob") as other:

@@ -52,6 +52,7 @@ def signal(text: str = "{}") -> EmitSignal:
     return EmitSignal("ada", text, ())
 
 
+@pytest.mark.each_source
 def test_answer_is_the_accepted_decision(connect: Connect) -> None:
     answer = connect().submit("locks", "answer", ACQUIRE, task="t-1", trace="00-ab-cd-01").decided.result()
     (granted,) = answer.events
@@ -62,6 +63,7 @@ def test_answer_is_the_accepted_decision(connect: Connect) -> None:
     assert answer.decision.trace == b"00-ab-cd-01"
 
 
+@pytest.mark.each_source
 def test_commands_to_one_aggregate_keep_their_order(connect: Connect) -> None:
     """Also the first ones, which wait until the partition is followed."""
     connection = connect()
@@ -81,6 +83,7 @@ def test_clock_advances_at_each_send_and_merges_what_was_told(connect: Connect) 
     assert later.entries[mine[0]] > early.entries[mine[0]]
 
 
+@pytest.mark.each_source
 def test_watch_gets_every_decision_of_its_key_in_order(connect: Connect) -> None:
     watching, sending = connect("ada"), connect("ada")
     seen: list[Answer] = []
@@ -109,6 +112,7 @@ def test_watcher_that_raises_harms_nobody(connect: Connect, caplog: pytest.LogCa
     assert "a callback failed" in caplog.text
 
 
+@pytest.mark.each_source
 def test_rejected_command_is_an_error_that_says_why(connect: Connect) -> None:
     decided = connect().submit("locks", "rejected", AcquireLock("ada", "o", 5, None)).decided
     with pytest.raises(
@@ -120,6 +124,7 @@ def test_rejected_command_is_an_error_that_says_why(connect: Connect) -> None:
     assert error.position is not None
 
 
+@pytest.mark.each_source
 def test_repeat_is_answered_by_the_first_decision(connect: Connect) -> None:
     connection = connect("ada")
     same = connection.new_id()
@@ -128,6 +133,7 @@ def test_repeat_is_answered_by_the_first_decision(connect: Connect) -> None:
     assert _told(again) == _told(first)
 
 
+@pytest.mark.each_source
 def test_repeat_far_back_is_found_from_a_confirmed_decision(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = connect("ada")
     for _ in range(30):
@@ -141,6 +147,7 @@ def test_repeat_far_back_is_found_from_a_confirmed_decision(connect: Connect, mo
     assert _told(again) == _told(first)
 
 
+@pytest.mark.each_source
 def test_repeat_of_a_forgotten_command_is_outcome_unknown(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = connect("ada")
     lost = connection.new_id()
@@ -168,6 +175,7 @@ def test_same_id_under_way_is_one_command(lonely: Settings) -> None:
     connection.close()
 
 
+@pytest.mark.each_source
 def test_answer_that_comes_before_submit_returns(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sending thread can be stopped for longer than an answer takes."""
     connection = connect()
@@ -182,6 +190,7 @@ def test_answer_that_comes_before_submit_returns(connect: Connect, monkeypatch: 
     connection.submit("signals", "quick", signal()).decided.result(5)
 
 
+@pytest.mark.each_source
 def test_many_threads_share_a_connection(connect: Connect) -> None:
     connection = connect()
 
@@ -402,13 +411,14 @@ def test_closed_before_opened() -> None:
         connection.open()
 
 
+@pytest.mark.each_source
 def test_nothing_leaks(connect: Connect) -> None:
     connect("warm-up").submit("locks", "k", RenewLease("ada", 1, 1_000)).decided.result()
     connection = connect("warm-up, too")
     connection.submit("locks", "k", RenewLease("ada", 1, 1_000)).decided.result()
     connection.close()
     threads, files = threading.active_count(), _open_files()
-    for n in range(50):
+    for n in range(30):
         connection = connect(f"agent-{n}")
         if n % 10 == 0:
             connection.submit("locks", "k", RenewLease("ada", 1, 1_000)).decided.result()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ import pytest
 from accord.schemas.messages.limits import ConfigurePool, RequestCapacity
 from accord.schemas.messages.locks import AcquireLock, ReleaseLock
 from accord.schemas.topics import DOMAINS, topic_table
+from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka.admin import AdminClient, NewTopic
 from uuid_utils import uuid7
 
@@ -28,6 +29,7 @@ from accord.cli.app import run
 from accord.kafka import producer
 from accord.settings import Settings
 from tests.agents.support import until
+from tests.counts import only_long
 
 PROGRAM = str(Path(sys.executable).with_name("accord"))
 WAIT_S = 30.0
@@ -74,6 +76,17 @@ class Cluster:
         return subprocess.Popen(
             [PROGRAM, *arguments], env=self.environment, cwd=self.folder, stdout=output, stderr=output, text=True
         )
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """A worker in this process, which starts sooner than one of its own."""
+        with patch.dict(os.environ, self.environment, clear=True):
+            worker = EmbeddedWorker(Settings.load(), timestamps="log_append", static=True)
+        worker.start()
+        try:
+            yield
+        finally:
+            worker.stop()
 
     def objects(self, *arguments: str) -> list[dict[str, Any]]:
         ran = self.accord(*arguments, "--json")
@@ -209,8 +222,7 @@ def test_an_inbox_is_checked_once_it_is_there_and_workers_look_for_it_when_they_
     inbox = f"{cluster.prefix}.inbox.v1"
     cluster.accord("topics", "init")
     assert inbox not in {row["name"] for row in cluster.objects("topics", "list")}, "nobody wants one"
-    worker = cluster.start("worker")
-    try:
+    with cluster.worker():
         eventually(lambda: cluster.accord("doctor", "--probe").returncode == 0)
         made = cluster.objects("topics", "init", "--inbox")
         assert [row["name"] for row in made if row["created"]] == [inbox]
@@ -219,16 +231,9 @@ def test_an_inbox_is_checked_once_it_is_there_and_workers_look_for_it_when_they_
         assert "60 min" in cluster.accord("topics", "list").stdout
         ran = cluster.accord("doctor", "--probe")
         assert ran.returncode == 1 and "Restart the workers: they look for it when they start." in ran.stdout
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        worker.wait(30)
-    worker = cluster.start("worker")
-    try:
+    with cluster.worker():
         told = "the worker that decided the probe sends notices"
         eventually(lambda: told in cluster.accord("doctor", "--probe").stdout)
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        worker.wait(30)
 
 
 def test_an_inbox_that_clients_want_is_missed(cluster: Cluster) -> None:
@@ -305,6 +310,7 @@ def test_tail_shows_what_comes_and_ends_cleanly(served: Cluster) -> None:
         tail.communicate()
 
 
+@only_long  # at once: tests/replay/test_tail.py
 def test_tail_survives_a_restart_of_the_broker(tmp_path: Path) -> None:
     from accord.testing.broker import NativeKafka  # noqa: PLC0415
 

@@ -17,7 +17,7 @@ import msgspec
 
 from accord import Accord, logs
 from tests.faults.history import History
-from tests.faults.parts import calls, counting, gate, library, probes, rooms, seats, store, table
+from tests.faults.parts import calls, counting, gate, library, pipeline, probes, rooms, seats, store, table
 from tests.faults.parts.player import Config, Player, Turn
 from tests.faults.resource import Counter
 
@@ -31,6 +31,7 @@ PARTS: dict[str, Callable[[Player], list[Turn]]] = {
     "store": store.turns,
     "calls": calls.turns,
     "table": table.turns,
+    "pipeline": pipeline.turns,
 }
 
 

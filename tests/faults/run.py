@@ -30,7 +30,7 @@ import msgspec
 
 from accord import replay
 from accord.testing.broker import NativeKafka
-from tests.faults import checker, history, porcupine
+from tests.faults import checker, history, porcupine, steps
 from tests.faults.api import Api
 from tests.faults.checker import Violation
 from tests.faults.cluster import PARTITIONS, Cluster
@@ -81,7 +81,7 @@ class Plan(NamedTuple):
         who are not frozen: whoever wakes from that calls without a slot, and an API knows no fencing."""
         parts = ["counting"]
         if seat < FIRST:
-            parts += ["rooms", "probes", "library", "seats", "gate", "store", "table"]
+            parts += ["rooms", "probes", "library", "seats", "gate", "store", "table", "pipeline"]
         if seat >= max(1, self.clients - CALLERS_MAX):
             parts.append("calls")
         return parts
@@ -105,6 +105,7 @@ class Report(msgspec.Struct):
     calls: int
     guarded_writes: int
     stale_writes: int
+    tasks: dict[str, int]
     failed: dict[str, int]
     skipped_records: int
     contests: int
@@ -370,6 +371,8 @@ class Run:
     def _judge(self) -> Report:
         operations = self._operations()
         log = self.cluster.log()
+        tasks, wrong = steps.judged(log, int(SERVED_BOUND_S * 1_000))
+        self.violations += wrong
         self.violations += checker.one_holder(operations)
         self.violations += checker.in_turn(operations)
         self.violations += checker.guarded(self.counters.writes, operations)
@@ -400,6 +403,7 @@ class Run:
             calls=self.api.answered,
             guarded_writes=sum(w.accepted and w.value is not None for w in self.counters.writes),
             stale_writes=sum(not w.accepted for w in self.counters.writes),
+            tasks=tasks._asdict(),
             failed=dict(Counts(f"{o.kind} {o.error}" for o in operations if o.error)),
             skipped_records=sum(len(partition.events.skipped) for partition in log.values()),
             contests=printed.count(b"contested partition"),

@@ -1,16 +1,16 @@
-"""Real Kafka, real processes: a few faults by default, with `ACCORD_LONG=1` (script/test --long) the full counts."""
+"""Real Kafka, real processes: a few faults at once, the full counts in the long run."""
 
 from __future__ import annotations
-
-import os
 
 import msgspec
 import pytest
 
+from tests.counts import LONG, long, only_long
 from tests.faults.run import Plan, Report, run
 
-IS_LONG = os.environ.get("ACCORD_LONG") == "1"
-LONG = Plan(
+SHORT = Plan(client_kills=1, increments=40, items=18, think_ms=100, pause_s_max=1)
+"""Every fault, and what only each third and each fourth kill brings."""
+FULL = Plan(
     kills=50,
     client_kills=10,
     freezes=20,
@@ -49,13 +49,14 @@ def checked(plan: Plan) -> Report:
     return report
 
 
+@long
 @pytest.mark.timeout(1_200)
 def test_nothing_is_lost_and_nothing_held_twice_under_faults() -> None:
-    plan = LONG if IS_LONG else Plan()
+    plan = FULL if LONG else SHORT
     assert checked(plan).faults["freeze"] == plan.freezes
 
 
-@pytest.mark.skipif(not IS_LONG, reason="the run above has all of it in small; this one is for script/test --long")
+@only_long  # the run above has all of it in small
 @pytest.mark.timeout(900)
 def test_twenty_processes_count_to_two_thousand_while_workers_and_clients_are_killed() -> None:
     assert checked(MANY).counted == 2_000

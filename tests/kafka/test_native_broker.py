@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from accord.testing.broker import NativeKafka, kafka_for_tests
@@ -87,7 +87,7 @@ def _produce(servers: str, topic: str, values: list[str]) -> None:
 
 def _consume(servers: str, topic: str, count: int) -> list[tuple[str, tuple[int, int]]]:
     consumer = Consumer({"bootstrap.servers": servers, "group.id": topic, "auto.offset.reset": "earliest"})
-    consumer.subscribe([topic])
+    consumer.assign([TopicPartition(topic, 0, 0)])
     read = []
     deadline = time.monotonic() + 30
     while len(read) < count:

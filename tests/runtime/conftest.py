@@ -1,4 +1,4 @@
-"""A log of its own for each test: on the mock broker, on a real one, or on both in turn."""
+"""A log of its own for each test: on the mock broker, on a real one, or on either (see `harness.on_either`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from accord.mock import MockCluster
-from tests.runtime.harness import Log
+from tests.runtime.harness import Log, on_either
 
 
-@pytest.fixture(params=["mock", "kafka"])
+@on_either
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     if request.param == "mock":
         with MockCluster() as mock:
@@ -20,14 +20,6 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
             log.close()
     else:
         log = Log(request.getfixturevalue("accord_kafka"), tmp_path, None)
-        yield log
-        log.close()
-
-
-@pytest.fixture
-def mock_log(tmp_path: Path) -> Iterator[Log]:
-    with MockCluster() as mock:
-        log = Log(mock.bootstrap_servers, tmp_path, mock)
         yield log
         log.close()
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import commands_codec, deadletters_codec, events_codec
 from accord.schemas.headers import command_headers
@@ -24,8 +25,12 @@ from confluent_kafka.cimpl import NewTopic
 from accord import kafka
 from accord.mock import FETCH_WAIT_MS, SESSION_TIMEOUT_MS, MockCluster
 from accord.settings import Settings
+from tests.counts import only_long
 
 PARTITIONS = 2
+
+on_either = pytest.fixture(params=["kafka", pytest.param("mock", marks=only_long)])
+"""A fixture that is made on a real Kafka and, in the long run, on the mock broker, too."""
 
 
 class Log:

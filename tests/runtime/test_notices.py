@@ -13,20 +13,20 @@ from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
 from accord.schemas.messages.locks import AcquireLock
 from accord.schemas.topics import events_topic, inbox_topic
 from accord.streams.notices import place_of
-from accord.streams.runtime import followups, processor
+from accord.streams.runtime import followups, output, processor
 from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from accord import kafka
 from accord.mock import MockCluster
-from tests.runtime.harness import PARTITIONS, Log, owned, until
+from tests.runtime.harness import PARTITIONS, Log, on_either, owned, until
 
 INBOXES = 3
 AGENTS = [f"agent-{n}" for n in range(10)]
 
 
-@pytest.fixture(params=["mock", "kafka"])
+@on_either
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     if request.param == "mock":
         with MockCluster() as mock:
@@ -142,6 +142,8 @@ def test_without_its_inbox_a_partition_stops_at_the_bound_and_goes_on_with_it(
     log = real_log
     monkeypatch.setattr(followups, "UNSENT_MAX", 1_000)
     monkeypatch.setattr(processor, "ROOM_S", 0.1)
+    monkeypatch.setattr(processor, "REVOKE_S", 0.3)  # stopping takes as long as it may
+    monkeypatch.setattr(output, "FLUSH_S", 0.5)
     topic = inbox_topic(log.prefix)
     admin = AdminClient({"bootstrap.servers": log.bootstrap_servers})
 
@@ -157,7 +159,7 @@ def test_without_its_inbox_a_partition_stops_at_the_bound_and_goes_on_with_it(
         log.producer.flush(10)
         until(lambda: min(heads(worker)) > 500)
         until(lambda: all(one.paused is not None for one in owned(worker).values()))
-        assert max(heads(worker)) < 1_200
+        assert max(heads(worker)) < 2_000, "some were told before the inbox was gone, and then 1,000 are the most"
     with log.worker():  # there is no inbox, so it sends no notices
         until(log.decided)
         for created in admin.create_topics([NewTopic(topic, INBOXES, 1)]).values():

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from accord.mock import FETCH_WAIT_MS, SESSION_TIMEOUT_MS, MockCluster
 from accord.testing.broker import NativeKafka
+from tests.counts import only_long
+from tests.runtime.harness import on_either
 
 PARTITIONS = 4
 SYNC_GROUP, INVALID_REQUEST = 14, 42  # Kafka's numbers of a request and of an error
@@ -141,7 +143,7 @@ async def until(reached: Any, seconds: float = 20) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=["mock", "kafka"])
+@on_either
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     if request.param == "mock":
         with MockCluster() as mock:
@@ -153,6 +155,9 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     broker.create(broker.topic)
     yield broker
 
+
+Frail = tuple[Broker, Callable[[], None], Callable[[], None]]
+"""With what takes it down and what brings it up again."""
 
 on_kafka_alone = pytest.mark.parametrize("broker", ["kafka"], indirect=True)
 
@@ -486,9 +491,9 @@ def test_a_second_worker_takes_over_in_order(broker: Broker, tmp_path: Path) -> 
 @on_kafka_alone  # one broker of two is enough for Faust's standbys
 def test_a_standby_has_the_rows(broker: Broker, tmp_path: Path) -> None:
     async def run() -> None:
-        one = Worker(broker, tmp_path / "one", standby_count=1)
+        one = Worker(broker, tmp_path / "one", standby_count=1, heartbeat_ms=200)
         await one.app.start()
-        two = Worker(broker, tmp_path / "two", one.group, standby_count=1)
+        two = Worker(broker, tmp_path / "two", one.group, standby_count=1, heartbeat_ms=200)
         await two.app.start()
         await until(lambda: len(one.held) == len(two.held) == 2)
         for worker in (one, two):
@@ -615,37 +620,57 @@ def test_a_group_that_cannot_be_joined_fails_the_start(tmp_path: Path, errors: l
         asyncio.run(run())
 
 
-def test_an_outage_of_the_broker_is_waited_out(tmp_path: Path) -> None:
-    with NativeKafka() as kafka:
-        broker = Broker(kafka.bootstrap_servers, None)
-        broker.create(broker.topic)
-        broker.produce(400)
-
-        async def run() -> None:
-            worker = Worker(broker, tmp_path)
-            logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-            await worker.app.start()
-            await worker.has(400)
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, kafka.kill)
-            writing = asyncio.ensure_future(worker.domain.table.write_rows(1, {b"row": b"value"}))
-            await asyncio.sleep(1)
-            await loop.run_in_executor(None, kafka.restart)
-            await loop.run_in_executor(None, lambda: broker.produce(400, first=400))
-            await worker.has(800)
-            assert await writing == 0
-            await loop.run_in_executor(None, kafka.kill)
-            began = time.monotonic()
-            await worker.app.stop()
-            assert time.monotonic() - began < 5
-            assert worker.app.failure is None
-            for partition in range(PARTITIONS):
-                assert worker.offsets(partition) == list(range(200))
-
-        asyncio.run(run())
+@pytest.fixture(params=["mock", pytest.param("kafka", marks=only_long)])  # the fault run kills a real one at once
+def frail(request: pytest.FixtureRequest) -> Iterator[Frail]:
+    """A broker of the test's own, that it may take down."""
+    if request.param == "mock":
+        with MockCluster() as mock:
+            yield Broker(mock.bootstrap_servers, mock), lambda: mock.set_down(True), lambda: mock.set_down(False)
+    else:
+        with NativeKafka() as kafka:
+            yield Broker(kafka.bootstrap_servers, None), kafka.kill, kafka.restart
 
 
-def test_a_broker_that_is_not_there_fails_the_start(tmp_path: Path) -> None:
+def test_an_outage_of_the_broker_is_waited_out(frail: Frail, tmp_path: Path) -> None:
+    broker, take_down, bring_up = frail
+    broker.create(broker.topic)
+    broker.produce(400)
+
+    async def run() -> None:
+        worker = Worker(broker, tmp_path)
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        await worker.app.start()
+        await worker.has(400)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, take_down)
+        writing = asyncio.ensure_future(worker.domain.table.write_rows(1, {b"row": b"value"}))
+        await asyncio.sleep(1)
+        assert not writing.done()
+        await loop.run_in_executor(None, bring_up)
+        await loop.run_in_executor(None, lambda: broker.produce(400, first=400))
+        await worker.has(800)
+        assert await writing == 0
+        await loop.run_in_executor(None, take_down)
+        began = time.monotonic()
+        await worker.app.stop()
+        assert time.monotonic() - began < 5
+        assert worker.app.failure is None
+        for partition in range(PARTITIONS):
+            assert worker.offsets(partition) == list(range(200))
+
+    asyncio.run(run())
+
+
+class Impatient(AdminClient):
+    """One that does not ask for ten seconds whether there is a broker."""
+
+    def list_topics(self, *arguments: Any, **more: Any) -> Any:
+        return super().list_topics(*arguments, **more | {"timeout": 1})
+
+
+def test_a_broker_that_is_not_there_fails_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accord.streams.runtime.app.AdminClient", Impatient)
+
     async def run() -> None:
         worker = Worker(Broker("127.0.0.1:9", None), tmp_path)
         with pytest.raises(Exception, match=r"127\.0\.0\.1:9|_TRANSPORT|connect"):

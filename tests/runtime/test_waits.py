@@ -46,63 +46,63 @@ def test_a_ring_over_two_partitions_is_broken(log: Log) -> None:
     assert told(log, DeadlockFound) == 1
 
 
-def test_nothing_is_told_of_who_holds_nothing_else(mock_log: Log) -> None:
-    with mock_log.worker(domains=BOTH):
+def test_nothing_is_told_of_who_holds_nothing_else(real_log: Log) -> None:
+    with real_log.worker(domains=BOTH):
         for name in (HERE, THERE):
             for chain in ("1", "2", "3"):
-                ask(mock_log, name, f"{chain}{name}/1")
-        until(mock_log.decided)
-    assert len([event for _, event in mock_log.events() if isinstance(event, LockQueued)]) == 4
-    assert mock_log.events("waits") == []
+                ask(real_log, name, f"{chain}{name}/1")
+        until(real_log.decided)
+    assert len([event for _, event in real_log.events() if isinstance(event, LockQueued)]) == 4
+    assert real_log.events("waits") == []
 
 
-def test_what_a_worker_did_not_come_to_tell_the_next_one_tells(mock_log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_worker_did_not_come_to_tell_the_next_one_tells(real_log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as mute:
         mute.setattr(reports.WaitReports, "take", lambda *_: [])
-        with mock_log.worker(domains=BOTH):
-            half_a_ring(mock_log)
-            ask(mock_log, HERE, "2/1/1")
-            until(mock_log.decided)
-    assert told(mock_log, WaitsReported) == 0
-    with mock_log.worker(domains=BOTH):
-        until(lambda: broken(mock_log))
-    assert told(mock_log, WaitsForgotten) >= PARTITIONS
+        with real_log.worker(domains=BOTH):
+            half_a_ring(real_log)
+            ask(real_log, HERE, "2/1/1")
+            until(real_log.decided)
+    assert told(real_log, WaitsReported) == 0
+    with real_log.worker(domains=BOTH):
+        until(lambda: broken(real_log))
+    assert told(real_log, WaitsForgotten) >= PARTITIONS
 
 
-def test_a_wait_that_ended_while_nobody_told_is_forgotten(mock_log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_that_ended_while_nobody_told_is_forgotten(real_log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chain 1 stops waiting, unseen; then chain 2 waits for what chain 1 holds: no ring."""
-    with mock_log.worker(domains=BOTH):
-        waiting = half_a_ring(mock_log)
-        until(lambda: told(mock_log, WaitsReported) == 1)
+    with real_log.worker(domains=BOTH):
+        waiting = half_a_ring(real_log)
+        until(lambda: told(real_log, WaitsReported) == 1)
     with monkeypatch.context() as mute:
         mute.setattr(reports.WaitReports, "take", lambda *_: [])
         mute.setattr(reports.WaitReports, "anew", lambda *_: [])
-        with mock_log.worker(domains=BOTH):
-            mock_log.send(THERE, WithdrawRequest("tester", waiting))
-            ask(mock_log, HERE, "2/1/1")
-            until(mock_log.decided)
-    with mock_log.worker(domains=BOTH):
-        until(lambda: told(mock_log, WaitsForgotten) >= PARTITIONS and told(mock_log, WaitsReported) >= 2)
-    assert told(mock_log, DeadlockFound) == 0
+        with real_log.worker(domains=BOTH):
+            real_log.send(THERE, WithdrawRequest("tester", waiting))
+            ask(real_log, HERE, "2/1/1")
+            until(real_log.decided)
+    with real_log.worker(domains=BOTH):
+        until(lambda: told(real_log, WaitsForgotten) >= PARTITIONS and told(real_log, WaitsReported) >= 2)
+    assert told(real_log, DeadlockFound) == 0
 
 
 def test_what_follows_from_a_deadlock_is_sent_by_the_next_worker(
-    mock_log: Log, monkeypatch: pytest.MonkeyPatch
+    real_log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker dies between the confirmed decision and the command that follows from it."""
     send = followups.Followups.send
     with monkeypatch.context() as cut:
         cut.setattr(processor, "REVOKE_S", 0.2)
-        with mock_log.worker(domains=BOTH, checkpoint_ms=60_000) as worker:
-            half_a_ring(mock_log)
-            until(lambda: told(mock_log, WaitsReported) == 1)
+        with real_log.worker(domains=BOTH, checkpoint_ms=60_000) as worker:
+            half_a_ring(real_log)
+            until(lambda: told(real_log, WaitsReported) == 1)
             waits = worker.run(lambda w: [one.followups for one in w.processors["waits"].owned.values()])
             cut.setattr(
                 followups.Followups, "send", lambda one, confirmed: None if one in waits else send(one, confirmed)
             )
-            ask(mock_log, HERE, "2/1/1")
-            until(lambda: told(mock_log, DeadlockFound) == 1)
-    assert broken(mock_log) == []
-    with mock_log.worker(domains=BOTH):
-        until(lambda: broken(mock_log))
-    assert len(broken(mock_log)) == 1
+            ask(real_log, HERE, "2/1/1")
+            until(lambda: told(real_log, DeadlockFound) == 1)
+    assert broken(real_log) == []
+    with real_log.worker(domains=BOTH):
+        until(lambda: broken(real_log))
+    assert len(broken(real_log)) == 1

@@ -159,8 +159,8 @@ def test_a_lost_table_comes_back_from_its_changelog(real_log: Log) -> None:
 
 
 @pytest.mark.parametrize("damage", ["row", "checkpoint"])
-def test_a_damaged_table_is_rebuilt_from_events(mock_log: Log, damage: str) -> None:
-    log = mock_log
+def test_a_damaged_table_is_rebuilt_from_events(real_log: Log, damage: str) -> None:
+    log = real_log
     with log.worker() as worker:
         load(log, 100)
         until(log.decided)
@@ -204,8 +204,8 @@ def test_two_owners_of_a_partition_write_one_chain(log: Log) -> None:
         assert causes == list(range(-1, log.commands(partition)))
 
 
-def test_a_worker_without_the_version_in_force_stops_there(mock_log: Log) -> None:
-    log = mock_log
+def test_a_worker_without_the_version_in_force_stops_there(real_log: Log) -> None:
+    log = real_log
     with log.worker() as worker:
         key = next(f"k{i}" for i in range(100) if partition_of(f"k{i}".encode(), PARTITIONS) == 0)
         other = next(f"k{i}" for i in range(100) if partition_of(f"k{i}".encode(), PARTITIONS) == 1)
@@ -219,9 +219,9 @@ def test_a_worker_without_the_version_in_force_stops_there(mock_log: Log) -> Non
 
 
 def test_a_bug_in_a_decider_pauses_its_partition_and_loses_nothing(
-    mock_log: Log, monkeypatch: pytest.MonkeyPatch
+    real_log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = mock_log
+    log = real_log
     decide = NameDecider.decide
 
     def faulty(self, state, command, at):  # type: ignore[no-untyped-def]
@@ -242,9 +242,9 @@ def test_a_bug_in_a_decider_pauses_its_partition_and_loses_nothing(
 
 
 def test_a_schema_registry_that_does_not_answer_pauses_its_partition_and_no_other(
-    mock_log: Log, monkeypatch: pytest.MonkeyPatch
+    real_log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log, server = mock_log, RegistryServer()
+    log, server = real_log, RegistryServer()
     monkeypatch.setenv("ACCORD_SCHEMA_REGISTRY_URL", server.url)
     here, there = (
         next(f"room-{n}" for n in range(99) if partition_of(b"room-%d" % n, PARTITIONS) == p) for p in (0, 1)

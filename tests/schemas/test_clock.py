@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from accord.schemas.clock import COUNT_MAX, ENCODED_BYTES_MAX, ENTRIES_MAX, NAME_CHARS_MAX, VectorClock
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.counts import examples
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 counts = st.integers(1, COUNT_MAX)
@@ -104,7 +106,7 @@ def test_what_is_no_clock_is_refused(data: bytes) -> None:
 
 
 @given(st.binary(max_size=200) | st.from_regex(rb'\[[0-9]{0,3},\{([a-z":,0-9]|\xff)*\}\]', fullmatch=True))
-@settings(max_examples=500)
+@examples(100)
 def test_any_bytes_give_a_clock_that_can_be_carried_on_or_a_value_error(data: bytes) -> None:
     try:
         clock = VectorClock.decode(data)
@@ -161,7 +163,7 @@ def histories(draw: st.DrawFn) -> list[tuple[int, int | None, bool]]:
 
 
 @given(histories())
-@settings(max_examples=60)
+@examples(20)
 def test_clocks_never_look_ordered_when_they_were_not(steps: list[tuple[int, int | None, bool]]) -> None:
     """Against true happened-before, kept as sets of events: a pruned clock may look concurrent, never ordered."""
     clocks: dict[int, VectorClock] = {}

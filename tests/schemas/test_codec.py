@@ -22,10 +22,11 @@ from accord.schemas.messages import Command, Message
 from accord.schemas.messages.locks import AcquireLock, LockReleased
 from accord.schemas.messages.log import Tick
 from accord.schemas.messages.signals import EmitSignal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.errors import SchemaError
+from tests.counts import examples
 from tests.schemas.support import CODECS, MESSAGES, held, messages
 
 ids = [codec.subject for codec in CODECS]
@@ -45,7 +46,7 @@ def reason_of(codec: Codec, data: bytes | None) -> str:
 
 @pytest.mark.parametrize("record", MESSAGES, ids=lambda record: record.__name__)
 @given(st.data())
-@settings(max_examples=30)
+@examples(10)
 def test_every_message_comes_back(record: type[Message], data: st.DataObject) -> None:
     codec = codec_of(record)
     message = data.draw(messages(record))
@@ -57,7 +58,7 @@ def test_every_message_comes_back(record: type[Message], data: st.DataObject) ->
 
 @each_codec
 @given(st.data())
-@settings(max_examples=60)
+@examples(15)
 def test_values_are_what_avro_says(codec: Codec, data: st.DataObject) -> None:
     """Our quick way of writing unions and arrays against fastavro's own, both ways."""
     value = data.draw(held(codec))
@@ -139,7 +140,7 @@ def test_an_unknown_fingerprint_is_named() -> None:
 
 @each_codec
 @given(st.data())
-@settings(max_examples=30)
+@examples(10)
 def test_bytes_after_the_message(codec: Codec, data: st.DataObject) -> None:
     value, tail = data.draw(held(codec)), data.draw(st.binary(min_size=1, max_size=5))
     assert reason_of(codec, codec.encode(value) + tail) == "undecodable"
@@ -147,7 +148,7 @@ def test_bytes_after_the_message(codec: Codec, data: st.DataObject) -> None:
 
 @each_codec
 @given(st.data())
-@settings(max_examples=60)
+@examples(15)
 def test_a_value_that_is_cut_short(codec: Codec, data: st.DataObject) -> None:
     whole = codec.encode(data.draw(held(codec)))
     cut = data.draw(st.integers(0, len(whole) - 1))
@@ -177,7 +178,7 @@ def test_a_huge_count_ends_at_the_end_of_the_bytes() -> None:
 
 @each_codec
 @given(st.binary(max_size=80))
-@settings(max_examples=300)
+@examples(60)
 def test_any_bytes_behind_the_frame_give_a_value_or_a_schema_error(codec: Codec, tail: bytes) -> None:
     try:
         value = codec.decode(codec.frame + tail)
@@ -191,7 +192,7 @@ def test_any_bytes_behind_the_frame_give_a_value_or_a_schema_error(codec: Codec,
 
 @each_codec
 @given(st.data())
-@settings(max_examples=60)
+@examples(15)
 def test_a_value_with_a_few_bytes_changed_gives_a_value_or_a_schema_error(codec: Codec, data: st.DataObject) -> None:
     damaged = bytearray(codec.encode(data.draw(held(codec))))
     for _ in range(data.draw(st.integers(1, 3))):

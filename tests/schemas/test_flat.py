@@ -12,9 +12,10 @@ from accord.schemas.flat import kinds_of, read_flat, write_flat
 from accord.schemas.messages import Message
 from accord.schemas.messages.locks import AcquireLock, LockGranted
 from accord.schemas.messages.signals import EmitSignal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.counts import examples
 from tests.schemas.support import MESSAGES, avsc, messages
 
 KINDS = {record: kinds_of(avsc(record)) for record in MESSAGES}
@@ -79,7 +80,7 @@ def test_what_is_out_of_the_ordinary_is_left_to_fastavro(damaged: bytes) -> None
 
 
 @given(st.sampled_from(FLAT).flatmap(messages), st.data())
-@settings(max_examples=300)
+@examples(60)
 def test_damaged_bytes_are_read_as_fastavro_does_or_left_to_it(message: Message, data: st.DataObject) -> None:
     damaged = bytearray(written(message))
     for _ in range(data.draw(st.integers(0, 3)) if damaged else 0):
@@ -92,7 +93,7 @@ def test_damaged_bytes_are_read_as_fastavro_does_or_left_to_it(message: Message,
 
 
 @given(st.sampled_from(FLAT).flatmap(messages))
-@settings(max_examples=300)
+@examples(60)
 def test_a_flat_record_is_written_as_fastavro_writes_it_or_left_to_it(message: Message) -> None:
     kinds = KINDS[type(message)]
     assert kinds is not None

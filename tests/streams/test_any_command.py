@@ -9,9 +9,10 @@ import pytest
 from accord.schemas.messages import Command, log
 from accord.streams.decider import At
 from accord.streams.domains import DOMAINS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.counts import examples
 from tests.schemas.support import avsc, record_of
 
 TEXTS = st.sampled_from(
@@ -44,7 +45,7 @@ def commands(record: type[Command]) -> st.SearchStrategy[Command]:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(30)
 def test_every_command_is_answered(domain: str, data: st.DataObject) -> None:
     module = __import__(f"accord.schemas.messages.{domain}", fromlist=["COMMANDS"])
     one = st.one_of([commands(record) for record in (*module.COMMANDS, log.Tick)])

@@ -32,10 +32,10 @@ from accord.streams.decider import At, dump, restore
 from accord.streams.locks.barriers import Barrier, Party
 from accord.streams.locks.bounds import PARTIES_MAX
 from accord.streams.locks.decider import Lock, NameDecider
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.counts import examples
 from tests.streams.spec import Specification
 
 decider = NameDecider()
@@ -203,5 +203,5 @@ class BarrierMachine(RuleBasedStateMachine):
             assert (decider.deadline_ms(self.state) or 0) <= self.now_ms + 1_000
 
 
-BarrierMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
+BarrierMachine.TestCase.settings = examples(40, stateful_step_count=30)
 TestBarrier = BarrierMachine.TestCase

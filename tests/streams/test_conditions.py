@@ -31,10 +31,10 @@ from accord.streams.locks import decider as locks
 from accord.streams.locks.bounds import DUE_MAX, LEASE_MS_MAX, NOTIFIED_MAX, TEXT_BYTES_MAX
 from accord.streams.locks.decider import Lock, NameDecider
 from accord.streams.locks.queue import EMPTY, Queue, Waiter
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.counts import examples
 from tests.streams.spec import Specification
 
 decider = NameDecider()
@@ -276,5 +276,5 @@ class ConditionMachine(RuleBasedStateMachine):
         self.state, self.now_ms, self.seq, self.items, self.holder = saved
 
 
-ConditionMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
+ConditionMachine.TestCase.settings = examples(40, stateful_step_count=30)
 TestCondition = ConditionMachine.TestCase

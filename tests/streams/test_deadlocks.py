@@ -19,8 +19,10 @@ from accord.streams.decider import At, Domain, Waits
 from accord.streams.limits.decider import DOMAIN as LIMITS
 from accord.streams.locks.decider import DOMAIN as LOCKS
 from accord.streams.waits.decider import DOMAIN as WAITS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.counts import examples
 
 NOW_MS = 1_700_000_000_000
 CHAINS = 5
@@ -206,7 +208,7 @@ def world() -> World:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@examples(100)
 def test_every_deadlock_is_broken_and_nobody_else_gives_way(seed: int) -> None:
     w = world()
     for name, *arguments in steps_of(seed):

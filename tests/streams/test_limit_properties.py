@@ -34,9 +34,11 @@ from accord.streams.decider import At
 from accord.streams.limits.decider import LimitDecider
 from accord.streams.limits.pool import PASSES_MAX, Pool
 from accord.streams.locks.bounds import PRIORITY_MAX
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.counts import examples
 
 AGENTS = st.sampled_from(["ada", "bob", "eve", "kim"])
 ROLES = st.sampled_from(["", "writer", "reader"])
@@ -330,7 +332,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert (self.state is not None) == self.model.configured
 
 
-PoolMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+PoolMachine.TestCase.settings = examples(40, stateful_step_count=40)
 TestPool = PoolMachine.TestCase
 
 
@@ -339,7 +341,7 @@ TestPool = PoolMachine.TestCase
     sizes=st.lists(st.integers(1, 4), min_size=5, max_size=5),
     capacity=st.integers(4, 8),
 )
-@settings(max_examples=60)
+@examples(20)
 def test_who_always_waits_gets_by_weight(weights: list[int], sizes: list[int], capacity: int) -> None:
     """Of shares that always wait, none is ahead of another by more than a request of each: start-time fair queueing."""
     decider = LimitDecider()
@@ -394,7 +396,7 @@ def test_who_always_waits_gets_by_weight(weights: list[int], sizes: list[int], c
     leads=st.integers(0, 4),
     own=st.integers(0, 1),
 )
-@settings(max_examples=60, deadline=None)
+@examples(20)
 def test_whatever_others_ask_for_a_request_is_served_within_the_stated_number(
     adversary: list[tuple[str, bool, int, int]], priority: int, amount: int, leads: int, own: int
 ) -> None:

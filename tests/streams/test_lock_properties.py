@@ -33,9 +33,10 @@ from accord.streams.decider import At, dump, restore
 from accord.streams.locks import decider as locks
 from accord.streams.locks.bounds import DUE_MAX, PRIORITY_MAX, SHARED_MAX
 from accord.streams.locks.decider import Lock, NameDecider
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.counts import examples
 
 AGENTS = st.sampled_from(["ada", "bob", "eve", "kim"])
 LEASES = st.sampled_from([1_000, 1_500, 4_000])
@@ -300,7 +301,7 @@ class LockMachine(RuleBasedStateMachine):
         assert self.state is None
 
 
-LockMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+LockMachine.TestCase.settings = examples(40, stateful_step_count=40)
 TestLock = LockMachine.TestCase
 
 
@@ -315,5 +316,5 @@ class OneAtATime(LockMachine):
             self.decide(AcquireLock("leo", f"leo/{self.seq}/{number}", lease_ms, wait_ms, permits), 0)
 
 
-OneAtATime.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+OneAtATime.TestCase.settings = examples(40, stateful_step_count=40)
 TestOneAtATime = OneAtATime.TestCase

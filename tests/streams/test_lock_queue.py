@@ -27,10 +27,11 @@ from accord.streams.decider import At, dump, restore
 from accord.streams.locks.bounds import PRIORITY_MAX
 from accord.streams.locks.decider import Lock, NameDecider
 from accord.streams.locks.queue import EMPTY, NEVER, WIDTH, Queue, Waiter
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
+
+from tests.counts import examples
 
 PRIORITIES = st.sampled_from([0, 0, 0, 1, 3, -1, PRIORITY_MAX, -PRIORITY_MAX])
 DEADLINES = st.sampled_from([None, None, 1_000, 1_000, 2_000, 3_000])
@@ -142,7 +143,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert list(queue) == waiters
 
 
-QueueMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+QueueMachine.TestCase.settings = examples(20, stateful_step_count=25)
 TestQueue = QueueMachine.TestCase
 
 

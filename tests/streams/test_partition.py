@@ -43,12 +43,13 @@ from accord.schemas.topics import DECISION_BYTES_MAX, KEY_BYTES_MAX
 from accord.streams.chain import Chain, Decision, parse
 from accord.streams.decider import At, Domain
 from accord.streams.locks.decider import NameDecider
-from accord.streams.partition import RULES_MAX, WINDOW_COUNT_MAX, WINDOW_MS, Deadlines, Partition, Window
-from hypothesis import given, settings
+from accord.streams.partition import RULES_MAX, WINDOW_MS, Deadlines, Partition, Window
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from accord.errors import SchemaError, UnknownRules
+from tests.counts import examples
 from tests.streams.support import (
     START_MS,
     apply,
@@ -382,11 +383,12 @@ def some_decision(seq: int, now_ms: int, command_id: str, kind: bytes = b"accord
     )
 
 
-def test_the_window_holds_so_many_ids_and_forgets_the_oldest() -> None:
+def test_the_window_holds_so_many_ids_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accord.streams.partition.WINDOW_COUNT_MAX", 1_000)
     window = Window()
-    for seq in range(WINDOW_COUNT_MAX + 10):
+    for seq in range(1_010):
         window.add(some_decision(seq, START_MS, f"r-{seq}"))
-    assert len(window) == WINDOW_COUNT_MAX
+    assert len(window) == 1_000
     assert window.get("r-9") is None
     assert window.get("r-10") == 10
     oldest = window.oldest()
@@ -710,7 +712,7 @@ any_headers = st.lists(
     ),
     st.sampled_from(["locks", "signals"]),
 )
-@settings(max_examples=400)
+@examples(100)
 def test_every_record_gets_a_decision_that_can_be_read(records: list[Any], domain: str) -> None:
     """No bytes, headers, keys or times stop a partition or bring it to write what nobody can read."""
     made, reader = partition(domain), partition(domain)

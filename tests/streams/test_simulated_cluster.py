@@ -1,12 +1,11 @@
 """Histories of a simulated cluster, and the proof that the simulation would notice: each rule switched off, once.
 
-`ACCORD_LONG=1` runs more seeds. A failure names its seed; `simulate(seed)` brings the history back.
+The long run has more seeds. A failure names its seed; `simulate(seed)` brings the history back.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -25,21 +24,23 @@ from msgspec.structs import replace
 
 from accord import kafka
 from accord.errors import ChainBroken
+from tests.counts import LONG, long
 from tests.streams.simulated import Worker, first_failure, simulate
 
-LONG = bool(os.environ.get("ACCORD_LONG"))
 HISTORIES = 1_800 if LONG else 60
 BATCH = HISTORIES // 6
-SEEDS_MAX = 400 if LONG else 150
+SEEDS_MAX = 150
 """Within so many histories a rule that is switched off must show."""
 
 
+@long
 @pytest.mark.parametrize("batch", range(6))
 def test_the_invariants_hold(batch: int) -> None:
     failure = first_failure(range(batch * BATCH, (batch + 1) * BATCH))
     assert failure is None, f"seed {failure[0]}: {failure[1]!r}"
 
 
+@long
 def test_three_workers() -> None:
     failure = first_failure(range(BATCH), workers=3)
     assert failure is None, f"seed {failure[0]}: {failure[1]!r}"
@@ -52,6 +53,7 @@ def test_a_seed_brings_its_history_back() -> None:
     assert one.broker.events != simulate(8).broker.events
 
 
+@long
 def test_the_invariants_hold_when_every_row_stands_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cp, "PART_BYTES", 40)
     in_parts = 0

@@ -11,13 +11,19 @@ from confluent_kafka import KafkaError, KafkaException
 
 from accord.mock import FETCH_WAIT_MS, MockCluster
 from accord.settings import Settings
+from tests.counts import only_long
 
 OFFSET_FETCH = 9
 PARTITIONS = 2
 
 
 @pytest.mark.parametrize(
-    "code", [KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS]
+    "code",
+    [
+        KafkaError.NOT_COORDINATOR,
+        pytest.param(KafkaError.COORDINATOR_NOT_AVAILABLE, marks=only_long),
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    ],
 )
 def test_a_coordinator_that_is_not_there_yet_is_waited_for(code: int) -> None:
     with cluster() as mock:

@@ -1,0 +1,71 @@
+"""One question to several agents at once, and what they have answered by a deadline.
+
+Rules that act here:
+- The deadline counts from the beginning, on the log's clock. Who has not answered by then is left out, and what it
+  says later changes nothing, which is recorded.
+- An agent that fails, or whose breaker is open, is left out in the same way: the others are waited for all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from accord.agents.agent import Agent
+from accord.agents.tasks.graph import RETRIES, TEAM, TaskGraph
+from accord.agents.tasks.submit import KEEP_MS, submit
+
+from accord.errors import BadInput, TaskFailedError
+
+if TYPE_CHECKING:
+    from accord.agents.client import Hub
+
+DEADLINE_MS: Final = 30_000
+FAN_OUT: Final = "fan_out"
+
+
+def graph_of(
+    agents: Iterable[str | Agent], deadline_ms: int, *, name: str = FAN_OUT, team: str = TEAM, retries: int = RETRIES
+) -> TaskGraph:
+    """A step for each agent, none of which waits for another. Raises BadInput: there is none, or one stands twice."""
+    graph = TaskGraph(name, team=team)
+    for agent in agents:
+        known = agent.name if isinstance(agent, Agent) else agent
+        graph.add(known, capability=known, optional=True, deadline_ms=deadline_ms, retries=retries)
+    if not graph.steps:
+        raise BadInput("fan_out() to no agents: at least one is needed.")
+    return graph
+
+
+async def fan_out(
+    hub: Hub, input: Any, agents: Iterable[str | Agent], *, deadline_ms: int, team: str, key: str | None
+) -> dict[str, Any]:
+    """`Accord.fan_out`, on any hub."""
+    graph = graph_of(agents, deadline_ms, team=team)
+    handle = await submit(hub, graph, input, key=key, keep_ms=KEEP_MS)
+    await handle.result()
+    answers = answers_of(await handle.record(), [step.name for step in graph.steps])
+    if not answers["completed_agents"]:
+        raise TaskFailedError(
+            f"none of {len(answers['sources'])} agents has answered task {handle.id} within {deadline_ms} ms.",
+            remedy="Are they there? See: accord agents list.",
+            key=handle.id,
+            sources=answers["sources"],
+        )
+    return answers
+
+
+def answers_of(record: Mapping[str, Any], agents: Sequence[str]) -> dict[str, Any]:
+    """What a fan-out has brought, from the record of its task; see `Accord.fan_out`."""
+    answered = [{"agent": step["name"], "data": step["result"]} for step in record["steps"]]
+    missed = [{"agent": step["name"], "error": step["error"] or step["status"]} for step in record["failed_steps"]]
+    answered.sort(key=lambda source: agents.index(source["agent"]))
+    summaries = [one["data"].get("summary", "") for one in answered if isinstance(one["data"], Mapping)]
+    return {
+        "query": record["input"],
+        "sources": sorted([*answered, *missed], key=lambda source: agents.index(source["agent"])),
+        "summary": "\n\n".join(str(summary) for summary in summaries if summary),
+        "completed_agents": len(answered),
+        "timed_out": any(step["status"] == "timed_out" for step in record["failed_steps"]),
+        "skipped_agents": [step["name"] for step in record["failed_steps"] if step["status"] == "skipped"],
+    }

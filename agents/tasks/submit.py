@@ -1,0 +1,63 @@
+"""How a task begins, and how one that was submitted before is found."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from accord.agents.locks.arguments import check_number
+from accord.agents.signals.plain import NotPlain, as_json
+from accord.agents.signals.signals import new_task
+from accord.agents.tasks.graph import TaskGraph
+from accord.agents.tasks.handle import Handle
+from accord.schemas.messages.tasks import SubmitTask, TaskKnown, TaskRefused
+from accord.streams.tasks.bounds import LIMIT_MS_MAX
+
+from accord.errors import BadInput, TermsDiffer
+
+if TYPE_CHECKING:
+    from accord.agents.client import Hub
+
+KEEP_MS: Final = 3_600_000
+
+
+async def submit(hub: Hub, graph: TaskGraph, input: Any, *, key: str | None, keep_ms: int) -> Handle:
+    """`Accord.submit`, on any hub."""
+    hub.ensure_open("submit()")
+    steps = graph.check()
+    try:
+        given = as_json(input)
+    except NotPlain as error:
+        raise BadInput(f"the input of {graph.name} has {error}; it must be JSON.") from None
+    check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
+    handle = Handle(hub, key or new_task(), graph.last)
+    command = SubmitTask(hub.agent, graph.name, graph.team, given, steps, keep_ms)
+    try:
+        submission = hub.connection.submit("tasks", handle.id, command, task=handle.id)
+        answer = await asyncio.wrap_future(submission.decided)
+        first = answer.events[0]
+        if isinstance(first, TaskRefused):
+            raise TermsDiffer(
+                f"{handle.id} is another task of {first.type}, with another graph or input.",
+                remedy="Take another key.",
+                key=handle.id,
+                position=str(answer.position),
+            )
+        if isinstance(first, TaskKnown):
+            await handle.look()
+    except BaseException:
+        handle.forget()
+        raise
+    return handle
+
+
+async def find(hub: Hub, task_id: str) -> Handle:
+    """`Accord.task`, on any hub."""
+    hub.ensure_open("task()")
+    handle = Handle(hub, task_id)
+    try:
+        await handle.look()
+    except BaseException:
+        handle.forget()
+        raise
+    return handle
