@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from accord.testing.broker import NativeKafka
-from benchmarks import acquire, commands, cycles, deadlocks, distinct, readers, recovery, replay, waiters
+from benchmarks import acquire, commands, cycles, deadlocks, distinct, readers, recovery, replay, tasks_cost, waiters
 from benchmarks.report import Line
 
 BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "deadlocks": deadlocks.benchmark,
     "waiters": waiters.benchmark,
     "readers": readers.benchmark,
+    "tasks_cost": tasks_cost.benchmark,
 }
 
 

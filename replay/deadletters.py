@@ -1,13 +1,24 @@
-"""The dead-letter topic, read: each letter once, whatever its writers repeated."""
+"""The dead-letter topic, read: each letter once, whatever its writers repeated; and what has become of each since.
+
+A step that was given up is a dead letter until a person has it run again or drops it, or its task ends otherwise: that
+is told by the task. Nothing is recorded of what became of the others, rejected commands and events whose handler
+failed: they stay open for as long as the topic keeps them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+import msgspec
+from accord.replay.source import Source
+from accord.replay.timeline import iso
+from accord.replay.work import states_at
 from accord.schemas.codec import deadletters_codec
 from accord.schemas.messages.deadletters import DeadLetter
 from accord.schemas.topics import deadletters_topic
+from accord.streams.tasks.decider import CANCELLED, Task
+from accord.streams.tasks.progress import COMPLETED, FAILED, TIMED_OUT
 
 from accord.errors import NotFound
 from accord.kafka import bootstrap, bounds, metadata, read, reader
@@ -15,6 +26,29 @@ from accord.settings import Settings
 
 IDS_MAX: Final = 1_000_000
 """Ids remembered to tell repeats; beyond it the oldest are forgotten, and a repeat of them shows twice."""
+
+OPEN: Final = "open"
+RETRIED: Final = "retried"
+DROPPED: Final = "dropped"
+FORGOTTEN: Final = "forgotten"
+
+
+class LetterView(msgspec.Struct, frozen=True):
+    """A dead letter. `state` is `open`, or what has become of it: `retried`, `dropped`, or its task was `completed`
+    without it, `cancelled`, `forgotten`. `retriable`: the log may have it tried again, if it is open."""
+
+    id: str
+    queue: str
+    reason: str
+    description: str
+    count: int
+    task_id: str | None
+    origin: str
+    time: str
+    agent: str | None
+    step: str | None
+    state: str
+    retriable: bool
 
 
 def dead_letters(settings: Settings) -> Iterator[DeadLetter]:
@@ -46,3 +80,60 @@ def dead_letters(settings: Settings) -> Iterator[DeadLetter]:
                 yield letter
     finally:
         client.close()
+
+
+def with_states(source: Source, letters: Iterable[DeadLetter], *, processes: int = 1) -> list[LetterView]:
+    """Dead letters and what has become of each, by the end of the log.
+
+    Args:
+        source: the log of the cluster that they are of.
+        processes: how many to work in; 0 is what pays.
+
+    Raises:
+        LogGap, ChainBroken: the log lacks a decision, or one was changed.
+    """
+    letters = list(letters)
+    tasks = states_at(source, {one.task_id for one in letters if one.step and one.task_id}, processes=processes)
+    return views_of(letters, tasks)
+
+
+def views_of(letters: Iterable[DeadLetter], tasks: Mapping[str, Task]) -> list[LetterView]:
+    """Dead letters, oldest first, and what has become of each.
+
+    Args:
+        tasks: those that are remembered, by id.
+    """
+    letters = list(letters)
+    last: dict[tuple[str | None, str | None], str] = {(one.task_id, one.step): one.id for one in letters}
+    views = []
+    for one in letters:
+        task = tasks.get(one.task_id or "")
+        state = _state(one, task, is_last=last[one.task_id, one.step] == one.id)
+        views.append(
+            LetterView(
+                one.id, one.queue, one.reason, one.description, one.attempts, one.task_id, one.origin, iso(one.at_ms),
+                one.agent or None, one.step, state, _retriable(one, task),
+            )
+        )  # fmt: skip
+    return views
+
+
+def _retriable(letter: DeadLetter, task: Task | None) -> bool:
+    if letter.step is None:
+        return not letter.queue.startswith("handler:") and bool(letter.value)
+    number = None if task is None else task.graph.number(letter.step)
+    return task is not None and number is not None and not task.graph[number].optional
+
+
+def _state(letter: DeadLetter, task: Task | None, *, is_last: bool) -> str:
+    if letter.step is None:
+        return OPEN
+    number = None if task is None else task.graph.number(letter.step)
+    if task is None or number is None or task.created_ms > letter.at_ms:
+        return FORGOTTEN
+    step = task.steps[number]
+    if not is_last or step.status not in (FAILED, TIMED_OUT):
+        return task.status if task.status == CANCELLED else RETRIED
+    if not step.reason:
+        return DROPPED
+    return task.status if task.status in (CANCELLED, COMPLETED) else OPEN

@@ -6,7 +6,7 @@ The dump is canonical: the same log up to the same point gives the same bytes, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -18,7 +18,7 @@ from accord.replay.source import Source
 from accord.schemas.position import Position
 from accord.streams.chain import Chain, Decision
 from accord.streams.domains import DOMAINS
-from accord.streams.partition import Deadlines, Partition, Window
+from accord.streams.partition import Deadlines, Decided, Partition, Window
 
 from accord.errors import BadInput, ChainBroken, LogGap, NotFound, UnknownRules
 
@@ -95,15 +95,24 @@ def _canonical(source: Source, domain: str, number: int, point: Point) -> dict[s
     return rebuild(source, domain, number, point).canonical()
 
 
-def rebuild(source: Source, domain: str, number: int, point: Point = None) -> Partition:
-    """One partition folded up to a point, or to the end. It can be looked at, but decides nothing."""
+def rebuild(
+    source: Source, domain: str, number: int, point: Point = None, seen: Callable[[Decided], None] | None = None
+) -> Partition:
+    """One partition folded up to a point, or to the end. It can be looked at, but decides nothing.
+
+    Args:
+        seen: is told each decision, before it is folded in.
+    """
     partition = Partition(source.identity(domain, number), DOMAINS[domain])
     partition.window, partition.deadlines = NoWindow(), NoDeadlines()
     read, apply, changed = partition.read, partition.apply, partition.changed
     decisions = accepted(source, domain, number)
     for decision in decisions if point is None else _until(decisions, point):
         try:
-            apply(read(decision))
+            decided = read(decision)
+            if seen is not None:
+                seen(decided)
+            apply(decided)
         except UnknownRules:
             raise
         except Exception as error:  # fits the chain, but is no decision of any worker
@@ -165,6 +174,18 @@ def accepted(source: Source, domain: str, number: int, *, beside: bool = False) 
             remedy="Is it the log of another cluster or prefix? Chains do not outlive a copy by other means.",
             position=at,
         )
+
+
+def time_of(source: Source, position: Position) -> int:
+    """The time by its partition's clock of what a position names, in ms since 1970; 0: nothing was decided by then.
+
+    Raises:
+        NotFound: the position lies outside the log.
+        LogGap, ChainBroken: the log lacks a decision before it, or one was changed.
+    """
+    source.check_position(position)
+    decisions = _until(accepted(source, position.domain, position.partition), position)
+    return max((decision.now_ms for decision in decisions), default=0)
 
 
 def _until(decisions: Iterator[Decision], point: Position | datetime) -> Iterator[Decision]:

@@ -84,7 +84,10 @@ _encoder: Final = msgspec.msgpack.Encoder(enc_hook=list)
 
 
 class Failure(NamedTuple):
-    """What a domain's event tells the dead letters; see `schemas/avro/deadletters/DeadLetter.avsc`."""
+    """What a domain's event tells the dead letters; see `schemas/avro/deadletters/DeadLetter.avsc`.
+
+    `step` is of the task that the event's key names. Without an `origin` it is the event itself.
+    """
 
     queue: str
     reason: str
@@ -93,6 +96,7 @@ class Failure(NamedTuple):
     value: bytes
     agent: str
     attempts: int
+    step: str | None = None
 
 
 class Order(NamedTuple):

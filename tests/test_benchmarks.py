@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cycles, readers, recovery, waiters
+from benchmarks import cycles, readers, recovery, tasks_cost, waiters
 from benchmarks.clients import Figures, figures
 from benchmarks.peers.peer import Peer
 from benchmarks.report import Goal, Sample, quantile, summary
@@ -44,6 +44,7 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
             marks=only_long,
         ),
         pytest.param("waiters", 50, [f"waiters_{name}" for name in (*waiters.KINDS, "worker")], marks=only_long),
+        ("tasks_cost", 40, [f"tasks_{name}" for name in tasks_cost.KINDS]),
         pytest.param("deadlocks", 1, ["deadlock_told", "deadlock_told_last"], marks=only_long),
     ],
 )

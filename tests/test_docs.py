@@ -1,6 +1,7 @@
 """The examples in the documents: they run as they stand, and print what the comments beside them say."""
 
 import asyncio
+import inspect
 import os
 import re
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accord.agents.tasks.graph import TaskGraph
 
 import accord
 from accord import replay
@@ -20,6 +22,7 @@ from accord import replay
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHARING = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
+TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
 
 
@@ -36,10 +39,11 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
     return await act()
 
 
-def test_sharing(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("document", [SHARING, TASKS], ids=["sharing", "tasks"])
+def test_every_example_prints_what_it_says(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         async with accord.local() as hub:
-            for snippet in snippets(SHARING):
+            for snippet in snippets(document):
                 names: dict[str, Any] = {
                     "accord": accord, "agent": agent, "asyncio": asyncio, "Context": Context, "sqlite3": sqlite3,
                     "work": work,
@@ -50,6 +54,14 @@ def test_sharing(capsys: pytest.CaptureFixture[str]) -> None:
                 assert not hub.leases.live, f"something is still held after:\n{snippet}"
 
     asyncio.run(main())
+
+
+def test_the_table_of_a_steps_terms_is_true() -> None:
+    told = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", TASKS, re.MULTILINE))
+    parameters = inspect.signature(TaskGraph.add).parameters
+    known = {name: str(parameter.default) for name, parameter in parameters.items() if name in told}
+    assert {name: default.replace("_", "") for name, default in told.items()} == known
+    assert set(told) | {"self", "name", "function", "capability"} == set(parameters)
 
 
 def test_the_first_screen(tmp_path: Path) -> None:

@@ -99,3 +99,11 @@ def test_customer_keeps_both_changes_and_delays_no_other(tmp_path: Path, log: di
         "457 {'address': 'Main Street 1', 'language': 'Dutch'}",
         "457 was done before the second change of 456: True",
     ]
+
+
+def test_content_is_made_step_by_step(tmp_path: Path, log: dict[str, str]) -> None:
+    assert run("content", tmp_path, log) == [
+        "publishing once: publish",
+        "Cats are old; cats are many. (2 facts)",
+        "recorded: research write edit publish",
+    ]

@@ -15,3 +15,4 @@ class DeadLetter(Event, frozen=True):
     task_id: str | None
     attempts: int
     at_ms: int
+    step: str | None

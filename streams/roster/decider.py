@@ -116,11 +116,12 @@ class Draft:
 
     def assign(self) -> None:
         """Gives out what waits and can be done now, as much as there is room for."""
-        team = self.team
+        team, more = self.team, False
         given: list[Assignment] = []
-        while team.waiting and len(given) < self.room:
+        while team.waiting:
             first = team.waiting.first(team.members.to_spare())
-            if first is None:
+            more = first is not None and len(given) >= self.room
+            if first is None or more:
                 break
             capability, (task, step, attempt) = first
             member = team.members.free(capability)
@@ -128,7 +129,6 @@ class Draft:
             assignment = Assignment(task, step, attempt, capability, member.agent, member.name)
             given.append(assignment)
             team = _given(team, assignment, self.at.seq)
-        more = len(given) >= self.room and team.waiting.first(team.members.to_spare()) is not None
         if given or more != team.more:
             self.add(AgentsAssigned(tuple(given), self.at.seq, more))
 

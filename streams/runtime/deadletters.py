@@ -22,7 +22,8 @@ def dead_letter(
         number: of the event among those of its decision from which something follows; the first gives its id no suffix.
         command: the command's record; None when it is no longer in the log.
     """
-    key = decision.key
+    key, task = decision.key, decision.task
+    position = str(Position(domain.name, identity.partition, decision.offset))
     if isinstance(event, CommandRejected):
         source = (dict(command.headers).get(SOURCE) if command else None) or b""
         failure = Failure(
@@ -37,16 +38,18 @@ def dead_letter(
         key = (command.key if command else None) or key
     else:
         failure = domain.dead_letters[type(event)](event)
+        task = key if failure.step is not None else task  # a tick has no task in its headers
     return DeadLetter(
-        id=str(Position(domain.name, identity.partition, decision.offset)) + f"/{number}" * bool(number),
+        id=position + f"/{number}" * bool(number),
         queue=failure.queue,
         reason=failure.reason,
         description=failure.description,
-        origin=failure.origin,
+        origin=failure.origin or position,
         key=key if len(key) < DECISION_BYTES_MAX // 2 else None,
         value=failure.value if len(key) + len(failure.value) < DECISION_BYTES_MAX else None,
         agent=failure.agent,
-        task_id=decision.task.decode(errors="replace") or None,
+        task_id=task.decode(errors="replace") or None,
         attempts=failure.attempts,
         at_ms=decision.now_ms,
+        step=failure.step,
     )

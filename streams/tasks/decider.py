@@ -821,7 +821,8 @@ def _give_back(key: str, e: AgentsFreed) -> list[Order]:
 
 
 def _letter(e: StepDeadLettered) -> Failure:
-    return Failure(e.queue, e.reason, f"{e.error_type}: {e.error}", "", b"", "", e.attempts)
+    description = f"{e.error_type}: {e.error}" if e.error_type else e.error
+    return Failure(e.queue, e.reason, description, "", b"", "", e.attempts, e.step)
 
 
 DOMAIN: Final = Domain(

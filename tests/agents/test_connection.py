@@ -187,7 +187,9 @@ def test_answer_that_comes_before_submit_returns(connect: Connect, monkeypatch: 
         time.sleep(0.1)
 
     monkeypatch.setattr(Sender, "send", slow_send)
-    connection.submit("signals", "quick", signal()).decided.result(5)
+    submission = connection.submit("signals", "quick", signal())
+    assert submission.decided.result(5).decision.command_id == submission.id
+    assert connection.load["underway"] == 0
 
 
 @pytest.mark.each_source
@@ -433,7 +435,9 @@ def test_idle_partitions_are_let_go_and_followed_again(connect: Connect, monkeyp
     connection = connect()
     connection.submit("signals", "idle", signal()).decided.result()
     until(lambda: not connection._followed)
-    connection.submit("signals", "idle", signal()).decided.result()
+    submission = connection.submit("signals", "idle", signal())
+    assert submission.decided.result().decision.command_id == submission.id
+    assert connection.load["partitions"] <= 1
 
 
 # -- helpers

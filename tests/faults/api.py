@@ -6,13 +6,14 @@ import threading
 import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from tests.faults.served import Served
 
 CALL_S = 0.03
 
 
-class Api:
+class Api(Served):
     """Serves on loopback while it is open as a context. `answered` and `rejected` count."""
 
     def __init__(self) -> None:
@@ -38,21 +39,7 @@ class Api:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A client that is gone needs no answer."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, name="api", daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Server(("127.0.0.1", 0), Handler))
 
     def _answer(self) -> HTTPStatus:
         if not self._busy.acquire(blocking=False):

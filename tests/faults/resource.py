@@ -14,16 +14,15 @@ import threading
 from collections import Counter as Counts
 from collections import defaultdict
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from accord import FencedResource, StaleToken
 from tests.faults.checker import Write
+from tests.faults.served import Served
 
 CLOSE_TIMEOUT_S = 30.0
 
 
-class Counters:
+class Counters(Served):
     """Serves the counters while it is open as a context."""
 
     def __init__(self) -> None:
@@ -47,22 +46,9 @@ class Counters:
                 finally:
                     counters._count(seat, -1)
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, name="counters", daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        super().__init__(server)
 
     def accepted(self, seat: str, key: str) -> int:
         """How often a client of this seat has set a counter. It is gone: what it had sent has been read to the end.

@@ -167,9 +167,9 @@ def test_who_does_not_renew_is_gone_and_is_told_so() -> None:
 
 
 def test_the_silent_are_lost_in_the_order_of_their_deadlines_before_a_command_is_answered() -> None:
-    silent = after(join("zoe"), join("ada", lease_ms=20_000), join("kim", lease_ms=60_000))
+    silent = after(join("ada"), join("zoe", lease_ms=20_000), join("kim", lease_ms=60_000))
     silent.when(ReadTeam("eve"), 31_000).then(
-        MemberLost("ada", "ada-1", (), 21_000), MemberLost("zoe", "zoe-1", (), 31_000), TeamRead("eve", 1, 1, 0, 0)
+        MemberLost("zoe", "zoe-1", (), 21_000), MemberLost("ada", "ada-1", (), 31_000), TeamRead("eve", 1, 1, 0, 0)
     )
 
 
@@ -200,11 +200,12 @@ def test_a_team_is_read() -> None:
 
 
 def test_a_step_goes_to_whom_the_least_part_of_its_slots_is_taken() -> None:
-    team = after(join("ada", slots=4), join("bob", slots=2), wants("a", "b"))
-    assert [(member.name, member.busy) for member in team.state.members] == [("ada-1", 1), ("bob-1", 1)]
-    team.when(wants("c", "d"), 2_000).then(awaited("c", "d"), assigned(("c", "ada"), ("d", "bob")))
-    two = after(join("ada", slots=4), join("bob", slots=2), wants("a", "b", "c"))
-    assert [(member.name, member.busy) for member in two.state.members] == [("ada-1", 2), ("bob-1", 1)]
+    team = after(join("zoe", slots=4), join("bob", slots=2))
+    for number, name in enumerate(["bob", "zoe", "zoe", "bob", "zoe", "zoe"], start=10):
+        ask = wants("a", task=f"t{number}")
+        team = team.when(ask, 2_000, seq=number).then(
+            awaited("a", task=f"t{number}"), assigned((f"t{number}/a", name), seq=number)
+        )
 
 
 def test_among_equals_it_goes_to_whom_nothing_was_given_for_longest() -> None:
@@ -266,6 +267,8 @@ def test_a_slot_that_is_known_is_not_asked_for_again_and_one_that_is_not_is_not_
     team.when(free("x", BAD), 2_000).then_nothing()
     team.when(free("a", BAD, attempt=2), 2_000).then_nothing()
     team.when(free("a", BAD, task="u"), 2_000).then_nothing()
+    urgent = wants("x", "x", skill="draw", urgent=True)
+    team.when(urgent, 2_000).then(awaited("x", skill="draw", urgent=True, absent=("draw",)))
     twice = FreeAgents("t", (Freed("x", 1, ()), Freed("a", 1, (BAD,)), Freed("a", 1, (BAD,))))
     one = team.when(twice, 2_000).then(freed("a", BAD), assigned(("b", "ada")))
     assert one.state.breakers["write"].failures == 1
@@ -335,7 +338,7 @@ def test_so_many_slots_are_lost_at_once_and_the_others_at_the_next_tick() -> Non
 
 
 def test_who_is_silent_is_given_nothing_before_it_is_lost() -> None:
-    with patch.object(module, "ASSIGNED_AT_ONCE_MAX", 2):
+    with patch.object(module, "ASSIGNED_AT_ONCE_MAX", 3):
         silent = after(join("ada", slots=1), join("bob", slots=9), wants("a"), wants("b"), wants("c"))
         _, events = decided(silent.state, wants("d"), T0 + LEASE_MS, 7)
         assert [type(event) for event in events[:2]] == [MemberLost, AgentsAwaited]
@@ -473,6 +476,8 @@ def test_nobody_there_for_what_is_urgent_is_a_failure_and_who_joins_closes_the_b
         joined("bob", "sing", "write", now_ms=3_000), BreakerClosed("write", "joined"), assigned(("u0/a", "bob"))
     )
     assert back.state.breakers == {}
+    busy = after(join("ada"), wants("a")).when(wants("b", urgent=True), 2_000).then(awaited("b", urgent=True))
+    assert busy.state.breakers == {}, "somebody is there, if busy"
     patient = after(join("ada", "draw")).when(wants("a"), 2_000).then(awaited("a"))
     assert patient.state.breakers == {}, "what can wait is no failure"
 

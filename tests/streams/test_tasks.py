@@ -869,6 +869,16 @@ def test_a_dead_letter_that_is_retried_begins_anew_with_all_that_it_blocked() ->
     assert statuses(again.state)["d"] == "pending"
 
 
+def test_an_optional_step_that_failed_does_not_keep_a_step_blocked() -> None:
+    steps = (step("a"), step("o", optional=True), step("b", "a", "o"))
+    failed = after(submit(*steps), start("a"), start("o"), fail("o", 3, final=True), fail("a", 2, final=True))
+    assert statuses(failed.state) == {"a": "failed", "o": "failed", "b": "blocked"}
+    then = failed.when(RetryStep("ada", "a"), 2_000).then(
+        StepRetried("ada", "a"), wanted("a", attempt=2, since_ms=2_000)
+    )
+    assert statuses(then.state) == {"a": "ready", "o": "failed", "b": "pending"}
+
+
 def test_a_join_waits_for_a_step_before_it_that_is_retried() -> None:
     steps = (step("a"), step("b"), step("c"), step("j", "a", "b", "c", need=1, capability="draw"))
     failed = after(submit(*steps), start("a"), start("b"), start("c"), fail("a", 2, final=True), RetryStep("ada", "a"))
@@ -1157,7 +1167,7 @@ def test_what_follows_in_the_team_and_among_the_dead_letters() -> None:
     assert DOMAIN.reactions[AgentsWanted]("t-1", wants) == [Order("roster", "team", RequestAgents("t-1", wants.wanted))]
     assert DOMAIN.reactions[AgentsFreed]("t-1", gives) == [Order("roster", "team", FreeAgents("t-1", gives.freed))]
     letter = DOMAIN.dead_letters[StepDeadLettered](dead("a", "Expired", "TimeoutError", "late", 3))
-    assert letter == ("write", "Expired", "TimeoutError: late", "", b"", "", 3)
+    assert letter == ("write", "Expired", "TimeoutError: late", "", b"", "", 3, "a")
 
 
 def test_every_event_is_folded_and_every_command_answered() -> None:

@@ -126,9 +126,9 @@ def show(event: TimelineEvent, *, as_json: bool) -> None:
 
     from accord.cli.output import console  # noqa: PLC0415
 
-    colour = _colour(event.agent)
+    colour = colour_of(event.agent)
     line = Text()
-    line.append(f"{_clock(event.time)}  ", style="dim")
+    line.append(f"{clock_of(event.time)}  ", style="dim")
     line.append(f"{event.position:<14}  ", style="dim")
     line.append(f"{event.agent or '-':<16}  ", style=colour)
     line.append(f"{event.event:<17} ", style=f"bold {colour}")
@@ -145,7 +145,7 @@ _COLOURED_MAX = 10_000
 """Agents whose colour is kept; further ones stay without."""
 
 
-def _colour(agent: str | None) -> str:
+def colour_of(agent: str | None) -> str:
     """An agent's colour: the next of the palette for each agent that shows up."""
     if agent is None:
         return "default"
@@ -154,7 +154,7 @@ def _colour(agent: str | None) -> str:
     return _colours.get(agent, "default")
 
 
-def _clock(time: str | None) -> str:
+def clock_of(time: str | None) -> str:
     return time[11:-1] if time else " " * 12
 
 

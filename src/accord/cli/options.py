@@ -28,7 +28,13 @@ Partial = Annotated[
     bool, typer.Option("--partial", help="Take an archive that was never completed, as far as it goes.")
 ]
 Domains = Annotated[
-    str, typer.Option("--domain", metavar="A,B", help="Only these domains: locks, signals, limits.", show_default=False)
+    str,
+    typer.Option(
+        "--domain",
+        metavar="A,B",
+        help="Only these domains: locks, signals, limits, waits, tasks, roster.",
+        show_default=False,
+    ),
 ]
 Processes = Annotated[
     int,

@@ -80,3 +80,8 @@ _YEAR_2000_MS = 946_684_800_000
 def plural(count: int, noun: str) -> str:
     """`1 command`, `2 commands`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text that may be long."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"

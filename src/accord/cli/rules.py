@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def switch(
-    domain: Annotated[str, typer.Option(help="The domain: locks, signals or limits.")],
+    domain: Annotated[str, typer.Option(help="The domain, as locks.")],
     version: Annotated[int, typer.Option(help="The version to activate; every running worker must have it.")],
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
     bootstrap: Bootstrap = None,

@@ -1,9 +1,9 @@
-"""What the commands about locks, pools and limits have in common: where they look, and how they put it."""
+"""What the commands about locks, pools, tasks and agents have in common: where they look, and how they put it."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,19 +41,24 @@ def look(source: str | None, at: str | None, processes: int) -> Sharing:
 def look_at(log: Log, at: str | None = None, processes: int = 0) -> Sharing:
     """What is shared at a point; at the end of a live log counted to this moment, else by the log's clock."""
     from accord.replay.sharing import sharing_at  # noqa: PLC0415
-    from accord.replay.source import KafkaSource  # noqa: PLC0415
     from accord.replay.state import parse_point  # noqa: PLC0415
 
-    now_ms = time.time_ns() // 1_000_000 if isinstance(log, KafkaSource) else None
-    return sharing_at(log, parse_point(at), now_ms=now_ms, processes=processes)
+    return sharing_at(log, parse_point(at), now_ms=now_of(log), processes=processes)
+
+
+def now_of(log: Log) -> int | None:
+    """This moment for a live log, in ms since 1970; None for an archive, whose time is its own."""
+    from accord.replay.source import KafkaSource  # noqa: PLC0415
+
+    return time.time_ns() // 1_000_000 if isinstance(log, KafkaSource) else None
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 0) -> None:
     """Prints rows of text in columns, without lines.
 
     Args:
-        columns: their heads; `<HEAD` is one of numbers: it stands to the right and is never cut. Where the terminal is
-            too narrow, the others are cut, the widest first.
+        columns: their heads; `<HEAD` is one of numbers: it stands to the right and is never cut; nor is `=HEAD`. Where
+            the terminal is too narrow, the others are cut, the widest first.
         rows: a text for each column; rich's markup counts.
         indent: in columns of the terminal.
     """
@@ -63,8 +68,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent
 
     made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in columns:
-        number = column.startswith("<")
-        made.add_column(column.lstrip("<"), justify="right" if number else "left", no_wrap=number, overflow="ellipsis")
+        justify: Literal["left", "right"] = "right" if column.startswith("<") else "left"
+        made.add_column(column.lstrip("<="), justify=justify, no_wrap=column[0] in "<=", overflow="ellipsis")
     for row in rows:
         cells = [Text.from_markup(cell) for cell in row]
         for cell in cells:

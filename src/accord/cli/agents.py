@@ -1,0 +1,101 @@
+"""`accord agents`: who works in which team, on what, and what each queue has before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from accord.cli.options import Json, Processes, Source, open_log
+from accord.cli.output import json_line, plural, say
+from accord.cli.sharing import At, now_of, print_table, some, span
+from accord.errors import NotFound
+
+if TYPE_CHECKING:
+    from accord.replay.roster import BreakerView, RunView, TeamView
+
+
+def add_to(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Agents: who works in which team, on what, and what waits for them.")
+    group.command("list")(list_agents)
+    app.add_typer(group, name="agents")
+
+
+def list_agents(
+    source: Source = None,
+    team: Annotated[str | None, typer.Option("--team", help="Only this team.", show_default=False)] = None,
+    at: At = None,
+    processes: Processes = 0,
+    as_json: Json = False,
+) -> None:
+    """List each team: its agents and what they run; what it is able to do, what waits for it, and the breakers."""
+    from accord.replay.state import parse_point  # noqa: PLC0415
+    from accord.replay.work import teams_at  # noqa: PLC0415
+
+    with open_log(source) as log:
+        found = teams_at(log, parse_point(at), now_ms=now_of(log), processes=processes)
+    views = [view for view in found if team in (None, view.team)]
+    if team is not None and not views:
+        there = ", ".join(view.team for view in found) or "none"
+        raise NotFound(f"{team}: nobody is in this team, and nothing waits for it.", remedy=f"There is: {there}.")
+    for view in views:
+        if as_json:
+            json_line(view)
+        else:
+            _print(view)
+    if not views and not as_json:
+        say("there is no team")
+
+
+def _print(view: TeamView) -> None:
+    from rich.markup import escape  # noqa: PLC0415
+
+    say(
+        f"[bold cyan]{escape(view.team)}[/]  {plural(len(view.members), 'agent')}, {view.busy} of "
+        f"{plural(view.slots, 'slot')} busy, {view.waiting} waiting, as of {view.position}"
+    )
+    if view.members:
+        rows = [
+            (
+                f"[bold]{escape(member.member)}[/]",
+                f"{member.busy} of {member.slots}",
+                span(member.lease_left_ms) if member.lease_left_ms > 0 else "over",
+                escape(some(member.capabilities, 3)),
+                escape(some(tuple(_run(run) for run in member.runs), 3)) or "-",
+            )
+            for member in view.members
+        ]
+        print_table(("agent", "<busy", "<lease left", "able to do", "runs"), rows, indent=2)
+    if view.capabilities:
+        queues = [
+            (
+                escape(queue.capability),
+                str(queue.able) if queue.able else "[red]nobody[/]" if queue.waiting else "0",
+                str(queue.free),
+                str(queue.running),
+                str(queue.waiting),
+                str(queue.breaker.failures),
+                _breaker(queue.breaker),
+            )
+            for queue in view.capabilities
+        ]
+        heads = ("capability", "<agents", "<free", "<running", "<waiting", "<failures", "=breaker")
+        print_table(heads, queues, indent=2)
+
+
+def _run(run: RunView) -> str:
+    since = "not begun" if run.for_ms is None else span(run.for_ms)
+    return f"{run.task}/{run.step} ({since})"
+
+
+def _breaker(breaker: BreakerView) -> str:
+    from rich.markup import escape  # noqa: PLC0415
+
+    match breaker.state:
+        case "closed":
+            return "closed"
+        case "half_open":
+            return f"[yellow]half open[/], on trial: {escape(breaker.trial or '-')}"
+    if not breaker.left_ms:
+        return "[yellow]open[/], the next one is let through"
+    return f"[red]open[/] for {span(breaker.left_ms)}" + ", nobody was there" * (breaker.reason == "absent")
