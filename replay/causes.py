@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 from accord.replay.roster import Queue
 from accord.replay.timeline import iso
 from accord.streams.roster.team import CLOSED, HALF_OPEN
-from accord.streams.tasks.decider import Task
 from accord.streams.tasks.progress import BLOCKED, FAILED, READY, RETRYING, RUNNING, SKIPPED, TIMED_OUT, Progress
+from accord.streams.tasks.task import Task
 
 DECIDE: Final = "Is there a worker? accord doctor."
 MORE: Final = "Start more agents, or give them more slots."

@@ -17,8 +17,8 @@ from accord.replay.work import states_at
 from accord.schemas.codec import deadletters_codec
 from accord.schemas.messages.deadletters import DeadLetter
 from accord.schemas.topics import deadletters_topic
-from accord.streams.tasks.decider import CANCELLED, Task
 from accord.streams.tasks.progress import COMPLETED, FAILED, TIMED_OUT
+from accord.streams.tasks.task import CANCELLED, Task
 
 from accord.errors import NotFound
 from accord.kafka import bootstrap, bounds, metadata, read, reader

@@ -20,7 +20,7 @@ from accord.schemas.messages import tasks as events
 from accord.schemas.messages.tasks import ReadTask, StepRead, TaskRead
 from accord.streams.decider import At
 from accord.streams.partition import Decided
-from accord.streams.tasks.decider import CANCELLED, DOMAIN, IN_PROGRESS, Task
+from accord.streams.tasks.decider import DOMAIN
 from accord.streams.tasks.progress import (
     COMPLETED,
     ENDED,
@@ -32,6 +32,7 @@ from accord.streams.tasks.progress import (
     RUNNING,
     Progress,
 )
+from accord.streams.tasks.task import CANCELLED, IN_PROGRESS, Task
 
 STATUSES: Final = (PENDING, IN_PROGRESS, COMPLETED, FAILED, CANCELLED)
 """Of a task."""

@@ -22,7 +22,7 @@ from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.decider import dump, restore
 from accord.streams.roster.team import Key, Team
-from accord.streams.tasks.decider import Task
+from accord.streams.tasks.task import Task
 
 from accord.errors import NotFound
 

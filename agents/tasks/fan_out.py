@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from accord.agents.agent import Agent
-from accord.agents.tasks.graph import RETRIES, TEAM, TaskGraph
+from accord.agents.tasks.graph import TaskGraph
 from accord.agents.tasks.submit import KEEP_MS, submit
 
 from accord.errors import BadInput, TaskFailedError
@@ -24,14 +24,12 @@ DEADLINE_MS: Final = 30_000
 FAN_OUT: Final = "fan_out"
 
 
-def graph_of(
-    agents: Iterable[str | Agent], deadline_ms: int, *, name: str = FAN_OUT, team: str = TEAM, retries: int = RETRIES
-) -> TaskGraph:
+def graph_of(agents: Iterable[str | Agent], deadline_ms: int, team: str) -> TaskGraph:
     """A step for each agent, none of which waits for another. Raises BadInput: there is none, or one stands twice."""
-    graph = TaskGraph(name, team=team)
+    graph = TaskGraph(FAN_OUT, team=team)
     for agent in agents:
         known = agent.name if isinstance(agent, Agent) else agent
-        graph.add(known, capability=known, optional=True, deadline_ms=deadline_ms, retries=retries)
+        graph.add(known, capability=known, optional=True, deadline_ms=deadline_ms)
     if not graph.steps:
         raise BadInput("fan_out() to no agents: at least one is needed.")
     return graph
@@ -41,7 +39,7 @@ async def fan_out(
     hub: Hub, input: Any, agents: Iterable[str | Agent], *, deadline_ms: int, team: str, key: str | None
 ) -> dict[str, Any]:
     """`Accord.fan_out`, on any hub."""
-    graph = graph_of(agents, deadline_ms, team=team)
+    graph = graph_of(agents, deadline_ms, team)
     handle = await submit(hub, graph, input, key=key, keep_ms=KEEP_MS)
     await handle.result()
     answers = answers_of(await handle.record(), [step.name for step in graph.steps])

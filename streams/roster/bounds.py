@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from accord.schemas.messages import Command
 from accord.schemas.messages.roster import COMMANDS, FreeAgents, JoinTeam, RequestAgents
 from accord.streams.bounds import Bounds
 from accord.streams.locks.bounds import LEASE_MS_MAX, LEASE_MS_MIN, TEXT_BYTES_MAX
-from accord.streams.tasks.bounds import CAPABILITIES_MAX, NAME_BYTES_MAX, STEPS_MAX
+from accord.streams.tasks.bounds import CAPABILITIES_MAX, STEPS_MAX, problem_of_names
 
 MEMBERS_MAX: Final = 500
 SLOTS_MAX: Final = 400
@@ -40,21 +40,15 @@ def problem_of(command: Command) -> str | None:
                 return "a member has a name"
             return _problem_of_names("capabilities", command.capabilities, CAPABILITIES_MAX)
         case RequestAgents():
-            names = (name for wanted in command.wanted for name in (wanted.step, wanted.capability))
+            names = [name for wanted in command.wanted for name in (wanted.step, wanted.capability)]
             return _problem_of_names("wanted", names, 2 * STEPS_MAX)
         case FreeAgents() if len(command.freed) > STEPS_MAX:
             return f"freed: at most {STEPS_MAX} are possible"
     return None
 
 
-def _problem_of_names(what: str, names: Iterable[str], most: int) -> str | None:
-    count = 0
-    for count, name in enumerate(names, start=1):
-        if count > most:
-            return f"{what}: at most {most} are possible"
-        if not 0 < len(name.encode()) <= NAME_BYTES_MAX:
-            return f"{what}: {name[:40]!r} is no name; one has 1 to {NAME_BYTES_MAX} bytes"
-    return None if count else f"{what}: none is named"
+def _problem_of_names(what: str, names: Sequence[str], most: int) -> str | None:
+    return problem_of_names(what, names, most) if names else f"{what}: none is named"
 
 
 _BOUNDS: Final = Bounds(

@@ -88,7 +88,7 @@ def _problem_of_task(task: SubmitTask) -> str | None:
 def _problem_of_step(step: Step) -> str | None:
     if len(step.after) > AFTER_MAX:
         return f"the step {step.name[:40]!r} comes after {len(step.after)}: at most {AFTER_MAX} are possible"
-    problem = _problem_of_names("step", (step.name, step.capability), 2)
+    problem = problem_of_names("step", (step.name, step.capability), 2)
     if problem is not None:
         return problem
     for name, (low, high) in _OF_STEP.items():
@@ -100,7 +100,8 @@ def _problem_of_step(step: Step) -> str | None:
     return None
 
 
-def _problem_of_names(what: str, names: Iterable[str], most: int) -> str | None:
+def problem_of_names(what: str, names: Iterable[str], most: int) -> str | None:
+    """Why names that a command lists cannot be such, or are too many."""
     for count, name in enumerate(names, start=1):
         if count > most:
             return f"{what}: at most {most} are possible"
@@ -112,9 +113,9 @@ def _problem_of_names(what: str, names: Iterable[str], most: int) -> str | None:
 _CHECKS: Final[Mapping[type[Command], Callable[[Any], str | None]]] = {
     SubmitTask: _problem_of_task,
     RefuseSteps: _problem_of_refusals,
-    StartStep: lambda c: _problem_of_names("capabilities", c.capabilities, CAPABILITIES_MAX),
+    StartStep: lambda c: problem_of_names("capabilities", c.capabilities, CAPABILITIES_MAX),
     LoseSteps: lambda c: f"{len(c.slots)} slots: at most {STEPS_MAX}" if len(c.slots) > STEPS_MAX else None,
-    ReadTask: lambda c: _problem_of_names("steps", c.steps, STEPS_MAX),
+    ReadTask: lambda c: problem_of_names("steps", c.steps, STEPS_MAX),
 }
 _OF_STEP: Final = {
     "retries": (0, RETRIES_MAX),

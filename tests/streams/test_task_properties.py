@@ -36,8 +36,8 @@ from accord.streams.domains import DOMAINS
 from accord.streams.roster import decider as team_rules
 from accord.streams.roster.team import HALF_OPEN, Team
 from accord.streams.tasks import decider as task_rules
-from accord.streams.tasks.decider import Task
 from accord.streams.tasks.progress import BLOCKED, COMPLETED, ENDED, GIVEN_UP, PENDING, READY, RETRYING, RUNNING
+from accord.streams.tasks.task import Task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -76,7 +76,8 @@ from accord.streams.tasks.bounds import (
     TIMEOUT_MS_MAX,
     TIMEOUT_MS_MIN,
 )
-from accord.streams.tasks.decider import _ANSWERS, _CHANGES, DOMAIN, Task, TaskDecider, evolve
+from accord.streams.tasks.decider import _ANSWERS, DOMAIN, TaskDecider
+from accord.streams.tasks.task import _CHANGES, Task, evolve
 
 from tests.streams.spec import Given, Specification
 
