@@ -6,7 +6,7 @@ that ACCORD_KAFKA__BOOTSTRAP_SERVERS names (with a worker), else all in this pro
 
 import asyncio
 
-from accord.agents.llm import Model
+from accord.agents.llm.model import Model
 
 import accord
 from accord import coordinate

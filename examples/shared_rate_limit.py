@@ -7,7 +7,7 @@ speaks OpenAI's protocol and answers 429 to a third call. Runs on the Kafka that
 
 import asyncio
 
-from accord.agents.llm import Model
+from accord.agents.llm.model import Model
 
 import accord
 from accord.settings import LlmSettings

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from typing import Any
 
-from accord.agents.llm import Model
+from accord.agents.llm.model import Model
 
 import accord
 from accord import coordinate, when

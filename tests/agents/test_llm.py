@@ -14,7 +14,7 @@ from typing import Any
 
 import openai
 import pytest
-from accord.agents.llm import Model, SyncModel
+from accord.agents.llm.model import Model, SyncModel
 
 import accord
 from accord.errors import BadInput, ConfigError, NotConnected, Unavailable
@@ -124,7 +124,7 @@ def test_what_the_endpoint_says_is_passed_on_without_the_key() -> None:
             ConfigError, match=r"ACCORD_LLM__MODEL or ACCORD_LLM__BASE_URL, which mostly ends in /v1"
         ) as caught:
             ask(wrong_path, api_key=KEY)
-    assert "There is no /***/chat/completions here" in str(caught.value)
+    assert "There is no /***/responses here" in str(caught.value)
 
 
 def test_no_key_and_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
