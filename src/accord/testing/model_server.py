@@ -82,6 +82,8 @@ class ModelServer:
         self.api_key = api_key
         self.retry_after_ms = retry_after_ms
         self._lock = threading.Lock()
+        self.last_path, self.last_body = "", dict[str, Any]()
+        """The request that was let in last, for tests of what a client sends."""
         self._answered = self._refused = self._running = self._running_most = 0
         self._server: _Server | None = None
         self.base_url = self.azure_url = ""
@@ -174,6 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
             what = f"Rate limit reached: {model.limit} at a time. Try again in {wait_s} s."
             headers = {"retry-after": wait_s, "retry-after-ms": str(model.retry_after_ms)}
             raise _Refusal(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error", what, **headers)
+        model.last_path, model.last_body = self.path, body
         try:
             time.sleep(model.delay_ms / 1_000)
             return form(body, model.answer)
