@@ -87,6 +87,13 @@ def test_show_at_a_point(archive: str, capsys: pytest.CaptureFixture[str]) -> No
     assert (missing.code, "has no request nothing to a model" in missing.err) == (4, True)
 
 
+def test_a_call_is_told_of_in_the_trace_of_its_task(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = Ran(capsys, "tasks", "trace", "t-1", archive).out
+    told = "gpt-4 answered in 0.99 s for 7 and 3 tokens, $0.0123: 42"
+    assert out.splitlines()[0].endswith("gpt-4, token 2") and out.splitlines()[1].endswith(told)
+    assert Ran(capsys, "tasks", "trace", "t-2", archive).out.rstrip().endswith("gpt-4: 42")
+
+
 def test_only_the_last_calls_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     desk = Desk()
     for _ in range(21):
