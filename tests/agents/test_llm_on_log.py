@@ -275,6 +275,24 @@ async def test_when_who_calls_is_cancelled_the_next_one_calls(
 
 
 @in_loop
+async def test_a_call_tells_how_often_it_was_tried(
+    ask_as: Any, endpoint: Endpoint, embedded: Embedded, prompt: str
+) -> None:
+    def breaks_once(prompt: str) -> str:
+        endpoint.asked += 1
+        if endpoint.asked == 1:
+            raise ConnectionError("the line is cut")
+        return "42"
+
+    endpoint.answer = breaks_once
+    async with ask_as("abe") as abe:
+        reply = await abe.ask(prompt)
+    assert (reply.text, endpoint.asked) == ("42", 2)
+    (call,) = seen(embedded, reply.request).calls
+    assert (call.tries, call.outcome) == (2, "answered")
+
+
+@in_loop
 async def test_when_the_process_that_calls_dies_another_takes_over(
     ask_as: Any, endpoint: Endpoint, embedded: Embedded, prompt: str, tmp_path: Path
 ) -> None:
@@ -369,6 +387,24 @@ async def test_a_step_that_runs_again_does_not_wait_for_its_earlier_run(
         assert [(await first).cached, (await again).cached] == [False, False]
     (call, _) = seen(embedded, request).calls
     assert (call.task, call.step) == ("task-9", "write")
+
+
+@in_loop
+async def test_a_call_belongs_to_the_step_that_makes_it(
+    ask_as: Any, endpoint: Endpoint, embedded: Embedded, prompt: str
+) -> None:
+    async with ask_as("wes") as wes:
+        graph = accord.TaskGraph("asking", team="asking")
+
+        @graph.step
+        async def write(input: str) -> str:
+            return (await wes.ask(input)).request
+
+        async with wes._hub.work(graph):
+            handle = await wes._hub.submit(graph, prompt)
+            request = await handle.result(wait_ms=20_000)
+    (call,) = seen(embedded, request).calls
+    assert (call.agent, call.task, call.step) == ("wes", handle.id, "write")
 
 
 # -- without a log, or when it is down

@@ -8,6 +8,7 @@ import pytest
 from accord.replay.llm import Bill, costs, request_at, total
 from accord.replay.state import parse_point
 from accord.replay.timeline import iso
+from accord.replay.verify import verify
 from accord.schemas.messages.llm import (
     AnswerReused,
     CallGranted,
@@ -117,6 +118,12 @@ def test_what_was_taken_back_is_no_call() -> None:
     desk.call("one", "ada", desk.ask("one", "ada"))
     desk.call("one", "eve", None)
     assert [(bill.name, bill.calls) for bill in costs(desk)] == [("ada", 1), ("eve", 1)]
+
+
+def test_calls_are_decided_again_the_same(desk: Desk) -> None:
+    desk.send("one", ForgetAnswer("ops"), domain="llm")
+    report = verify(desk)
+    assert report.ok, report
 
 
 def test_a_log_without_calls() -> None:

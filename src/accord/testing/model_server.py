@@ -149,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
     timeout = READ_TIMEOUT_S
+    disable_nagle_algorithm = True  # headers and body are two writes: the second one would wait for an acknowledgement
 
     def do_GET(self) -> None:
         if self.path == "/v1/models":
