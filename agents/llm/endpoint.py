@@ -177,7 +177,13 @@ def _of_response(response: Response) -> Completion:
         return Completion(response.output_text, why, response.model, 0, 0, 0, has_usage=False)
     cached = getattr(usage.input_tokens_details, "cached_tokens", None) or 0
     return Completion(
-        response.output_text, why, response.model, usage.input_tokens, usage.output_tokens, cached, has_usage=True
+        response.output_text,
+        why,
+        response.model,
+        usage.input_tokens or 0,
+        usage.output_tokens or 0,
+        cached,
+        has_usage=True,
     )
 
 
@@ -189,7 +195,9 @@ def _of_chat(completion: ChatCompletion) -> Completion:
     if usage is None:
         return Completion(text, why, completion.model, 0, 0, 0, has_usage=False)
     cached = getattr(usage.prompt_tokens_details, "cached_tokens", None) or 0
-    return Completion(text, why, completion.model, usage.prompt_tokens, usage.completion_tokens, cached, has_usage=True)
+    return Completion(
+        text, why, completion.model, usage.prompt_tokens or 0, usage.completion_tokens or 0, cached, has_usage=True
+    )
 
 
 def may_pass(error: Exception) -> bool:

@@ -20,6 +20,7 @@ from accord.agents.connection.connection import Answer, future, settle
 from accord.agents.leases.leases import RENEWALS_A_LEASE
 from accord.agents.llm.question import Question
 from accord.agents.signals.signals import current_task
+from accord.schemas.headers import TEXT_BYTES_MAX
 from accord.schemas.messages.llm import (
     AnswerDenied,
     AnswerReused,
@@ -94,6 +95,8 @@ class LoggedCall:
         self._step = context.step()
         self._request = self._connection.new_id()
         self._token: int | None = None
+        self._is_over = False
+        """The call has ended, or was never made: the lease is not renewed, whatever a timer under way does."""
         self._found: Future[Reply | None] = future()
         self._stop_renewing: Callable[[], None] = _nothing
         self._unwatch: Callable[[], None] = _nothing
@@ -188,7 +191,7 @@ class LoggedCall:
 
     def withdraw(self) -> None:
         """Takes the question back: nobody waits for its answer, and the model was not called."""
-        self._stop_renewing()
+        self._end()
         self._listen_no_more()
         with suppress(AccordError):  # its lease ends by itself
             command = WithdrawRequest(self._agent, self._request)
@@ -199,8 +202,12 @@ class LoggedCall:
     def _renew_later(self) -> None:
         self._stop_renewing = self._connection.call_later(self._lease_ms / RENEWALS_A_LEASE, self._renew)
 
+    def _end(self) -> None:
+        self._is_over = True
+        self._stop_renewing()
+
     def _renew(self) -> None:
-        if self._token is None:
+        if self._is_over or self._token is None:
             return
         command = RenewLease(self._agent, self._token, self._lease_ms)
         with suppress(AccordError):  # the next one may get through
@@ -211,7 +218,7 @@ class LoggedCall:
     def _renewed(self, decided: Future[Answer]) -> None:
         if decided.exception() is None and any(isinstance(one, RenewalRefused) for one in decided.result().events):
             logger.info("another caller may ask the model the same", request=self._key, agent=self._agent)
-            self._stop_renewing()
+            self._end()
 
     # -- telling what came of a call
 
@@ -224,20 +231,26 @@ class LoggedCall:
         Returns:
             The decision on it; see `Connection.submit`.
         """
-        self._stop_renewing()
+        self._end()
         text = made.text if error is None and _is_recordable(made.text) else None
         outcome = ANSWERED if error is None else FAILED if type(error) in (BadInput, Unavailable) else ABANDONED
         command = RecordCall(
-            self._agent, self._task or "", self._step.name, self._model, self._token, outcome, made.model,
+            self._agent, self._task or "", self._step.name, self._model, self._token, outcome,
+            _cut(made.model, TEXT_BYTES_MAX),
             made.input_tokens, made.output_tokens, made.cost_microusd, made.duration_ms, made.tries, self._ttl_ms,
-            "" if error is None else type(error).__name__, "" if error is None else str(error)[:ERROR_CHARS_MAX],
-            text,
+            "" if error is None else type(error).__name__,
+            "" if error is None else _cut(str(error), ERROR_CHARS_MAX), text,
         )  # fmt: skip
         return self._connection.submit(DOMAIN, self._key, command, task=self._task).decided
 
 
 def _nothing() -> None:
     pass
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    """The beginning of what an endpoint has said, as UTF-8 can write it."""
+    return text.encode(errors="replace")[:bytes_max].decode(errors="ignore")
 
 
 def _is_recordable(text: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from accord.agents import context
 from accord.agents.client import Accord
+from accord.agents.llm.logged import LoggedCall
 from accord.agents.llm.model import Model
 from accord.agents.llm.question import checked
 from accord.agents.signals.signals import task
@@ -210,6 +211,17 @@ async def test_an_answer_that_is_too_large_is_given_and_not_kept(
     assert (endpoint.asked, bill(embedded, "ian").calls) == (3, 3)
 
 
+@in_loop
+async def test_an_answer_that_is_no_text_is_given_and_not_kept(
+    ask_as: Any, endpoint: Endpoint, embedded: Embedded, prompt: str
+) -> None:
+    endpoint.text = "half a \ud83d pair"
+    async with ask_as("ivy") as ivy:
+        first, second = await ivy.ask(prompt), await ivy.ask(prompt)
+    assert (first.text, second.text, second.cached) == (endpoint.text, endpoint.text, False)
+    assert [call.outcome for call in seen(embedded, first.request).calls] == ["answered"] * 2
+
+
 # -- callers that fail, go or die
 
 
@@ -345,6 +357,23 @@ async def test_a_lease_is_renewed_for_as_long_as_the_call_takes(
         unwatch()
     assert endpoint.asked == 1
     assert "LeaseEnded" not in renewed
+
+
+@in_loop
+async def test_a_lease_that_was_given_back_is_not_renewed_by_a_timer_under_way(ask_as: Any, prompt: str) -> None:
+    async with ask_as("ria") as ria:
+        told: list[str] = []
+        hub, question = ria._hub, checked("m", prompt, "", 1, None)
+        unwatch = hub.connection.watch(
+            "llm", question.hash, lambda answer: told.extend(type(event).__name__ for event in answer.events)
+        )
+        call = LoggedCall(hub, question, "ria", TTL_MS, LEASE_MS)
+        assert await asyncio.wrap_future(call.look_up()) is None
+        call.withdraw()
+        call._renew()
+        assert not await ria.forget(question.hash)
+        unwatch()
+    assert told == ["CallGranted", "RequestWithdrawn", "AnswerForgotten"]
 
 
 @in_loop

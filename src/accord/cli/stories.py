@@ -75,7 +75,7 @@ def _read(e: dict[str, Any]) -> str:
 
 def _called(e: dict[str, Any]) -> str:
     cost = "an unknown sum" if e["cost_microusd"] is None else f"${e['cost_microusd'] / 1_000_000:,.4f}"
-    ended = _short(e["text"] or "an answer too large to keep") if e["outcome"] == "answered" else e["error"]
+    ended = _short(e["text"] or "an answer that is not on the log") if e["outcome"] == "answered" else e["error"]
     tokens = f"{e['input_tokens']:,} and {e['output_tokens']:,} tokens"
     return f"{e['model']} {e['outcome']} in {e['duration_ms'] / 1_000:g} s for {tokens}, {cost}: {ended}"
 
