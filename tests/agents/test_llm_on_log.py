@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from accord.streams.llm.bounds import ANSWER_BYTES_MAX
 
 import accord
 from accord.embedded import Embedded
-from accord.errors import AccordError, BadInput, ConfigError, LeaseLost, NotConnected, NoWorker, Unavailable
+from accord.errors import AccordError, BadInput, ConfigError, LeaseLost, NotConnected, NoWorker, Overloaded, Unavailable
 from accord.settings import Settings
 from accord.testing.model_server import MODEL, ModelServer
 from tests.agents.support import with_
@@ -89,6 +89,17 @@ def bill(embedded: Embedded, agent: str) -> Bill:
 def seen(embedded: Embedded, request: str) -> RequestView:
     with open_source(embedded.settings) as log:
         return request_at(log, request)
+
+
+@contextmanager
+def told_of(model: Model, request: str) -> Iterator[list[str]]:
+    """The names of the events about a request, as they come."""
+    told: list[str] = []
+    unwatch = model._hub.connection.watch(
+        "llm", request, lambda answer: told.extend(type(event).__name__ for event in answer.events)
+    )
+    yield told
+    unwatch()
 
 
 def running(work: Any) -> asyncio.Task[Any]:
@@ -342,37 +353,28 @@ async def test_a_lease_is_renewed_for_as_long_as_the_call_takes(
 ) -> None:
     endpoint.free.clear()
     async with ask_as("quy", lease_ms=1_000) as quy:
-        renewed: list[str] = []
-        hub = quy._hub
         request = request_of(quy, prompt)
-        unwatch = hub.connection.watch(
-            "llm", request, lambda answer: renewed.extend(type(event).__name__ for event in answer.events)
-        )
-        first = running(quy.ask(prompt))
-        await until(lambda: renewed.count("LeaseRenewed") >= 4)  # more than a lease
-        second = running(quy.ask(prompt))
-        await until(lambda: seen(embedded, request).waiting == 1)
-        endpoint.free.set()
-        assert [(await first).cached, (await second).cached] == [False, True]
-        unwatch()
+        with told_of(quy, request) as told:
+            first = running(quy.ask(prompt))
+            await until(lambda: told.count("LeaseRenewed") >= 4)  # more than a lease
+            second = running(quy.ask(prompt))
+            await until(lambda: seen(embedded, request).waiting == 1)
+            endpoint.free.set()
+            assert [(await first).cached, (await second).cached] == [False, True]
     assert endpoint.asked == 1
-    assert "LeaseEnded" not in renewed
+    assert "LeaseEnded" not in told
 
 
 @in_loop
 async def test_a_lease_that_was_given_back_is_not_renewed_by_a_timer_under_way(ask_as: Any, prompt: str) -> None:
     async with ask_as("ria") as ria:
-        told: list[str] = []
-        hub, question = ria._hub, checked("m", prompt, "", 1, None)
-        unwatch = hub.connection.watch(
-            "llm", question.hash, lambda answer: told.extend(type(event).__name__ for event in answer.events)
-        )
-        call = LoggedCall(hub, question, "ria", TTL_MS, LEASE_MS)
-        assert await asyncio.wrap_future(call.look_up()) is None
-        call.withdraw()
-        call._renew()
-        assert not await ria.forget(question.hash)
-        unwatch()
+        question = checked("m", prompt, "", 1, None)
+        with told_of(ria, question.hash) as told:
+            call = LoggedCall(ria._hub, question, "ria", TTL_MS, LEASE_MS)
+            assert await asyncio.wrap_future(call.look_up()) is None
+            call.withdraw()
+            call._renew()
+            assert not await ria.forget(question.hash)
     assert told == ["CallGranted", "RequestWithdrawn", "AnswerForgotten"]
 
 
@@ -381,18 +383,36 @@ async def test_who_lost_the_lease_has_its_answer_and_tells_nobody(
     ask_as: Any, endpoint: Endpoint, embedded: Embedded, prompt: str
 ) -> None:
     endpoint.free.clear()
-    async with ask_as("rex") as rex, ask_as("sam") as sam:
+    async with ask_as("rex", lease_ms=1_000) as rex, ask_as("sam") as sam:
         request = request_of(rex, prompt)
-        first = running(rex.ask(prompt))
-        await until(lambda: endpoint.asked == 1)
-        await asyncio.to_thread(embedded.advance, LEASE_MS)  # before its renewal is due
-        second = running(sam.ask(prompt))
-        await until(lambda: endpoint.asked == 2)
-        endpoint.free.set()
-        assert [(await first).cached, (await second).cached] == [False, False]
+        with told_of(rex, request) as told:
+            first = running(rex.ask(prompt))
+            await until(lambda: endpoint.asked == 1)
+            await asyncio.to_thread(embedded.advance, 1_000)
+            second = running(sam.ask(prompt))
+            await until(lambda: endpoint.asked == 2)
+            await until(lambda: "RenewalRefused" in told)
+            endpoint.free.set()
+            assert [(await first).cached, (await second).cached] == [False, False]
     view = seen(embedded, request)
     assert (len(view.calls), view.kept) == (2, True)
     assert bill(embedded, "rex") == Bill("rex", 1, 0, 0, 0, len(prompt.split()), 1, unpriced=1)
+
+
+@in_loop
+async def test_when_too_many_wait_one_more_is_told_so(
+    ask_as: Any, endpoint: Endpoint, embedded: Embedded, prompt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accord.streams.llm.decider.WAITERS_MAX", 1)
+    endpoint.free.clear()
+    async with ask_as("roy") as roy:
+        asked = [running(roy.ask(prompt)) for _ in range(2)]
+        await until(lambda: endpoint.asked == 1)
+        await until(lambda: seen(embedded, request_of(roy, prompt)).waiting == 1)
+        with pytest.raises(Overloaded, match="1 wait for the answer of gpt-4o to"):
+            await roy.ask(prompt)
+        endpoint.free.set()
+        assert [(await one).text for one in asked] == ["42", "42"]
 
 
 @in_loop
