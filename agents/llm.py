@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 from accord.agents.context import current
 from accord.agents.limits.limits import Reporting, Request
+from accord.agents.operations import ModelCall
 from accord.streams.limits.bounds import TOKENS_MAX
 
 from accord.errors import AccordError, BadInput, ConfigError, Unavailable
@@ -232,12 +233,13 @@ class Model(_Endpoint):
         from openai import OpenAIError  # noqa: PLC0415
 
         request = self._request(prompt, instructions, max_tokens)
-        try:
-            if self.settings.limit:
-                return self._reply(await self._in_slots(request))
-            return self._reply(await self._client.chat.completions.create(**request))
-        except OpenAIError as error:
-            raise self._error(error) from None
+        with ModelCall(self.settings.model):
+            try:
+                if self.settings.limit:
+                    return self._reply(await self._in_slots(request))
+                return self._reply(await self._client.chat.completions.create(**request))
+            except OpenAIError as error:
+                raise self._error(error) from None
 
     async def _in_slots(self, request: dict[str, Any]) -> ChatCompletion:
         """The answer, each try in a slot of the limit: who waits between two holds none."""
@@ -278,12 +280,13 @@ class SyncModel(_Endpoint):
         from openai import OpenAIError  # noqa: PLC0415
 
         request = self._request(prompt, instructions, max_tokens)
-        try:
-            if self.settings.limit:
-                return self._reply(self._in_slots(request))
-            return self._reply(self._client.chat.completions.create(**request))
-        except OpenAIError as error:
-            raise self._error(error) from None
+        with ModelCall(self.settings.model):
+            try:
+                if self.settings.limit:
+                    return self._reply(self._in_slots(request))
+                return self._reply(self._client.chat.completions.create(**request))
+            except OpenAIError as error:
+                raise self._error(error) from None
 
     def _in_slots(self, request: dict[str, Any]) -> ChatCompletion:
         """The answer, each try in a slot of the limit: who waits between two holds none."""

@@ -143,6 +143,11 @@ class Domain:
             raise RuntimeError(f"the table of {self.name} exists only while its app runs")
         return self._table
 
+    def commands_end(self, partition: int) -> int | None:
+        """One past the last record, as the last fetch told it; None: none has. Raises RuntimeError, AssertionError: it
+        is not assigned now."""
+        return cast("int | None", self._app.consumer.highwater(TP(self.commands_topic, partition)))
+
     async def seek(self, partition: int, offset: int) -> None:
         """Deliver from `offset` on; what was fetched before is dropped. Also from within `on_batch`."""
         self._fetched_again.pop(partition, None)
