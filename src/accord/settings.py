@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -202,17 +202,17 @@ class Settings(BaseSettings):
     """Empty: values carry Avro single-object framing and no registry is asked."""
 
     def secrets(self) -> tuple[str, ...]:
-        """The values that nobody may read in a log."""
-        return tuple(
-            secret
-            for secret in (
-                self.kafka.sasl_password,
-                self.llm.api_key,
-                *self.service.tokens,
-                os.environ.get("OPENAI_API_KEY", ""),
-            )
-            if secret
-        )
+        """The values that nobody may read in a log: of the settings that have `repr=False`, and OPENAI_API_KEY."""
+        found, groups = [os.environ.get("OPENAI_API_KEY", "")], [cast(BaseModel, self)]
+        while groups:
+            group = groups.pop()
+            for name, field in type(group).model_fields.items():
+                value = getattr(group, name)
+                if isinstance(value, BaseModel):
+                    groups.append(value)
+                elif not field.repr:
+                    found += [value] if isinstance(value, str) else value
+        return tuple(filter(None, found))
 
     @classmethod
     def load(cls, **arguments: Any) -> Settings:
