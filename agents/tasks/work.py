@@ -157,7 +157,7 @@ class Work:
             raise BadInput(f"graphs of {len(teams)} teams: one works for one team at a time.")
         (self.team,) = teams
         self._agents = {name: agent.function for agent in agents for name in agent.capabilities}
-        self._names = {name: agent.name for agent in agents for name in agent.capabilities}
+        self._names = {name: agent.shown for agent in agents for name in agent.capabilities}
         self._functions: dict[tuple[str, str], Function] = {
             (graph.name, name): function for graph in graphs for name, function in graph.functions.items()
         }

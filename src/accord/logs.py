@@ -117,7 +117,8 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = dict(getattr(record, "accord", None) or _foreign(record, self.formatException))
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = {"timestamp": at, "level": record.levelname.lower(), "logger": record.name, **fields}
+        head = {"timestamp": at, "level": record.levelname.lower(), "logger": record.name, "event": fields.pop("event")}
+        line = head | fields | head  # a field of one of these names does not hide it
         return json.dumps(self._clean(line), ensure_ascii=False)
 
     def _clean(self, value: Any) -> Any:

@@ -39,12 +39,12 @@ async def test_an_article_is_one_trace_from_the_request_to_the_model(
     assert f"{trace_of(request):032x}" == CAME_IN.split("-")[1]
     assert request.parent is not None and f"{request.parent.span_id:016x}" == CAME_IN.split("-")[2]
     assert spans.of_trace(trace_of(request)) == {
-        "orchestrator.create_content", "door.submit", "research-tasks.research", "writer-tasks.writing",
-        "editor-tasks.editing", "publisher-tasks.publishing", "research-tasks.ask", "writer-tasks.ask",
-        "editor-tasks.ask",
+        "orchestrator.create_content", "door.submit", "researcher.research", "writer.writing",
+        "editor.editing", "publisher.publishing", "researcher.ask", "writer.ask",
+        "editor.ask",
     }  # fmt: skip
     assert {attributes(span)["task_id"] for span in spans.all if trace_of(span) == trace_of(request)} == {task_id}
-    asked = attributes(spans.one("writer-tasks.ask"))
+    asked = attributes(spans.one("writer.ask"))
     assert asked["gen_ai.request.model"] == hub.settings.agents.model
     assert attributes(request)["http.response.status_code"] == 202
     assert problems(found) == []
