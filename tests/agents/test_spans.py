@@ -62,6 +62,11 @@ def trace_of(span: ReadableSpan) -> int:
     return span.context.trace_id
 
 
+def span_id(span: ReadableSpan) -> str:
+    assert span.context is not None
+    return f"{span.context.span_id:016x}"
+
+
 def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
@@ -196,6 +201,29 @@ async def test_commands_carry_the_context_of_what_sends_them(make_hub: MakeHub, 
     assert outer.traceparent is not None
     assert (decided.decision.trace.decode(), beside.decision.trace.decode()) == (outer.traceparent, CAME_IN)
     assert after.decision.trace == b""
+
+
+@in_loop
+async def test_what_follows_from_a_command_carries_its_context(make_hub: MakeHub, spans: Spans) -> None:
+    """The release of a lock, sent after the span, and what a task asks of its team."""
+    released: list[Any] = []
+    wanted: list[Any] = []
+
+    def only() -> int:
+        return 1
+
+    graph = graph_of("spans_follow", only)
+    async with make_hub("ada") as hub:
+        hub.connection.watch("locks", "spans_released", released.append)
+        hub.connection.watch("roster", graph.team, wanted.append)
+        async with hub.lock("spans_released"):
+            pass
+        await hub.submit(graph)
+        if hub.settings.client.answers == "events":  # the team's word is for its members
+            await until(lambda: wanted)
+    acquired, submitted = (spans.one(name) for name in ("ada.acquire", "ada.submit"))
+    assert [answer.decision.trace.decode().split("-")[2] for answer in released] == [span_id(acquired)] * 2
+    assert all(answer.decision.trace.decode().split("-")[2] == span_id(submitted) for answer in wanted)
 
 
 @in_loop
