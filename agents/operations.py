@@ -53,7 +53,7 @@ class Operation:
         self._hub = hub
         self._name = agent, task_id or "", name
         self._counted = counted
-        self._span = Span(agent, name, task_id or "", parent=parent, kind=kind, **attributes)
+        self._span = Span(agent, name, task_id or "", parent=parent, kind=kind, attributes=attributes)
         self.seconds = 0.0
         self.status = ""
         """success or error, and how long it took, once it has ended."""

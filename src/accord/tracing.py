@@ -14,7 +14,7 @@ Rules that act here:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from types import TracebackType
 from typing import Any, Final, Self
@@ -70,7 +70,7 @@ class Span:
         *,
         parent: str | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
-        **attributes: Any,
+        attributes: Mapping[str, Any] = {},
     ) -> None:
         self._name = agent, operation, task_id
         self._parent = parent
@@ -92,7 +92,7 @@ class Span:
             return self
         if span.is_recording():
             known = {"agent": agent, "task_id": task_id, "operation": operation}
-            span.set_attributes(known | self._attributes)
+            span.set_attributes({**known, **self._attributes})
         self._token = context.attach(trace.set_span_in_context(span))
         self.traceparent = traceparent()
         return self
