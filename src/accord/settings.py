@@ -172,7 +172,7 @@ class ServiceSettings(_Group):
 
 
 class LogSettings(_Group):
-    """What the programs of `accord` write to stderr."""
+    """What `accord worker`, `serve` and `work` write to stderr."""
 
     format: Literal["text", "json"] = "text"
     """Lines for people, or an object a line."""

@@ -126,11 +126,14 @@ def worker(accord_kafka: str, tmp_path: Path) -> Iterator[tuple[Settings, int]]:
         "ACCORD_WORKER__METRICS_PORT": str(port),
         "ACCORD_WORKER__CHECKPOINT_MS": "100",
     }
-    process = subprocess.Popen([str(Path(sys.executable).with_name("accord")), "worker"], env=environment, cwd=tmp_path)
+    accord = str(Path(sys.executable).with_name("accord"))
+    with (tmp_path / "errors").open("w") as errors:
+        process = subprocess.Popen([accord, "worker", "--errors"], env=environment, cwd=tmp_path, stderr=errors)
     try:
         yield settings, port
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+        assert (tmp_path / "errors").read_text() == "", "nothing went wrong"
     finally:
         process.kill()
         process.wait()
