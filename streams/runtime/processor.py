@@ -143,11 +143,8 @@ class Processor:
         self._log.close()
 
     def commands_end(self, index: int) -> int | None:
-        """The end of the commands topic as the last fetch told it; None: nothing was fetched yet."""
-        try:
-            return self.delivery.commands_end(index)
-        except (RuntimeError, AssertionError):  # it stops, or a rebalance is under way
-            return None
+        """One past the last command of the log, as far as it is known."""
+        return self.delivery.commands_end(index)
 
     def advance(self, ms: int) -> None:
         """The log's time has jumped ahead (embedded broker)."""

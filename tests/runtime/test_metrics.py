@@ -191,6 +191,7 @@ def test_a_worker_tells_its_figures_over_http(worker: tuple[Settings, int]) -> N
     for none in ("halted", "paused", "contested", "unconfirmed_decisions"):
         assert value(found, f"accord_partition_{none}") == 0
     assert len([one for one in found["accord_partition_halted"].samples if one.labels["domain"] == "locks"]) == 2
+    assert {one.labels["domain"] for one in found["accord_partition_lag"].samples} >= {"locks", "tasks", "roster"}
     assert value(found, "process_start_time_seconds") > 0
 
 
