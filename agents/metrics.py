@@ -48,7 +48,7 @@ class AgentMetrics:
         )
         self._calls = Histogram(
             "accord_model_call_seconds",
-            "Questions to a model, from the call to the answer, tries included.",
+            "Calls of models, tries included; answers that are reused are none.",
             ("model", "status"),
             registry=registry,
             buckets=SECONDS,

@@ -86,15 +86,22 @@ class Operation:
 
 
 class ModelCall(Operation):
-    """A question to a model: `with ModelCall(model):`. Of whoever asks, in the task for which it asks."""
+    """A call of a model: `with ModelCall(model):`. Of whoever asks, in the task for which it asks.
+
+    Args:
+        hub: on whose log it is; None: on none.
+        whose: who asks, where no operation says so.
+    """
 
     __slots__ = ("_model",)
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, hub: Hub | None = None, whose: str = "") -> None:
         doing = logs.about()
-        agent, task_id = doing.get("agent", ""), doing.get("task", "")
+        agent, task_id = doing.get("agent", whose), doing.get("task", "")
         attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": model}
-        super().__init__(context.find(), "ask", task_id, agent=agent, kind=SpanKind.CLIENT, counted=False, **attributes)
+        super().__init__(
+            hub or context.find(), "ask", task_id, agent=agent, kind=SpanKind.CLIENT, counted=False, **attributes
+        )
         self._model = model
 
     def __exit__(
