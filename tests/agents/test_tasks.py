@@ -525,3 +525,26 @@ async def test_several_agents_are_asked_at_once_and_the_deadline_leaves_out_who_
             await hub.fan_out("x", agents=[])
         with pytest.raises(BadInput, match="'web' is defined twice"):
             await hub.fan_out("x", agents=["web", web])
+
+
+@in_loop
+async def test_who_waits_to_try_again_holds_up_nobody(make_hub: MakeHub, embedded: Embedded) -> None:
+    """One slot: in the 15 s before the third retry other tasks are done."""
+    failures: list[Any] = []
+
+    def work(input: str) -> str:
+        if input == "bad" and len(failures) < 3:
+            failures.append(input)
+            raise ValueError("not yet")
+        return input
+
+    graph = graph_of("patient", work)
+    async with make_hub("ada") as hub, hub.work(graph, slots=1, lease_ms=LEASE_MS):
+        handle = await hub.submit(graph, "bad")
+        while len(failures) < 3:
+            await asyncio.to_thread(embedded.advance, 1_000)
+        assert [await outcome(hub, graph, name) for name in "abcdefgh"] == list("abcdefgh")
+        assert (await handle.record())["status"] == "in_progress"
+        while (await handle.record())["status"] == "in_progress":
+            await asyncio.to_thread(embedded.advance, 1_000)
+        assert await handle.result() == "bad"
