@@ -22,6 +22,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from accord.agents import context
 from accord.agents.agent import Agent
+from accord.agents.artifacts.artifacts import Artifacts, BlockingArtifacts
 from accord.agents.connection.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
@@ -77,6 +78,7 @@ class Hub:
         self._connection: Connection | None = None
         self._leases: Leases | None = None
         self._token: Token[Hub | None] | None = None
+        self._artifacts: BlockingArtifacts | None = None
         self._drain_hooks: list[Hook] = []
         self._close_hooks: list[Hook] = []
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -86,6 +88,7 @@ class Hub:
     def use(self, settings: Settings, timestamp_ms: Callable[[], int] | None = None) -> None:
         """Replaces the settings before the hub opens; `timestamp_ms` gives the time of commands, in ms since 1970."""
         self._settings, self._timestamp_ms = settings, timestamp_ms
+        self._artifacts = None
 
     @property
     def settings(self) -> Settings:
@@ -114,6 +117,13 @@ class Hub:
         if self._leases is None:
             raise self._not_open("a lock")
         return self._leases
+
+    @property
+    def blocking_artifacts(self) -> BlockingArtifacts:
+        """Contents beside the log, for plain functions; it needs no open hub."""
+        if self._artifacts is None:
+            self._artifacts = BlockingArtifacts(self.settings.artifacts)
+        return self._artifacts
 
     def ensure_open(self, caller: str) -> None:
         """Raises NotConnected unless the hub is open."""
@@ -347,6 +357,11 @@ class Accord(Hub):
         """
         return Request(self, name, lease_ms, wait_ms, on_loss, tokens=tokens, priority=priority, role=role)
 
+    @property
+    def artifacts(self) -> Artifacts:
+        """Contents beside the log: `put` and `get`."""
+        return Artifacts(self.blocking_artifacts)
+
     def pool(self, name: str) -> Pool:
         """A pool of capacity, to configure or to ask for a part of. Raises BadInput if the name cannot be one."""
         return Pool(self, name)
@@ -357,7 +372,8 @@ class Accord(Hub):
         """Begins a task and returns when the log has it.
 
         Args:
-            input: what its steps are given; JSON types, dataclasses or pydantic models, 256 KiB at most.
+            input: what its steps are given; JSON types, dataclasses or pydantic models. Above 256 KiB it is kept as an
+                artifact, of `artifacts.bytes_max` at most.
             key: idempotency key and name of the task: submitted again with the same graph and input it is the same
                 task, for as long as it is remembered. None: a new one.
             keep_ms: how long the task is remembered after it was completed or cancelled; a failed one is for 7 days.
@@ -365,8 +381,10 @@ class Accord(Hub):
         Raises:
             BadInput: the graph is none, or an argument cannot be right.
             TermsDiffer: another task has this key.
-            Rejected: the log refuses it, say for its size.
+            TooLarge: its input is larger than an artifact may be.
+            Rejected: the log refuses it, say for the size of its graph.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Unavailable: the store of artifacts cannot be written.
         """
         return await submit(self, graph, input, key=key, keep_ms=keep_ms)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from accord.agents.artifacts.artifacts import payload_of
 from accord.agents.locks.arguments import check_number
 from accord.agents.signals.plain import NotPlain, as_json
 from accord.agents.signals.signals import new_task
@@ -30,8 +31,9 @@ async def submit(hub: Hub, graph: TaskGraph, input: Any, *, key: str | None, kee
     except NotPlain as error:
         raise BadInput(f"the input of {graph.name} has {error}; it must be JSON.") from None
     check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
+    payload = await payload_of(hub, given)
     handle = Handle(hub, key or new_task(), graph.last)
-    command = SubmitTask(hub.agent, graph.name, graph.team, given, steps, keep_ms)
+    command = SubmitTask(hub.agent, graph.name, graph.team, payload, steps, keep_ms)
     # Nobody knows the id of a task that was submitted in vain, unless it is a key that may be tried again.
     withdrawal = None if key else lambda _: CancelTask(hub.agent, "whoever submitted it has given up")
     try:

@@ -1,8 +1,8 @@
 """accord without Kafka: broker, worker and clients in one process.
 
 The broker is librdkafka's mock cluster; all the rest is what runs on Kafka. Its log is memory and is gone with the
-process: `keep` writes an archive as it goes. Records carry this process's time, so `advance` can move the log's clock
-and a test of leases never sleeps.
+process, and so are artifacts unless `artifacts.url` says where; `keep` writes an archive of the log as it goes. Records
+carry this process's time, so `advance` can move the log's clock and a test of leases never sleeps.
 """
 
 from __future__ import annotations
@@ -78,6 +78,9 @@ class Embedded:
                     }
                 ),
                 "topics": base.topics.model_copy(update={"partitions": PARTITIONS}),
+                "artifacts": base.artifacts.model_copy(
+                    update={"url": base.artifacts.url or (Path(self._folder) / "artifacts").as_uri()}
+                ),
                 "worker": base.worker.model_copy(
                     update={
                         "data_dir": Path(self._folder),
@@ -267,6 +270,7 @@ def dev(settings: Settings, *, keep: str | Path | None = None) -> int:
                     "settings": {
                         "kafka": {"fetch_wait_ms": found.kafka.fetch_wait_ms, "idempotent": False},
                         "topics": {"prefix": found.topics.prefix, "partitions": found.topics.partitions},
+                        "artifacts": {"url": found.artifacts.url},
                     },
                 }
             )

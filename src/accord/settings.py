@@ -132,6 +132,16 @@ class LlmSettings(_Group):
     """Name of the limit that every call takes, as `openai_api`: see `hub.limit`. Empty: none."""
 
 
+class ArtifactsSettings(_Group):
+    """Contents that are kept beside the log: inputs and results above 256 KiB, and what programs put there."""
+
+    url: str = ""
+    """Where: `file:///DIR`, or what fsspec reaches, as `s3://BUCKET/DIR`. Empty: `.accord/artifacts` in the working
+    directory. The same for all programs."""
+    bytes_max: int = Field(67_108_864, ge=1)
+    """Of one; it is read into memory as a whole."""
+
+
 class AgentsSettings(_Group):
     """The agents of the service: `accord work`."""
 
@@ -179,6 +189,7 @@ class Settings(BaseSettings):
     locks: LockSettings = LockSettings()
     client: ClientSettings = ClientSettings()
     worker: WorkerSettings = WorkerSettings()
+    artifacts: ArtifactsSettings = ArtifactsSettings()
     llm: LlmSettings = LlmSettings()
     agents: AgentsSettings = AgentsSettings()
     service: ServiceSettings = ServiceSettings()

@@ -25,6 +25,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from accord import logs
 from accord.agents.agent import Agent
+from accord.agents.artifacts.artifacts import BlockingArtifacts
 from accord.agents.client import Hub, not_drained
 from accord.agents.connection.timers import countdown
 from accord.agents.leases.call_chain import enter_chain, leave_chain, one_chain, runs
@@ -351,6 +352,11 @@ class Accord(Hub):
     ) -> Request:
         """A slot for one call of a shared resource; as `accord.Accord.limit`."""
         return Request(self, name, lease_ms, wait_ms, tokens=tokens, priority=priority, role=role)
+
+    @property
+    def artifacts(self) -> BlockingArtifacts:
+        """Contents beside the log: `put` and `get`."""
+        return self.blocking_artifacts
 
     def pool(self, name: str) -> Pool:
         """A pool of capacity; as `accord.Accord.pool`."""

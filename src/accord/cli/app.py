@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from accord.cli import agents, config, dlq, doctor, events, limits, locks, replay, rules, running, serve, tasks, topics
+from accord.cli import (
+    agents,
+    artifacts,
+    config,
+    dlq,
+    doctor,
+    events,
+    limits,
+    locks,
+    replay,
+    rules,
+    running,
+    serve,
+    tasks,
+    topics,
+)
 from accord.cli.output import print_error
 from accord.errors import AccordError
 
@@ -27,6 +42,10 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+COMMANDS = (running, serve, doctor, config, topics, events, locks, limits, tasks, agents, dlq, artifacts, replay, rules)
+"""In the order in which --help lists them."""
+
+
 def build() -> typer.Typer:
     """The program with all its commands."""
     app = typer.Typer(
@@ -38,7 +57,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for module in (running, serve, doctor, config, topics, events, locks, limits, tasks, agents, dlq, replay, rules):
+    for module in COMMANDS:
         module.add_to(app)
     return app
 
