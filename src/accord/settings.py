@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -157,14 +157,20 @@ class AgentsSettings(_Group):
     """After so long without a sign of life from a process, others get its steps."""
 
 
+SCOPES: Final = ("content", "research", "read")
+"""What a token of the service may be for."""
+TOKEN_CHARS_MIN: Final = 16
+
+
 class ServiceSettings(_Group):
     """The service over HTTP: `accord serve`."""
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
     """0: a free one."""
-    tokens: tuple[Annotated[str, Field(min_length=16)], ...] = Field((), repr=False)
-    """Who sends one of them is let in (`Authorization: Bearer`). None: everybody is. In the environment a JSON list."""
+    tokens: Mapping[str, tuple[str, ...]] = Field({}, repr=False)
+    """Who sends one of them is let in (`Authorization: Bearer`) to what it is for: `content`, `research`, `read`. None:
+    everybody is. In the environment JSON: `{"TOKEN": ["content", "read"]}`, or a list of tokens that are for all."""
     requests_per_minute: int = Field(600, ge=0)
     """Of each token, or address, in each process of the service; 0: no bound."""
     body_max_bytes: int = Field(65_536, ge=1, le=200_000)
@@ -173,6 +179,24 @@ class ServiceSettings(_Group):
     """By when the researchers must have answered."""
     health_wait_ms: int = Field(2_000, ge=100)
     """How long `GET /health` waits for a broker."""
+
+    @field_validator("tokens", mode="before")
+    @classmethod
+    def _scoped(cls, tokens: Any) -> Any:
+        """The tokens, each with its scopes. What is wrong is told by a token's place: they are secrets."""
+        if isinstance(tokens, list | tuple):
+            tokens = [(token, SCOPES) for token in tokens]
+        elif isinstance(tokens, Mapping):
+            tokens = list(tokens.items())
+        else:
+            raise ValueError("a list of tokens, or of each its scopes, is needed")
+        for place, (token, scopes) in enumerate(tokens):
+            if not isinstance(token, str) or len(token) < TOKEN_CHARS_MIN:
+                raise ValueError(f"token {place} is no text of {TOKEN_CHARS_MIN} characters or more")
+            known = isinstance(scopes, list | tuple) and all(scope in SCOPES for scope in scopes)
+            if not known:
+                raise ValueError(f"token {place}: its scopes are a list of {', '.join(SCOPES)}")
+        return {token: tuple(scopes) for token, scopes in tokens}
 
 
 class Settings(BaseSettings):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from accord.settings import Settings
 from tests.cli.support import Ran
 
 CLOSED = "127.0.0.1:1"
@@ -60,6 +61,17 @@ def test_tokens_are_secrets(
     monkeypatch.setenv("ACCORD_SERVICE__TOKENS_FILE", str(file))
     shown = {row["name"]: row["value"] for row in Ran(capsys, "config", "show", "--json").objects}
     assert shown["service.tokens"] == "(hidden)"
-    file.write_text(json.dumps(["too short"]))
-    ran = Ran(capsys, "serve")
-    assert ran.code == 2 and "service.tokens.0" in ran.err and "too short" not in ran.err
+    secret = "a secret of any length"
+    for tokens, problem in (
+        (["too short"], "token 0 is no text of 16 characters"),
+        ({secret: ["read"], "too short": ["read"]}, "token 1 is no text of 16 characters"),
+        ({secret: ["everything"]}, "token 0: its scopes are a list of content, research, read"),
+        ({secret: "read"}, "token 0: its scopes are a list"),
+        (7, "a list of tokens"),
+    ):
+        file.write_text(json.dumps(tokens))
+        ran = Ran(capsys, "serve")
+        assert ran.code == 2 and f"service.tokens: Value error, {problem}" in ran.err
+        assert secret not in ran.err and "too short" not in ran.err
+    file.write_text(json.dumps({secret: ["content", "read"]}))
+    assert Settings.load().service.tokens == {secret: ("content", "read")}
