@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -254,8 +255,12 @@ def local(*, keep: str | Path | None = None, agent: str | None = None, settings:
     return LocalHub(Embedded(keep=keep, settings=settings), agent)
 
 
-def dev(settings: Settings, *, keep: str | Path | None = None) -> int:
-    """`accord dev`: broker and worker until Ctrl-C; clients in other terminals find them by `.accord/dev.json`."""
+def dev(settings: Settings, *, keep: str | Path | None = None, beside: Callable[[Settings], None] | None = None) -> int:
+    """`accord dev`: broker and worker until Ctrl-C; clients in other terminals find them by `.accord/dev.json`.
+
+    Args:
+        beside: runs meanwhile, given the settings that find the broker; it returns at Ctrl-C, and all ends with it.
+    """
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -282,7 +287,10 @@ def dev(settings: Settings, *, keep: str | Path | None = None) -> int:
             print("Programs with accord.Accord() that start in this directory find it by themselves. To see them:\n")
             print("    accord events tail\n")
             print("Ctrl-C ends it.", flush=True)
-            stopping.wait()
+            if beside is None:
+                stopping.wait()
+            elif not stopping.is_set():
+                beside(found)
         finally:
             DEV_FILE.unlink(missing_ok=True)
     return 0

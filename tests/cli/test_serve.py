@@ -1,13 +1,19 @@
 """`accord serve` and `accord work`: what is wrong is said before anything is connected, without a traceback."""
 
 import json
+import os
+import re
 import socket
+import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from accord.settings import Settings
+from accord.testing.model_server import ModelServer
 from tests.cli.support import Ran
 
 CLOSED = "127.0.0.1:1"
@@ -51,6 +57,54 @@ def test_an_agent_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     ran = Ran(capsys, "work", "content", "painter", "--bootstrap", CLOSED)
     assert ran.code == 2
     assert ran.err.startswith("BadInput: 'painter' is no agent of the service. There are the groups content, research,")
+
+
+def test_one_terminal_is_enough(tmp_path: Path) -> None:
+    with ModelServer(lambda _: "Bees dance.") as model:
+        environment = {
+            "ACCORD_LLM__BASE_URL": model.base_url,
+            "ACCORD_LLM__API_KEY": "any",
+            "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(tmp_path),
+        }
+        program = subprocess.Popen(
+            [sys.executable, "-c", "from accord.cli import main; main()", "dev", "--serve", "--port", "0"],
+            env=os.environ | environment,
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert program.stderr is not None
+            url = next(found[0] for line in program.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+            asked = urllib.request.Request(f"{url}/create-content", json.dumps({"topic": "bees"}).encode())
+            with urllib.request.urlopen(asked, timeout=20) as begun:
+                task_id = json.load(begun)["task_id"]
+            record = {"completed_at": None}
+            while record["completed_at"] is None:
+                time.sleep(0.05)
+                with urllib.request.urlopen(f"{url}/task/{task_id}", timeout=20) as answer:
+                    record = json.load(answer)
+            assert record["result"] == {"topic": "bees", "final_article": "Bees dance.", "word_count": 2}
+            found = json.loads((tmp_path / ".accord" / "dev.json").read_text())
+            assert found["settings"]["artifacts"]["url"].startswith("file://")
+            program.terminate()
+            program.communicate(timeout=30)
+            assert program.returncode == 0
+            assert not (tmp_path / ".accord" / "dev.json").exists()
+        finally:
+            program.kill()
+            program.communicate()
+    assert list(tmp_path.iterdir()) == [tmp_path / ".accord"], "nothing of the broker's is left"
+
+
+def test_what_dev_cannot_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "dev", "--port", "8080")
+    assert (ran.code, ran.err) == (2, "BadInput: --port is that of the service. Add --serve.\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ran = Ran(capsys, "dev", "--serve", "--port", str(taken.getsockname()[1]))
+    assert ran.code == 2 and "cannot be listened at" in ran.err
 
 
 def test_tokens_are_secrets(
