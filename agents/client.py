@@ -367,7 +367,13 @@ class Accord(Hub):
         return Pool(self, name)
 
     async def submit(
-        self, graph: TaskGraph, input: Any = None, *, key: str | None = None, keep_ms: int = KEEP_MS
+        self,
+        graph: TaskGraph,
+        input: Any = None,
+        *,
+        key: str | None = None,
+        keep_ms: int = KEEP_MS,
+        waiting_max: int | None = None,
     ) -> Handle:
         """Begins a task and returns when the log has it.
 
@@ -377,16 +383,19 @@ class Accord(Hub):
             key: idempotency key and name of the task: submitted again with the same graph and input it is the same
                 task, for as long as it is remembered. None: a new one.
             keep_ms: how long the task is remembered after it was completed or cancelled; a failed one is for 7 days.
+            waiting_max: it is not begun while so many steps wait for an agent of the team; 0: however many do. None:
+                `client.waiting_max`.
 
         Raises:
             BadInput: the graph is none, or an argument cannot be right.
             TermsDiffer: another task has this key.
+            Overloaded: too many steps wait already; detail `retry_after_ms`.
             TooLarge: its input is larger than an artifact may be.
             Rejected: the log refuses it, say for the size of its graph.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
             Unavailable: the store of artifacts cannot be written.
         """
-        return await submit(self, graph, input, key=key, keep_ms=keep_ms)
+        return await submit(self, graph, input, key=key, keep_ms=keep_ms, waiting_max=waiting_max)
 
     async def fan_out(
         self,

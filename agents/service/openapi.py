@@ -45,7 +45,7 @@ REFUSALS: Final = {
     403: "The token is the service's, but not for this: `scope` says what it lacks.",
     404: "There is no such task, or it ended long ago.",
     413: "The body is too large.",
-    429: "Too many requests, or too many tasks under way; the header Retry-After says, in s, when to ask again.",
+    429: "Too many requests, or too many steps wait for agents; the header Retry-After says, in s, when to ask again.",
     503: "The log cannot be reached, or nobody decides. Nothing was begun.",
 }
 

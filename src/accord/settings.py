@@ -86,6 +86,9 @@ class ClientSettings(_Group):
     """After this long undecided, a warning."""
     unsent_max: int = Field(10_000, ge=1)
     """Most commands under way; beyond it `Overloaded`."""
+    waiting_max: int = Field(0, ge=0)
+    """A task is not begun while so many steps wait for an agent of its team: `Overloaded`. 0: no such bound; at 200,000
+    further ones are not even queued, and asked for again every 5 s."""
     handler_retry_ms: int = Field(200, ge=1)
     """Wait before a failed handler is called again, times the number of the attempt."""
 
@@ -175,6 +178,8 @@ class ServiceSettings(_Group):
     """Of each token, or address, in each process of the service; 0: no bound."""
     body_max_bytes: int = Field(65_536, ge=1, le=200_000)
     """Of a request."""
+    waiting_max: int = Field(1_000, ge=0)
+    """Nothing is begun while so many steps wait for an agent: 429, and when to ask again. 0: no bound."""
     research_deadline_ms: int = Field(30_000, ge=1)
     """By when the researchers must have answered."""
     health_wait_ms: int = Field(2_000, ge=100)

@@ -362,10 +362,19 @@ class Accord(Hub):
         """A pool of capacity; as `accord.Accord.pool`."""
         return Pool(self, name)
 
-    def submit(self, graph: TaskGraph, input: Any = None, *, key: str | None = None, keep_ms: int = KEEP_MS) -> Handle:
+    def submit(
+        self,
+        graph: TaskGraph,
+        input: Any = None,
+        *,
+        key: str | None = None,
+        keep_ms: int = KEEP_MS,
+        waiting_max: int | None = None,
+    ) -> Handle:
         """Begins a task and returns when the log has it; as `accord.Accord.submit`."""
         self.ensure_open("submit()")
-        return Handle(self._loop, self._loop.call(partial(submit, self, graph, input, key=key, keep_ms=keep_ms)))
+        begin = partial(submit, self, graph, input, key=key, keep_ms=keep_ms, waiting_max=waiting_max)
+        return Handle(self._loop, self._loop.call(begin))
 
     def fan_out(
         self,

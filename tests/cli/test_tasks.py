@@ -206,18 +206,31 @@ def test_agents_list(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ran.code == 0
     assert ran.out.startswith("default  2 agents, 0 of 3 slots busy, 2 waiting, as of roster.commands/0@")
     found = rows(ran.out)
-    assert found["ada"] == ["ada", "0", "of", "2", "24.0", "h", "research,", "write", "-"]
-    assert found["translate"] == ["translate", "nobody", "0", "0", "1", "0", "closed"]
-    assert found["print"] == ["print", "1", "1", "0", "0", "1", "closed"]
+    assert found["ada"] == ["ada", "0", "of", "2", "24.0", "h", "1.5", "s", "research,", "write", "-"]
+    assert found["translate"] == ["translate", "nobody", "0", "0", "1", "0", "-", "0", "closed"]
+    assert found["print"] == ["print", "1", "1", "0", "0", "0", "-", "1", "closed"], "what failed is not counted"
+    assert found["research"] == ["research", "1", "2", "0", "0", "1", "1.5", "s", "0", "closed"]
 
 
 def test_agents_list_as_json(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     (team,) = Ran(capsys, "agents", "list", archive, "--json", "--team", "default").objects
     assert set(team) == {"team", "slots", "busy", "waiting", "members", "capabilities", "position"}
     ada = team["members"][0]
-    assert set(ada) == {"member", "agent", "capabilities", "slots", "busy", "free", "lease_left_ms", "runs"}
+    assert set(ada) == {
+        "member",
+        "agent",
+        "capabilities",
+        "slots",
+        "busy",
+        "free",
+        "lease_left_ms",
+        "runs",
+        "done",
+        "took_ms",
+    }
+    assert (ada["done"], ada["took_ms"]) == (1, 1_510)
     queues = {queue["capability"]: queue for queue in team["capabilities"]}
-    assert set(queues["print"]) == {"capability", "able", "free", "running", "waiting", "breaker"}
+    assert set(queues["print"]) == {"capability", "able", "free", "running", "waiting", "breaker", "done", "took_ms"}
     assert queues["print"]["breaker"] == {
         "state": "closed", "failures": 1, "reason": "", "until": None, "left_ms": None, "trial": None,
     }  # fmt: skip

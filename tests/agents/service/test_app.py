@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from accord.agents.client import Accord
 from accord.agents.service.app import build
+from accord.agents.service.content import TEAM
 from accord.agents.service.door import OPEN, SCOPE_OF, scope_of
 from accord.agents.service.openapi import DESCRIPTION
 from accord.schemas.topics import commands_topic, topic_table
@@ -24,7 +25,7 @@ from accord.settings import SCOPES, Settings
 from accord.testing.model_server import ModelServer
 from tests.agents.service.support import Agents, served
 from tests.agents.support import run, settings_for, with_
-from tests.agents.test_tasks import in_loop, until
+from tests.agents.test_tasks import in_loop, until, until_waiting
 
 TOKEN = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -381,6 +382,27 @@ async def test_who_asks_too_often_is_told_when_to_ask_again(embedded: Embedded, 
             assert (await client.get("/health")).status_code == 200
 
 
+@in_loop
+async def test_while_too_many_steps_wait_nothing_is_begun(model: ModelServer) -> None:
+    settings = Settings.load(service={"waiting_max": 2}, llm={"base_url": model.base_url, "api_key": "any"})
+    with Embedded(settings=settings) as embedded:
+        async with hub_on(embedded, embedded.settings) as hub:
+            with served(hub) as client:
+                begun = [await client.post("/create-content", json={"topic": "bees"}) for _ in range(2)]
+                assert [one.status_code for one in begun] == [202, 202]
+                await until_waiting(hub, TEAM, 2)
+                before = submitted(hub.settings)
+                for path, body in (("/create-content", {"topic": "bees"}), ("/research-parallel", {"query": "why?"})):
+                    refused = await client.post(path, json=body)
+                    assert (refused.status_code, refused.json()["code"]) == (429, "Overloaded")
+                    assert (refused.headers["retry-after"], refused.json()["retry_after_ms"]) == ("60", 60_000)
+                assert submitted(hub.settings) == before
+                async with Agents(hub, "content"):
+                    for one in begun:
+                        assert (await client.ended(one.json()["task_id"]))["status"] == "completed"
+                    assert (await client.post("/create-content", json={"topic": "bees"})).status_code == 202
+
+
 # -- the log is down
 
 
@@ -413,7 +435,8 @@ async def _topics(settings: Settings) -> None:
 
 @in_loop
 async def test_what_nobody_decides_is_refused_and_taken_back(lonely: Settings, tmp_path: Path) -> None:
-    async with Accord(settings=lonely, agent="orchestrator") as hub:
+    unasked = with_(lonely, "service", waiting_max=0)  # or nothing would be submitted
+    async with Accord(settings=unasked, agent="orchestrator") as hub:
         with served(hub) as client:
             refused = await client.post("/create-content", json={"topic": "bees"})
             assert (refused.status_code, refused.json()["code"]) == (503, "NoWorker")
