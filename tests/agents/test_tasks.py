@@ -564,6 +564,7 @@ async def test_while_too_much_waits_nothing_more_is_begun(make_hub: MakeHub) -> 
     graph.add("work", lambda input: input)
     async with make_hub("ada") as hub:
         handles = [await hub.submit(graph, number, waiting_max=3) for number in range(3)]
+        await until_waiting(hub, "crowd", 3)
         with pytest.raises(
             Overloaded, match="3 steps wait for an agent of the team crowd, which has 0 slots"
         ) as caught:
