@@ -29,6 +29,7 @@ from accord.agents.discovery import resolve
 from accord.agents.leases.call_chain import one_chain, runs
 from accord.agents.leases.leases import Leases
 from accord.agents.limits.limits import Pool, Request
+from accord.agents.llm.model import Model
 from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Barrier
 from accord.agents.locks.conditions import Condition
@@ -43,7 +44,7 @@ from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
 
 from accord import logs
 from accord.errors import BadInput, DeadlockVictim, NotConnected, Unavailable
-from accord.settings import Settings
+from accord.settings import LlmSettings, Settings
 
 __all__ = ["Accord", "Hub"]
 
@@ -365,6 +366,18 @@ class Accord(Hub):
     def pool(self, name: str) -> Pool:
         """A pool of capacity, to configure or to ask for a part of. Raises BadInput if the name cannot be one."""
         return Pool(self, name)
+
+    def model(self, settings: LlmSettings | None = None, *, agent: str | None = None) -> Model:
+        """A language model whose calls are recorded on the log, and whose answers are reused; for `async with`.
+
+        Args:
+            settings: where and whom to ask; None: the hub's settings, `llm`.
+            agent: whose calls they are, for `accord llm costs`; None: this agent's.
+
+        Raises:
+            ConfigError: there is no key for the endpoint.
+        """
+        return Model(settings, hub=self, agent=agent)
 
     async def submit(
         self,

@@ -31,6 +31,7 @@ from accord.agents.connection.timers import countdown
 from accord.agents.leases.call_chain import enter_chain, leave_chain, one_chain, runs
 from accord.agents.leases.leases import Hold
 from accord.agents.limits.limits import AskedSlot, NamedPool, Reporting
+from accord.agents.llm.model import SyncModel
 from accord.agents.locks import conditions
 from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Reached
@@ -42,7 +43,7 @@ from accord.agents.tasks.graph import TEAM, TaskGraph
 from accord.agents.tasks.submit import KEEP_MS, find, submit
 from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
 from accord.errors import BadInput, DeadlockVictim, LeaseLost, NotOwner, Unavailable
-from accord.settings import Settings
+from accord.settings import LlmSettings, Settings
 
 if TYPE_CHECKING:
     from accord.embedded import Embedded
@@ -361,6 +362,10 @@ class Accord(Hub):
     def pool(self, name: str) -> Pool:
         """A pool of capacity; as `accord.Accord.pool`."""
         return Pool(self, name)
+
+    def model(self, settings: LlmSettings | None = None, *, agent: str | None = None) -> SyncModel:
+        """A language model whose calls are recorded and whose answers are reused; as `accord.Accord.model`."""
+        return SyncModel(settings, hub=self, agent=agent)
 
     def submit(
         self,

@@ -14,6 +14,7 @@ from accord.cli import (
     doctor,
     events,
     limits,
+    llm,
     locks,
     replay,
     rules,
@@ -42,7 +43,23 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS = (running, serve, doctor, config, topics, events, locks, limits, tasks, agents, dlq, artifacts, replay, rules)
+COMMANDS = (
+    running,
+    serve,
+    doctor,
+    config,
+    topics,
+    events,
+    locks,
+    limits,
+    tasks,
+    agents,
+    llm,
+    dlq,
+    artifacts,
+    replay,
+    rules,
+)
 """In the order in which --help lists them."""
 
 

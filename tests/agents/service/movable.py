@@ -41,7 +41,7 @@ from tests.faults.processes import Process
 
 T = TypeVar("T")
 
-DOMAINS = ("tasks", "roster")
+DOMAINS = ("tasks", "roster", "llm")
 LEASE_MS = 3_600_000
 SHORT_LEASE_MS = 1_000
 PARTITIONS = 2
