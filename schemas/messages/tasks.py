@@ -102,6 +102,7 @@ class SubmitTask(Command, frozen=True):
     input: Payload
     steps: tuple[Step, ...]
     keep_ms: int
+    trace: str = ""
 
 
 class StartStep(Command, frozen=True):
@@ -175,6 +176,7 @@ class TaskSubmitted(Event, frozen=True):
     steps: tuple[Step, ...]
     keep_ms: int
     created_ms: int
+    trace: str = ""
 
 
 class TaskKnown(Event, frozen=True):
@@ -214,6 +216,7 @@ class StepStarted(Event, frozen=True):
     inputs: tuple[Input, ...]
     type: str
     capability: str
+    trace: str = ""
 
 
 class StartRefused(Event, frozen=True):
