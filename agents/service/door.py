@@ -30,7 +30,7 @@ OPEN: Final = frozenset({"/health", "/openapi.json"})
 CALLERS_MAX: Final = 10_000
 MINUTE_S: Final = 60.0
 SCOPE_OF: Final = {"create-content": "content", "research-parallel": "research", "task": "read"}
-"""By the first part of a path. What is not here needs no scope, for it is not there."""
+"""By the first part of a path. For what is not here (`metrics`, or nothing) any token will do."""
 
 
 class Rate:
