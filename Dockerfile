@@ -6,8 +6,8 @@ RUN python -m venv /opt/accord && /opt/accord/bin/pip install --no-cache-dir '/s
 FROM python:3.11.13-slim-bookworm
 COPY --from=build /opt/accord /opt/accord
 ENV PATH=/opt/accord/bin:$PATH
-# The volume takes its owner from this folder.
-RUN useradd --system accord && install --directory --owner=accord /var/lib/accord
+# Volumes take their owner from these folders.
+RUN useradd --system accord && install --directory --owner=accord /var/lib/accord /var/lib/accord/artifacts
 USER accord
 WORKDIR /var/lib/accord
 VOLUME /var/lib/accord

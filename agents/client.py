@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
 from accord.agents import context
 from accord.agents.agent import Agent
+from accord.agents.artifacts.artifacts import Artifacts, BlockingArtifacts
 from accord.agents.connection.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
@@ -83,6 +84,7 @@ class Hub:
         self._connection: Connection | None = None
         self._leases: Leases | None = None
         self._token: Token[Hub | None] | None = None
+        self._artifacts: BlockingArtifacts | None = None
         self._drain_hooks: list[Hook] = []
         self._close_hooks: list[Hook] = []
         self.metrics: AgentMetrics | None = None
@@ -94,6 +96,7 @@ class Hub:
     def use(self, settings: Settings, timestamp_ms: Callable[[], int] | None = None) -> None:
         """Replaces the settings before the hub opens; `timestamp_ms` gives the time of commands, in ms since 1970."""
         self._settings, self._timestamp_ms = settings, timestamp_ms
+        self._artifacts = None
 
     @property
     def settings(self) -> Settings:
@@ -122,6 +125,13 @@ class Hub:
         if self._leases is None:
             raise self._not_open("a lock")
         return self._leases
+
+    @property
+    def blocking_artifacts(self) -> BlockingArtifacts:
+        """Contents beside the log, for plain functions; it needs no open hub."""
+        if self._artifacts is None:
+            self._artifacts = BlockingArtifacts(self.settings.artifacts)
+        return self._artifacts
 
     def ensure_open(self, caller: str) -> None:
         """Raises NotConnected unless the hub is open."""
@@ -365,6 +375,11 @@ class Accord(Hub):
         """
         return Request(self, name, lease_ms, wait_ms, on_loss, tokens=tokens, priority=priority, role=role)
 
+    @property
+    def artifacts(self) -> Artifacts:
+        """Contents beside the log: `put` and `get`."""
+        return Artifacts(self.blocking_artifacts)
+
     def pool(self, name: str) -> Pool:
         """A pool of capacity, to configure or to ask for a part of. Raises BadInput if the name cannot be one."""
         return Pool(self, name)
@@ -382,23 +397,35 @@ class Accord(Hub):
         return Model(settings, hub=self, agent=agent)
 
     async def submit(
-        self, graph: TaskGraph, input: Any = None, *, key: str | None = None, keep_ms: int = KEEP_MS
+        self,
+        graph: TaskGraph,
+        input: Any = None,
+        *,
+        key: str | None = None,
+        keep_ms: int = KEEP_MS,
+        waiting_max: int | None = None,
     ) -> Handle:
         """Begins a task and returns when the log has it.
 
         Args:
-            input: what its steps are given; JSON types, dataclasses or pydantic models, 256 KiB at most.
+            input: what its steps are given; JSON types, dataclasses or pydantic models. Above 256 KiB it is kept as an
+                artifact, of `artifacts.bytes_max` at most.
             key: idempotency key and name of the task: submitted again with the same graph and input it is the same
                 task, for as long as it is remembered. None: a new one.
             keep_ms: how long the task is remembered after it was completed or cancelled; a failed one is for 7 days.
+            waiting_max: it is not begun while so many steps wait for an agent of the team; 0: however many do. None:
+                `client.waiting_max`.
 
         Raises:
             BadInput: the graph is none, or an argument cannot be right.
             TermsDiffer: another task has this key.
-            Rejected: the log refuses it, say for its size.
+            Overloaded: too many steps wait already; detail `retry_after_ms`.
+            TooLarge: its input is larger than an artifact may be.
+            Rejected: the log refuses it, say for the size of its graph.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Unavailable: the store of artifacts cannot be written.
         """
-        return await submit(self, graph, input, key=key, keep_ms=keep_ms)
+        return await submit(self, graph, input, key=key, keep_ms=keep_ms, waiting_max=waiting_max)
 
     async def fan_out(
         self,

@@ -38,6 +38,8 @@ def resolve(settings: Settings | None, bootstrap_servers: str | None) -> Setting
             address = found["bootstrap_servers"]
             logger.info("using the running accord dev", file=str(folder / DEV_FILE), bootstrap_servers=address)
             groups = found.get("settings", {})
+            if settings.artifacts.url:
+                groups.pop("artifacts", None)
             kafka = {**groups.get("kafka", {}), "bootstrap_servers": address}
             return _with(settings, {**groups, "kafka": kafka})
     return settings

@@ -6,7 +6,7 @@ Keys are added, never renamed. Durations are counted to one moment: see `accord.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from accord.replay.timeline import iso
@@ -25,7 +25,7 @@ class RunView(msgspec.Struct, frozen=True):
 
 
 class MemberView(msgspec.Struct, frozen=True):
-    """A process of an agent, by `member`. It is gone once its lease is over."""
+    """A process of an agent, by `member`. It is gone once its lease is over. `done` and `took_ms`: see `Pace`."""
 
     member: str
     agent: str
@@ -35,6 +35,8 @@ class MemberView(msgspec.Struct, frozen=True):
     free: int
     lease_left_ms: int
     runs: tuple[RunView, ...]
+    done: int
+    took_ms: int | None
 
 
 class BreakerView(msgspec.Struct, frozen=True):
@@ -52,7 +54,10 @@ class BreakerView(msgspec.Struct, frozen=True):
 
 
 class CapabilityView(msgspec.Struct, frozen=True):
-    """A queue: how many members are able to do something, how many of their slots are free, what runs, what waits."""
+    """A queue: how many members are able to do something, how many of their slots are free, what runs, what waits.
+
+    `done` and `took_ms`: see `Pace`.
+    """
 
     capability: str
     able: int
@@ -60,6 +65,8 @@ class CapabilityView(msgspec.Struct, frozen=True):
     running: int
     waiting: int
     breaker: BreakerView
+    done: int = 0
+    took_ms: int | None = None
 
 
 class TeamView(msgspec.Struct, frozen=True):
@@ -72,6 +79,24 @@ class TeamView(msgspec.Struct, frozen=True):
     members: tuple[MemberView, ...]
     capabilities: tuple[CapabilityView, ...]
     position: str
+
+
+class Pace(NamedTuple):
+    """How many steps of the tasks that are remembered were completed, and how long their last runs took together."""
+
+    done: int = 0
+    took_ms: int = 0
+
+    def and_one(self, took_ms: int) -> Pace:
+        return Pace(self.done + 1, self.took_ms + took_ms)
+
+    @property
+    def mean_ms(self) -> int | None:
+        """How long one took on average; None: there was none."""
+        return round(self.took_ms / self.done) if self.done else None
+
+
+NO_PACE: Final = Pace()
 
 
 class Queue(NamedTuple):
@@ -120,13 +145,20 @@ def queues_of(team: Team, now_ms: int) -> dict[str, Queue]:
 
 
 def view_of(
-    name: str, team: Team, queues: Mapping[str, Queue], running: Mapping[Key, Running], position: str, now_ms: int
+    name: str,
+    team: Team,
+    queues: Mapping[str, Queue],
+    running: Mapping[Key, Running],
+    paces: Mapping[tuple[str, str], Pace],
+    position: str,
+    now_ms: int,
 ) -> TeamView:
     """A team as it stands.
 
     Args:
         queues: what `queues_of` gave.
         running: what runs in which slot, as the tasks tell: who has completed a step goes on in the same slot.
+        paces: by `("member", NAME)` and `("capability", NAME)`.
         now_ms: what durations are counted to, in ms since 1970.
     """
     runs: dict[str, list[RunView]] = {}
@@ -138,7 +170,7 @@ def view_of(
     members = tuple(
         MemberView(
             m.name, m.agent, m.capabilities, m.slots, m.busy, m.slots - m.busy, m.deadline_ms - now_ms,
-            tuple(runs.get(m.name, ())),
+            tuple(runs.get(m.name, ())), *_measured(paces.get(("member", m.name), NO_PACE)),
         )
         for m in team.members
     )  # fmt: skip
@@ -148,9 +180,17 @@ def view_of(
         sum(member.busy for member in members),
         len(team.waiting),
         members,
-        tuple(queue.view for queue in queues.values()),
+        tuple(_paced(queue.view, paces.get(("capability", one), NO_PACE)) for one, queue in queues.items()),
         position,
     )
+
+
+def _measured(pace: Pace) -> tuple[int, int | None]:
+    return pace.done, pace.mean_ms
+
+
+def _paced(view: CapabilityView, pace: Pace) -> CapabilityView:
+    return msgspec.structs.replace(view, done=pace.done, took_ms=pace.mean_ms)
 
 
 def _breaker(b: Breaker, now_ms: int) -> BreakerView:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from accord.replay import roster, tasks
 from accord.replay.parallel import each, processes_for
-from accord.replay.roster import Queue, Running, TeamView
+from accord.replay.roster import NO_PACE, Pace, Queue, Running, TeamView
 from accord.replay.source import Source
 from accord.replay.state import Point, rebuild, time_of
 from accord.replay.tasks import Clock, StepView, TaskView, Times
@@ -22,6 +22,7 @@ from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.decider import dump, restore
 from accord.streams.roster.team import Key, Team
+from accord.streams.tasks.progress import COMPLETED
 from accord.streams.tasks.task import Task
 
 from accord.errors import NotFound
@@ -168,13 +169,32 @@ class _View:
         return tasks.view_of(task_id, state, times, queues, folded.position, self._now_of(folded))
 
     def teams(self) -> list[TeamView]:
-        running = self._running()
+        running, paces = self._running(), self._paces()
         found = []
         for (domain, _), folded in self._folded.items():
             for name, row in folded.aggregates.items() if domain == ROSTER else ():
                 team, now_ms = restore(row, Team), self._now_of(folded)
-                found.append(roster.view_of(name, team, self._queues_of(name), running, folded.position, now_ms))
+                found.append(
+                    roster.view_of(
+                        name, team, self._queues_of(name), running, paces.get(name, {}), folded.position, now_ms
+                    )
+                )
         return found
+
+    def _paces(self) -> dict[str, dict[tuple[str, str], Pace]]:
+        """By team: how many steps each member, and each capability, has completed, and in what time."""
+        paces: dict[str, dict[tuple[str, str], Pace]] = {}
+        for (domain, _), folded in self._folded.items():
+            for task_id, row in folded.aggregates.items() if domain == TASKS else ():
+                state: Task = restore(row, Task)
+                of = paces.setdefault(state.team, {})
+                for number, progress in state.steps:
+                    step = state.graph[number]
+                    began_ms, ended_ms = folded.times.get(task_id, {}).get(step.name, (None, None))
+                    if progress.status == COMPLETED and began_ms is not None and ended_ms is not None:
+                        for key in (("member", progress.member), ("capability", step.capability)):
+                            of[key] = of.get(key, NO_PACE).and_one(ended_ms - began_ms)
+        return paces
 
     def _running(self) -> dict[Key, Running]:
         """What runs in each slot."""

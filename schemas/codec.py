@@ -29,6 +29,8 @@ CONFLUENT: Final = b"\x00"
 
 _read_record: Final = fastavro.schemaless_reader
 _write_record: Final = fastavro.schemaless_writer
+_NAMED: Final[dict[str, Any]] = {"return_record_name": True, "return_record_name_override": True}
+"""Of a union of several records, which one it is."""
 _values: Final = msgspec.structs.astuple
 _SINGLE_OBJECT_BYTES: Final = 10
 _CONFLUENT_BYTES: Final = 5
@@ -183,9 +185,9 @@ class Codec:
         buffer = BytesIO(data)
         buffer.seek(start)
         if writer is None:
-            datum: Any = _read_record(buffer, self._parsed, None, return_record_name=True)
+            datum: Any = _read_record(buffer, self._parsed, None, **_NAMED)
         else:
-            datum = _read_record(buffer, writer, self._parsed, return_record_name=True)
+            datum = _read_record(buffer, writer, self._parsed, **_NAMED)
         _check_end(data, buffer.tell())
         if self.many:
             return tuple([self._message(branch) for branch in datum])

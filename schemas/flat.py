@@ -1,5 +1,7 @@
 """Avro records of nothing but texts and whole numbers, some of them nullable, read and written without fastavro.
 
+A field that may be a text or a record is one of these while it is a text.
+
 Most messages are of this kind, and small: being called alone takes fastavro longer than reading or writing one takes
 here. What is in any way out of the ordinary is left to it, to take or to refuse: a text that is not UTF-8, a number of
 ten bytes, bytes that end too soon, a value that is not of its field's type.
@@ -14,6 +16,8 @@ _NUMBER: Final = 0
 _TEXT: Final = 1
 _NULLABLE: Final = 2
 """Added to the kind of what may be null."""
+_OR_RECORD: Final = 4
+"""Added to the kind of what may be a record instead."""
 
 _KINDS: Final = {"int": _NUMBER, "long": _NUMBER, "string": _TEXT}
 _BRANCH_OF_VALUE: Final = 2
@@ -39,6 +43,8 @@ def _kind(avro: Any) -> int | None:
             return _KINDS.get(avro)
         case ["null", str(avro)] if avro in _KINDS:
             return _KINDS[avro] + _NULLABLE
+        case ["string", {"type": "record"}]:
+            return _TEXT + _OR_RECORD
     return None
 
 
@@ -55,10 +61,10 @@ def read_flat(data: bytes, at: int, kinds: bytes) -> tuple[list[Any], int] | Non
             number = data[at]
             at += 1
             if kind >= _NULLABLE:  # what was read is the branch of the union
-                if number == 0:
+                if number == 0 and kind < _OR_RECORD:
                     values.append(None)
                     continue
-                if number != _BRANCH_OF_VALUE:
+                if number != (0 if kind >= _OR_RECORD else _BRANCH_OF_VALUE):
                     return None
                 number = data[at]
                 at += 1
@@ -94,7 +100,9 @@ def write_flat(data: bytearray, values: Iterable[Any], kinds: bytes) -> bool:
     """
     begin, append = len(data), data.append
     for value, kind in zip(values, kinds, strict=True):
-        if kind >= _NULLABLE:
+        if kind >= _OR_RECORD:
+            append(0)
+        elif kind >= _NULLABLE:
             if value is None:
                 append(0)
                 continue

@@ -50,8 +50,15 @@ def test_accord_knows_its_settings(config: str, monkeypatch: pytest.MonkeyPatch)
     assert settings.schema_registry_url == "http://registry:8081"
     assert settings.worker.name == "worker-1"
     assert settings.worker.data_dir == Path("/var/lib/accord/worker-1")
-    assert settings.service.tokens == ()
+    assert settings.service.tokens == {}
     assert settings.agents.model == "gpt-4"
+    assert settings.artifacts.url == "file:///var/lib/accord/artifacts"
+
+
+def test_who_works_for_tasks_shares_the_artifacts(config: str) -> None:
+    assert config.count("target: /var/lib/accord/artifacts\n") + config.count(
+        "artifacts:/var/lib/accord/artifacts:"
+    ) == (len(SERVICE))
 
 
 def _compose(*arguments: str) -> str:

@@ -7,7 +7,8 @@ Rules that act here:
 - A 202 means that the log has the task: it goes on whatever becomes of this process. What is refused, with 4xx or 503,
   is not begun; a task whose submission is given up is taken back, should the log decide it later.
 - Nothing is kept here. A task is read from the log's decider at every request, by any process of the service.
-- A request's body is bounded, and so is how often one may ask: see `door`.
+- A request's body is bounded, and so is how often one may ask: see `door`. While too many steps wait for an agent,
+  nothing is begun.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class _Service:
 
     async def _begin(self, graph: TaskGraph, input: dict[str, Any]) -> str:
         """Begins a task; returns its id once the log has it."""
-        handle = await self._hub.submit(graph, input)
+        handle = await self._hub.submit(graph, input, waiting_max=self._settings.waiting_max)
         handle.forget()
         tracing.note(task_id=handle.id)
         return handle.id

@@ -2,6 +2,7 @@
 
 Rules that act here:
 - Where tokens are set, a request brings one of them, `Authorization: Bearer TOKEN`. They are compared in constant time.
+- A token is for some of the routes, by its scopes; for the others it gets 403.
 - A token may have `requests_per_minute`, and as many at once; without one, the address from which it comes. Who asks
   with a wrong token is counted by address, so guessing is as slow.
 - Counted is in this process: behind several processes each lets in as many. At `CALLERS_MAX` callers the one that was
@@ -22,12 +23,14 @@ from accord.agents.service.replies import failure
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from accord.errors import AccordError, NotAuthenticated, Overloaded
+from accord.errors import AccordError, Denied, NotAuthenticated, Overloaded
 from accord.settings import ServiceSettings
 
 OPEN: Final = frozenset({"/health", "/openapi.json"})
 CALLERS_MAX: Final = 10_000
 MINUTE_S: Final = 60.0
+SCOPE_OF: Final = {"create-content": "content", "research-parallel": "research", "task": "read"}
+"""By the first part of a path. For what is not here (`metrics`, or nothing) any token will do."""
 
 
 class Rate:
@@ -58,23 +61,30 @@ class Rate:
         return lacking * MINUTE_S / self._per_minute
 
 
+def scope_of(path: str) -> str | None:
+    """The scope that a path needs; None: any token will do."""
+    return SCOPE_OF.get(path.split("/")[1])
+
+
 class Door:
     """The ASGI middleware. Arguments as for `Rate`; settings say the tokens and the rate."""
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, now_s: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._tokens = [token.encode() for token in settings.tokens]
+        self._scopes = list(settings.tokens.values())
         self._rate = Rate(settings.requests_per_minute, now_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN:
-            refusal = self._refusal(Headers(scope=scope), (scope.get("client") or ("unknown", 0))[0])
+            address = (scope.get("client") or ("unknown", 0))[0]
+            refusal = self._refusal(Headers(scope=scope), address, scope["path"])
             if refusal is not None:
                 await failure(refusal)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers, address: str) -> AccordError | None:
+    def _refusal(self, headers: Headers, address: str, path: str) -> AccordError | None:
         """Why a request is not let in; None: it is."""
         known = self._known(headers.get("authorization", ""))
         wait_s = self._rate.take(f"address {address}" if known is None else f"token {known}")
@@ -87,6 +97,13 @@ class Door:
         if self._tokens and known is None:
             what = "The token is none of this service's." if "authorization" in headers else "A token is needed."
             return NotAuthenticated(what, remedy="Send it as the header Authorization: Bearer TOKEN.")
+        needed = scope_of(path)
+        if known is not None and needed is not None and needed not in self._scopes[known]:
+            return Denied(
+                f"The token is not for {path}: it lacks the scope {needed}.",
+                remedy="Ask whoever runs the service for one that has it.",
+                scope=needed,
+            )
         return None
 
     def _known(self, authorization: str) -> int | None:

@@ -42,16 +42,19 @@ def _refusals(*statuses: int) -> dict[str, Any]:
 REFUSALS: Final = {
     400: "The body is no JSON object, or the field is missing or empty.",
     401: "No token, or one that is not the service's.",
+    403: "The token is the service's, but not for this: `scope` says what it lacks.",
     404: "There is no such task, or it ended long ago.",
     413: "The body is too large.",
-    429: "Too many requests, or too many tasks under way; the header Retry-After says, in s, when to ask again.",
+    429: "Too many requests, or too many steps wait for agents; the header Retry-After says, in s, when to ask again.",
     503: "The log cannot be reached, or nobody decides. Nothing was begun.",
 }
 
 _NEEDS_NONE: Final[list[dict[str, Any]]] = [{}]
 
 SCHEMAS: Final[dict[str, Any]] = {
-    "Error": _object({"error": TEXT, "code": TEXT}, remedy=TEXT, key=TEXT, position=TEXT, retry_after_ms=COUNT),
+    "Error": _object(
+        {"error": TEXT, "code": TEXT}, remedy=TEXT, key=TEXT, position=TEXT, scope=TEXT, retry_after_ms=COUNT
+    ),
     "Health": _object({"status": {"enum": ["healthy"]}, "service": {"const": "orchestrator"}}),
     "Unhealthy": _object(
         {"status": {"enum": ["unhealthy"]}, "service": {"const": "orchestrator"}, "error": TEXT, "code": TEXT}
@@ -104,14 +107,19 @@ SCHEMAS: Final[dict[str, Any]] = {
 }
 
 
-def _begins(summary: str, asks: str, started: str) -> dict[str, Any]:
+def _needs(scope: str) -> list[dict[str, Any]]:
+    return [{"token": [scope]}, {}]  # a service without tokens asks for none
+
+
+def _begins(summary: str, asks: str, started: str, scope: str) -> dict[str, Any]:
     return {
         "post": {
             "summary": summary,
+            "security": _needs(scope),
             "requestBody": {"required": True, "content": _json(_ref(asks))},
             "responses": {
                 "202": _answer("The log has the task; the header Location says where to read it.", _ref(started)),
-                **_refusals(400, 401, 413, 429, 503),
+                **_refusals(400, 401, 403, 413, 429, 503),
             },
         }
     }
@@ -128,13 +136,14 @@ PATHS: Final[dict[str, Any]] = {
             },
         }
     },
-    "/create-content": _begins("Begin an article.", "Topic", "ContentStarted"),
-    "/research-parallel": _begins("Ask all researchers at once.", "Query", "ResearchStarted"),
+    "/create-content": _begins("Begin an article.", "Topic", "ContentStarted", "content"),
+    "/research-parallel": _begins("Ask all researchers at once.", "Query", "ResearchStarted", "research"),
     "/task/{task_id}": {
         "get": {
             "summary": "A task as it is, with the results of its steps.",
+            "security": _needs("read"),
             "parameters": [{"name": "task_id", "in": "path", "required": True, "schema": TEXT}],
-            "responses": {"200": _answer("The task.", _ref("Task")), **_refusals(400, 401, 404, 429, 503)},
+            "responses": {"200": _answer("The task.", _ref("Task")), **_refusals(400, 401, 403, 404, 429, 503)},
         }
     },
     "/openapi.json": {
@@ -154,5 +163,4 @@ DESCRIPTION: Final[dict[str, Any]] = {
         "schemas": SCHEMAS,
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
     },
-    "security": [{"token": []}, {}],  # a service without tokens asks for none
 }

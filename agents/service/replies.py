@@ -26,6 +26,8 @@ def failure(error: AccordError, **more: Any) -> JSONResponse:
     headers: dict[str, str] = {}
     if error.http_status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
+    if error.http_status == HTTPStatus.FORBIDDEN and "scope" in error.details:
+        headers["www-authenticate"] = f'Bearer error="insufficient_scope", scope="{error.details["scope"]}"'
     if error.http_status == HTTPStatus.TOO_MANY_REQUESTS:
         headers["retry-after"] = str(math.ceil(error.details.get("retry_after_ms", RETRY_AFTER_MS) / 1_000))
     return JSONResponse(body, error.http_status, headers)

@@ -1,6 +1,7 @@
 """What Python values become in an event's data: JSON, written without loss, or refused with the path of the culprit.
 
-JSON types, tuples, mappings with text keys, dataclasses and pydantic models can be written. What JSON has no word for
+JSON types, tuples, mappings with text keys, dataclasses, msgspec structs (an `Artifact`) and pydantic models can be
+written. What JSON has no word for
 (NaN, bytes, dates, sets, other objects) is refused rather than turned into text that no reader expects.
 """
 
@@ -11,6 +12,8 @@ import json
 import math
 from collections.abc import Mapping
 from typing import Any, Final
+
+import msgspec
 
 DEPTH_MAX: Final = 60
 """Deepest nesting, below what the decider of signals takes; a structure that contains itself ends here, too."""
@@ -63,6 +66,8 @@ def plain(value: Any, path: str = "$", depth: int = 0) -> Any:  # noqa: PLR0911
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [field.name for field in dataclasses.fields(value)]
         return {name: plain(getattr(value, name), f"{path}.{name}", depth + 1) for name in fields}
+    if isinstance(value, msgspec.Struct):  # an Artifact, say
+        return plain(msgspec.to_builtins(value), path, depth + 1)
     if hasattr(type(value), "model_fields") and hasattr(value, "model_dump"):  # pydantic, not imported for this
         return plain(_dumped(value, path), path, depth + 1)
     raise NotPlain(_a(type(value).__name__), path)

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from accord.agents.artifacts.artifacts import reference, value_of
 from accord.agents.connection.connection import Answer, future, settle
 from accord.agents.locks.arguments import check_name
 from accord.schemas.messages.tasks import (
+    Artifact,
     CancelTask,
+    Payload,
     ReadTask,
     StepCompleted,
     StepRead,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from accord.agents.client import Hub
 
 _ENDS: Final = (TaskCompleted, TaskFailed, TaskCancelled)
+Value = Callable[[Payload], Any]
 ENDED: Final = ("completed", "failed", "cancelled")
 
 
@@ -83,6 +87,7 @@ class Handle:
             TaskFailedError: a step that the task needs was given up; details `step`, `reason`.
             TaskCancelledError: somebody has cancelled it.
             NotFound: it is not remembered any more.
+            ArtifactMissing, ArtifactAltered: the result is an artifact, and that is not there, or not the same.
             Unavailable: it has not ended within `wait_ms`, or nobody decides.
         """
         try:
@@ -98,11 +103,11 @@ class Handle:
             self._raise_of(ended)
             results = {event.step: event.result for event in ended.events if isinstance(event, StepCompleted)}
             if len(self._last) == 1 and self._last[0] in results:
-                return json.loads(results[self._last[0]])
+                return await value_of(self._hub, results[self._last[0]])
         read, told = await self._ask(self._last)
         if read.status != "completed":
             raise self._error(read.status, read.error, None)
-        return _result(told)
+        return _result(told, await self._values(read, told))
 
     def _raise_of(self, ended: Answer) -> None:
         for event in ended.events:
@@ -158,10 +163,19 @@ class Handle:
 
         Raises:
             NotFound: it is not remembered any more.
+            ArtifactMissing, ArtifactAltered: an input or result is an artifact, and that is not there, or not the same.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
         """
         read, told = await self._ask(())
-        return record_of(self.id, read, told)
+        return record_of(self.id, read, told, await self._values(read, told))
+
+    async def _values(self, read: TaskRead, told: Sequence[StepRead]) -> Value:
+        """What the input and the results are, with the artifacts among them."""
+        payloads = [read.input, *[one.result for one in told if one.result is not None]]
+        artifacts = list({one for one in payloads if isinstance(one, Artifact)})
+        values = [await value_of(self._hub, artifact) for artifact in artifacts]  # one by one: they may be large
+        kept = dict(zip(artifacts, values, strict=True))
+        return lambda payload: kept[payload] if isinstance(payload, Artifact) else json.loads(payload)
 
     async def cancel(self, reason: str = "") -> bool:
         """Ends the task; agents that run its steps are told. False: it had ended before.
@@ -179,32 +193,40 @@ class Handle:
         return not any(isinstance(event, TaskKnown) for event in answer.events)
 
 
-def record_of(task_id: str, read: TaskRead, steps: Sequence[StepRead]) -> dict[str, Any]:
-    """A task as people and programs read it; see `Handle.record`."""
+def record_of(task_id: str, read: TaskRead, steps: Sequence[StepRead], value: Value = reference) -> dict[str, Any]:
+    """A task as people and programs read it; see `Handle.record`.
+
+    Args:
+        value: gives what an input or a result is.
+    """
     done = sorted((one for one in steps if one.status == "completed"), key=lambda one: one.ended_ms or 0)
     others = [one for one in steps if one.status in ("failed", "timed_out", "skipped", "blocked")]
     listed = [
-        {"name": one.step, "completed_at": _at(one.ended_ms), "result": json.loads(one.result or "null")}
+        {
+            "name": one.step,
+            "completed_at": _at(one.ended_ms),
+            "result": None if one.result is None else value(one.result),
+        }
         for one in done
     ]
     return {
         "id": task_id,
         "type": read.type,
         "status": read.status,
-        "input": json.loads(read.input),
+        "input": value(read.input),
         "created_at": _at(read.created_ms),
         "steps": listed,
         "failed_steps": [{"name": one.step, "status": one.status, "error": one.error} for one in others],
-        "result": _result(steps) if read.status == "completed" else None,
+        "result": _result(steps, value) if read.status == "completed" else None,
         "completed_at": _at(read.ended_ms),
         "error": read.error,
     }
 
 
-def _result(steps: Sequence[StepRead]) -> Any:
+def _result(steps: Sequence[StepRead], value: Value) -> Any:
     """The result of the last step; of several, each by its name, those that were completed."""
     last = [one for one in steps if one.last]
-    found = {one.step: json.loads(one.result) for one in last if one.result is not None}
+    found = {one.step: value(one.result) for one in last if one.result is not None}
     return found if len(last) > 1 else next(iter(found.values()), None)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from accord.agents.artifacts.artifacts import payload_of
 from accord.agents.locks.arguments import check_number
 from accord.agents.operations import Operation
 from accord.agents.signals.plain import NotPlain, as_json
 from accord.agents.signals.signals import new_task
 from accord.agents.tasks.graph import TaskGraph
 from accord.agents.tasks.handle import Handle
+from accord.schemas.messages.roster import ReadTeam, TeamRead
 from accord.schemas.messages.tasks import CancelTask, SubmitTask, TaskKnown, TaskRefused
+from accord.streams.roster.bounds import WAITING_MAX
 from accord.streams.tasks.bounds import LIMIT_MS_MAX
 
-from accord.errors import BadInput, TermsDiffer
+from accord.errors import BadInput, Overloaded, TermsDiffer
 from accord.tracing import SpanKind, traceparent
 
 if TYPE_CHECKING:
@@ -23,7 +26,14 @@ if TYPE_CHECKING:
 KEEP_MS: Final = 3_600_000
 
 
-async def submit(hub: Hub, graph: TaskGraph, input: Any, *, key: str | None, keep_ms: int) -> Handle:
+RETRY_AFTER_MS_MAX: Final = 60_000
+STEP_MS: Final = 1_000
+"""How long a step is taken to last when it is guessed how long those that wait will."""
+
+
+async def submit(
+    hub: Hub, graph: TaskGraph, input: Any, *, key: str | None, keep_ms: int, waiting_max: int | None = None
+) -> Handle:
     """`Accord.submit`, on any hub."""
     hub.ensure_open("submit()")
     steps = graph.check()
@@ -32,9 +42,15 @@ async def submit(hub: Hub, graph: TaskGraph, input: Any, *, key: str | None, kee
     except NotPlain as error:
         raise BadInput(f"the input of {graph.name} has {error}; it must be JSON.") from None
     check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
+    most = hub.settings.client.waiting_max
+    if waiting_max is not None:
+        most = check_number("waiting_max", waiting_max, 0, WAITING_MAX)
     task_id = key or new_task()
     with Operation(hub, "submit", task_id, kind=SpanKind.PRODUCER, graph=graph.name):
-        command = SubmitTask(hub.agent, graph.name, graph.team, given, steps, keep_ms, traceparent() or "")
+        if most:
+            await check_room(hub, graph.team, most)
+        payload = await payload_of(hub, given)
+        command = SubmitTask(hub.agent, graph.name, graph.team, payload, steps, keep_ms, traceparent() or "")
         return await _begin(hub, Handle(hub, task_id, graph.last), command, again=key is not None)
 
 
@@ -63,6 +79,28 @@ async def _begin(hub: Hub, handle: Handle, command: SubmitTask, *, again: bool) 
         handle.forget()
         raise
     return handle
+
+
+async def check_room(hub: Hub, team: str, waiting_max: int) -> None:
+    """Asks a team how many steps wait for its agents. Many who ask at the same time are all told the same.
+
+    Raises:
+        Overloaded: as many as there may be; `retry_after_ms` is a guess at how long they take.
+    """
+    submission = hub.connection.submit("roster", team, ReadTeam(hub.agent))
+    answer = await asyncio.wrap_future(submission.decided)
+    (read,) = [event for event in answer.events if isinstance(event, TeamRead)]
+    if read.waiting < waiting_max:
+        return
+    guess_ms = STEP_MS * read.waiting // read.slots if read.slots else RETRY_AFTER_MS_MAX
+    raise Overloaded(
+        f"{read.waiting} steps wait for an agent of the team {team}, which has {read.slots} slots: a task is begun "
+        f"while fewer than {waiting_max} do.",
+        remedy="Try again later, or start more agents. See: accord agents list.",
+        key=team,
+        position=str(answer.position),
+        retry_after_ms=min(max(STEP_MS, guess_ms), RETRY_AFTER_MS_MAX),
+    )
 
 
 async def find(hub: Hub, task_id: str) -> Handle:

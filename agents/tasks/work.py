@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import uuid_utils
 from accord.agents import context
 from accord.agents.agent import Agent
+from accord.agents.artifacts.artifacts import payload_of, value_of
 from accord.agents.connection.connection import Answer
 from accord.agents.leases.leases import RENEWALS_A_LEASE
 from accord.agents.locks.arguments import check_lease_ms, check_number
@@ -62,10 +62,10 @@ from accord.schemas.messages.tasks import (
 )
 from accord.streams.chain import Decision
 from accord.streams.roster.bounds import SLOTS_MAX
-from accord.streams.tasks.bounds import CAPABILITIES_MAX, ERROR_CHARS_MAX, INPUT_BYTES_MAX
+from accord.streams.tasks.bounds import CAPABILITIES_MAX, ERROR_CHARS_MAX
 
 from accord import logs
-from accord.errors import AccordError, BadInput, Overloaded, Unavailable
+from accord.errors import AccordError, BadInput, Overloaded, TooLarge, Unavailable
 from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
@@ -389,13 +389,11 @@ class Work:
             with _Observed(self._hub, run, self._name_of(started)):
                 async with asyncio.timeout(limit_s):
                     result = as_json(await self._call(run))
-            size = len(result.encode())
-            if size > INPUT_BYTES_MAX:
-                error = (
-                    f"the result has {size} bytes, at most {INPUT_BYTES_MAX} are possible: keep it elsewhere, name it"
-                )
-                return FailStep(agent, started.step, started.token, "ResultTooLarge", error, final=True)
-            return CompleteStep(agent, started.step, started.token, result)
+            try:
+                payload = await payload_of(self._hub, result)
+            except TooLarge as problem:
+                return FailStep(agent, started.step, started.token, "ResultTooLarge", str(problem), final=True)
+            return CompleteStep(agent, started.step, started.token, payload)
         except NotPlain as problem:
             error = f"{started.step}() returned {problem}; a result is JSON types, dataclasses or pydantic models"
             return FailStep(agent, started.step, started.token, "ResultNotSerializable", error, final=True)
@@ -421,7 +419,7 @@ class Work:
         key = f"{run.task_id}/{started.step}"
         statuses = {one.step: one.status for one in started.inputs}
         about = Run(run.task_id, started.step, key, started.tries, started.token, inputs, errors, statuses)
-        known: Mapping[str, Any] = {**inputs, INPUT: json.loads(started.input), STEP: about}
+        known: Mapping[str, Any] = {**inputs, INPUT: await value_of(self._hub, started.input), STEP: about}
         arguments = {name: known.get(name) for name in function.parameters}
         context.use(self._hub)
         with signals.task(run.task_id), context.running(started.step, started.token):
@@ -433,13 +431,13 @@ class Work:
 
     async def _inputs(self, task_id: str, told: Iterable[Input]) -> tuple[dict[str, Any], dict[str, str]]:
         """The results of the steps before, and the errors of those that have none."""
-        inputs = {one.step: json.loads(one.result) for one in told if one.result is not None}
+        inputs = {one.step: await value_of(self._hub, one.result) for one in told if one.result is not None}
         errors = {one.step: one.error or one.status for one in told if one.status != "completed"}
         omitted = [one.step for one in told if one.omitted]
         while omitted:
             command = ReadTask(self._agent, tuple(omitted), 0)
             answer = await asyncio.wrap_future(self._connection.submit("tasks", task_id, command, task=task_id).decided)
             (read,) = [event for event in answer.events if isinstance(event, TaskRead)]
-            inputs |= {one.step: json.loads(one.result) for one in read.steps if one.result is not None}
+            inputs |= {one.step: await value_of(self._hub, one.result) for one in read.steps if one.result is not None}
             omitted = omitted[len(read.steps) :]
         return inputs, errors

@@ -4,6 +4,19 @@ import msgspec
 from accord.schemas.messages import Command, Event
 
 
+class Artifact(msgspec.Struct, frozen=True, gc=False):
+    """Where a content is that is too large for the log, or was put beside it. `digest` is its checksum and its name in
+    the store: `sha256:` and 64 hexadecimal digits."""
+
+    digest: str
+    size_bytes: int
+    media_type: str
+
+
+Payload = str | Artifact
+"""JSON, or the artifact that holds it."""
+
+
 class Step(msgspec.Struct, frozen=True, gc=False):
     """A step of a task, as it was defined."""
 
@@ -64,7 +77,7 @@ class Input(msgspec.Struct, frozen=True, gc=False):
 
     step: str
     status: str
-    result: str | None
+    result: Payload | None
     error: str
     omitted: bool
 
@@ -77,7 +90,7 @@ class StepRead(msgspec.Struct, frozen=True, gc=False):
     agent: str
     failures: int
     ended_ms: int | None
-    result: str | None
+    result: Payload | None
     error: str
     last: bool
 
@@ -86,7 +99,7 @@ class SubmitTask(Command, frozen=True):
     agent: str
     type: str
     team: str
-    input: str
+    input: Payload
     steps: tuple[Step, ...]
     keep_ms: int
     trace: str = ""
@@ -105,7 +118,7 @@ class CompleteStep(Command, frozen=True):
     agent: str
     step: str
     token: int
-    result: str
+    result: Payload
 
 
 class FailStep(Command, frozen=True):
@@ -159,7 +172,7 @@ class TaskSubmitted(Event, frozen=True):
     agent: str
     type: str
     team: str
-    input: str
+    input: Payload
     steps: tuple[Step, ...]
     keep_ms: int
     created_ms: int
@@ -199,7 +212,7 @@ class StepStarted(Event, frozen=True):
     timeout_ms: int
     deadline_ms: int
     tries: int
-    input: str
+    input: Payload
     inputs: tuple[Input, ...]
     type: str
     capability: str
@@ -223,7 +236,7 @@ class StepCompleted(Event, frozen=True):
     agent: str
     step: str
     token: int
-    result: str
+    result: Payload
     ended_ms: int
 
 
@@ -334,7 +347,7 @@ class TaskRead(Event, frozen=True):
     agent: str
     type: str
     status: str
-    input: str
+    input: Payload
     created_ms: int
     ended_ms: int | None
     error: str

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from accord.agents.tasks.graph import TaskGraph as TaskGraph
     from accord.embedded import local as local
     from accord.errors import AccordError as AccordError
+    from accord.errors import ArtifactAltered as ArtifactAltered
     from accord.errors import ArtifactDamaged as ArtifactDamaged
+    from accord.errors import ArtifactMissing as ArtifactMissing
     from accord.errors import BadInput as BadInput
     from accord.errors import BrokenBarrier as BrokenBarrier
     from accord.errors import ChainBroken as ChainBroken
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
     from accord.errors import WouldSelfDeadlock as WouldSelfDeadlock
+    from accord.schemas.messages.tasks import Artifact as Artifact
     from accord.schemas.position import Position as Position
     from accord.settings import Settings as Settings
 
@@ -65,6 +68,7 @@ __version__ = "0.1.0"
 _HOMES: Final = {
     "Accord": "accord.agents.client",
     "Agent": "accord.agents.agent",
+    "Artifact": "accord.schemas.messages.tasks",
     "Event": "accord.agents.signals.signals",
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
@@ -88,7 +92,10 @@ __all__ = [
     "Accord",
     "AccordError",
     "Agent",
+    "Artifact",
+    "ArtifactAltered",
     "ArtifactDamaged",
+    "ArtifactMissing",
     "BadInput",
     "BrokenBarrier",
     "ChainBroken",

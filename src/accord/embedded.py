@@ -1,8 +1,8 @@
 """accord without Kafka: broker, worker and clients in one process.
 
 The broker is librdkafka's mock cluster; all the rest is what runs on Kafka. Its log is memory and is gone with the
-process: `keep` writes an archive as it goes. Records carry this process's time, so `advance` can move the log's clock
-and a test of leases never sleeps.
+process, and so are artifacts unless `artifacts.url` says where; `keep` writes an archive of the log as it goes. Records
+carry this process's time, so `advance` can move the log's clock and a test of leases never sleeps.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -78,6 +79,9 @@ class Embedded:
                     }
                 ),
                 "topics": base.topics.model_copy(update={"partitions": PARTITIONS}),
+                "artifacts": base.artifacts.model_copy(
+                    update={"url": base.artifacts.url or (Path(self._folder) / "artifacts").as_uri()}
+                ),
                 "worker": base.worker.model_copy(
                     update={
                         "data_dir": Path(self._folder),
@@ -251,8 +255,12 @@ def local(*, keep: str | Path | None = None, agent: str | None = None, settings:
     return LocalHub(Embedded(keep=keep, settings=settings), agent)
 
 
-def dev(settings: Settings, *, keep: str | Path | None = None) -> int:
-    """`accord dev`: broker and worker until Ctrl-C; clients in other terminals find them by `.accord/dev.json`."""
+def dev(settings: Settings, *, keep: str | Path | None = None, beside: Callable[[Settings], None] | None = None) -> int:
+    """`accord dev`: broker and worker until Ctrl-C; clients in other terminals find them by `.accord/dev.json`.
+
+    Args:
+        beside: runs meanwhile, given the settings that find the broker; it returns at Ctrl-C, and all ends with it.
+    """
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -267,6 +275,7 @@ def dev(settings: Settings, *, keep: str | Path | None = None) -> int:
                     "settings": {
                         "kafka": {"fetch_wait_ms": found.kafka.fetch_wait_ms, "idempotent": False},
                         "topics": {"prefix": found.topics.prefix, "partitions": found.topics.partitions},
+                        "artifacts": {"url": found.artifacts.url},
                     },
                 }
             )
@@ -278,7 +287,10 @@ def dev(settings: Settings, *, keep: str | Path | None = None) -> int:
             print("Programs with accord.Accord() that start in this directory find it by themselves. To see them:\n")
             print("    accord events tail\n")
             print("Ctrl-C ends it.", flush=True)
-            stopping.wait()
+            if beside is None:
+                stopping.wait()
+            elif not stopping.is_set():
+                beside(found)
         finally:
             DEV_FILE.unlink(missing_ok=True)
     return 0

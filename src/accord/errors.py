@@ -220,6 +220,14 @@ class ArtifactDamaged(Corrupt):
     """A stored file is missing or differs from its checksum."""
 
 
+class ArtifactMissing(ArtifactDamaged):
+    """What the log names by its checksum is not in the store."""
+
+
+class ArtifactAltered(ArtifactDamaged):
+    """What lies in the store under a checksum has another one."""
+
+
 class UnknownRules(Corrupt):
     """The log was decided by a decider version that this release does not have."""
 

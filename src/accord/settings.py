@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -86,6 +86,9 @@ class ClientSettings(_Group):
     """After this long undecided, a warning."""
     unsent_max: int = Field(10_000, ge=1)
     """Most commands under way; beyond it `Overloaded`."""
+    waiting_max: int = Field(0, ge=0)
+    """A task is not begun while so many steps wait for an agent of its team: `Overloaded`. 0: no such bound; at 200,000
+    further ones are not even queued, and asked for again every 5 s."""
     handler_retry_ms: int = Field(200, ge=1)
     """Wait before a failed handler is called again, times the number of the attempt."""
 
@@ -143,6 +146,16 @@ class LlmSettings(_Group):
     """How long those who wait for the same answer wait for a caller that gives no sign of life."""
 
 
+class ArtifactsSettings(_Group):
+    """Contents that are kept beside the log: inputs and results above 256 KiB, and what programs put there."""
+
+    url: str = ""
+    """Where: `file:///DIR`, or what fsspec reaches, as `s3://BUCKET/DIR`. Empty: `.accord/artifacts` in the working
+    directory. The same for all programs."""
+    bytes_max: int = Field(67_108_864, ge=1)
+    """Of one; it is read into memory as a whole."""
+
+
 class AgentsSettings(_Group):
     """The agents of the service: `accord work`."""
 
@@ -161,22 +174,48 @@ class AgentsSettings(_Group):
     """As `worker.metrics_port`, of a process of `accord work`."""
 
 
+SCOPES: Final = ("content", "research", "read")
+"""What a token of the service may be for."""
+TOKEN_CHARS_MIN: Final = 16
+
+
 class ServiceSettings(_Group):
     """The service over HTTP: `accord serve`."""
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
     """0: a free one."""
-    tokens: tuple[Annotated[str, Field(min_length=16)], ...] = Field((), repr=False)
-    """Who sends one of them is let in (`Authorization: Bearer`). None: everybody is. In the environment a JSON list."""
+    tokens: Mapping[str, tuple[str, ...]] = Field({}, repr=False)
+    """Who sends one of them is let in (`Authorization: Bearer`) to what it is for: `content`, `research`, `read`. None:
+    everybody is. In the environment JSON: `{"TOKEN": ["content", "read"]}`, or a list of tokens that are for all."""
     requests_per_minute: int = Field(600, ge=0)
     """Of each token, or address, in each process of the service; 0: no bound."""
     body_max_bytes: int = Field(65_536, ge=1, le=200_000)
     """Of a request."""
+    waiting_max: int = Field(1_000, ge=0)
+    """Nothing is begun while so many steps wait for an agent: 429, and when to ask again. 0: no bound."""
     research_deadline_ms: int = Field(30_000, ge=1)
     """By when the researchers must have answered."""
     health_wait_ms: int = Field(2_000, ge=100)
     """How long `GET /health` waits for a broker."""
+
+    @field_validator("tokens", mode="before")
+    @classmethod
+    def _scoped(cls, tokens: Any) -> Any:
+        """The tokens, each with its scopes. What is wrong is told by a token's place: they are secrets."""
+        if isinstance(tokens, list | tuple):
+            tokens = [(token, SCOPES) for token in tokens]
+        elif isinstance(tokens, Mapping):
+            tokens = list(tokens.items())
+        else:
+            raise ValueError("a list of tokens, or of each its scopes, is needed")
+        for place, (token, scopes) in enumerate(tokens):
+            if not isinstance(token, str) or len(token) < TOKEN_CHARS_MIN:
+                raise ValueError(f"token {place} is no text of {TOKEN_CHARS_MIN} characters or more")
+            known = isinstance(scopes, list | tuple) and all(scope in SCOPES for scope in scopes)
+            if not known:
+                raise ValueError(f"token {place}: its scopes are a list of {', '.join(SCOPES)}")
+        return {token: tuple(scopes) for token, scopes in tokens}
 
 
 class LogSettings(_Group):
@@ -202,6 +241,7 @@ class Settings(BaseSettings):
     locks: LockSettings = LockSettings()
     client: ClientSettings = ClientSettings()
     worker: WorkerSettings = WorkerSettings()
+    artifacts: ArtifactsSettings = ArtifactsSettings()
     llm: LlmSettings = LlmSettings()
     agents: AgentsSettings = AgentsSettings()
     service: ServiceSettings = ServiceSettings()

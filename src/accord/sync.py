@@ -25,6 +25,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from accord import logs
 from accord.agents.agent import Agent
+from accord.agents.artifacts.artifacts import BlockingArtifacts
 from accord.agents.client import Hub, not_drained
 from accord.agents.connection.timers import countdown
 from accord.agents.leases.call_chain import enter_chain, leave_chain, one_chain, runs
@@ -356,6 +357,11 @@ class Accord(Hub):
         """A slot for one call of a shared resource; as `accord.Accord.limit`."""
         return Request(self, name, lease_ms, wait_ms, tokens=tokens, priority=priority, role=role)
 
+    @property
+    def artifacts(self) -> BlockingArtifacts:
+        """Contents beside the log: `put` and `get`."""
+        return self.blocking_artifacts
+
     def pool(self, name: str) -> Pool:
         """A pool of capacity; as `accord.Accord.pool`."""
         return Pool(self, name)
@@ -364,10 +370,19 @@ class Accord(Hub):
         """A language model whose calls are recorded and whose answers are reused; as `accord.Accord.model`."""
         return SyncModel(settings, hub=self, agent=agent)
 
-    def submit(self, graph: TaskGraph, input: Any = None, *, key: str | None = None, keep_ms: int = KEEP_MS) -> Handle:
+    def submit(
+        self,
+        graph: TaskGraph,
+        input: Any = None,
+        *,
+        key: str | None = None,
+        keep_ms: int = KEEP_MS,
+        waiting_max: int | None = None,
+    ) -> Handle:
         """Begins a task and returns when the log has it; as `accord.Accord.submit`."""
         self.ensure_open("submit()")
-        return Handle(self._loop, self._loop.call(partial(submit, self, graph, input, key=key, keep_ms=keep_ms)))
+        begin = partial(submit, self, graph, input, key=key, keep_ms=keep_ms, waiting_max=waiting_max)
+        return Handle(self._loop, self._loop.call(begin))
 
     def fan_out(
         self,

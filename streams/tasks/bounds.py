@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from accord.schemas.messages import Command
-from accord.schemas.messages.tasks import COMMANDS, LoseSteps, ReadTask, RefuseSteps, StartStep, Step, SubmitTask
+from accord.schemas.messages.tasks import (
+    COMMANDS,
+    CompleteStep,
+    LoseSteps,
+    Payload,
+    ReadTask,
+    RefuseSteps,
+    StartStep,
+    Step,
+    SubmitTask,
+)
 from accord.streams.bounds import Bounds
 from accord.streams.locks.bounds import TEXT_BYTES_MAX
 from accord.streams.tasks.graph import bytes_of, problem_of_graph
@@ -18,6 +29,11 @@ NAME_BYTES_MAX: Final = 200
 """Of a step, a graph, a capability, a team."""
 INPUT_BYTES_MAX: Final = 262_144
 """Of a task's input and of a result; what is larger is an artifact."""
+ARTIFACT_BYTES_MAX: Final = 1 << 40
+"""Of an artifact: what a reference may say. What a program puts and gets is bounded by its settings."""
+ARTIFACT_ENTRY_BYTES: Final = NAME_BYTES_MAX + 90
+"""Of a reference to one, at most."""
+DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 GRAPH_BYTES_MAX: Final = 300_000
 """Of the names and capabilities of all steps of a task (`bytes_of`)."""
 START_BYTES_MAX: Final = 580_000
@@ -54,9 +70,28 @@ def problem_of(command: Command) -> str | None:
     checked = _CHECKS.get(type(command))
     if checked is not None:
         return checked(command)
-    if len(getattr(command, "result", "").encode()) > INPUT_BYTES_MAX:
-        return f"a result has at most {INPUT_BYTES_MAX} bytes; keep it elsewhere and name it"
+    return _problem_of_payload("a result", command.result) if isinstance(command, CompleteStep) else None
+
+
+def _problem_of_payload(what: str, payload: Payload) -> str | None:
+    """Why this cannot be an input or a result."""
+    if isinstance(payload, str):
+        if len(payload.encode()) > INPUT_BYTES_MAX:
+            return f"{what} has at most {INPUT_BYTES_MAX} bytes; what is larger is an artifact"
+    elif not DIGEST.fullmatch(payload.digest):
+        return f"{what} is the artifact {payload.digest[:80]!r}: its digest is sha256: and 64 hexadecimal digits"
+    elif not 0 <= payload.size_bytes <= ARTIFACT_BYTES_MAX:
+        return f"{what} is an artifact of {payload.size_bytes} bytes: 0 to {ARTIFACT_BYTES_MAX} are possible"
+    elif not 0 < len(payload.media_type.encode()) <= NAME_BYTES_MAX:
+        return f"{what} is an artifact whose media type is none: it has 1 to {NAME_BYTES_MAX} bytes"
     return None
+
+
+def bytes_of_payload(payload: Payload | None) -> int:
+    """How many bytes an input or a result takes in the log, at most."""
+    if isinstance(payload, str):
+        return len(payload.encode())
+    return 0 if payload is None else ARTIFACT_ENTRY_BYTES
 
 
 def _problem_of_refusals(command: RefuseSteps) -> str | None:
@@ -71,8 +106,9 @@ def _problem_of_refusals(command: RefuseSteps) -> str | None:
 def _problem_of_task(task: SubmitTask) -> str | None:
     if not 0 < len(task.steps) <= STEPS_MAX:
         return f"{len(task.steps)} steps: 1 to {STEPS_MAX} are possible"
-    if len(task.input.encode()) > INPUT_BYTES_MAX:
-        return f"the input of a task has at most {INPUT_BYTES_MAX} bytes; keep it elsewhere and name it"
+    problem = _problem_of_payload("the input of a task", task.input)
+    if problem is not None:
+        return problem
     if not 0 < len(task.team.encode()) <= NAME_BYTES_MAX:
         return f"a team's name has 1 to {NAME_BYTES_MAX} bytes"
     for step in task.steps:

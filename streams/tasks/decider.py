@@ -83,6 +83,7 @@ from accord.streams.tasks.bounds import (
     LOSSES_MAX,
     READ_BYTES_MAX,
     START_BYTES_MAX,
+    bytes_of_payload,
     problem_of,
 )
 from accord.streams.tasks.progress import (
@@ -268,11 +269,11 @@ class Draft:
     def _inputs(self, number: int) -> tuple[Input, ...]:
         """What the steps before have brought, as much as fits."""
         task = self.task
-        left = START_BYTES_MAX - len(task.input.encode()) - task.graph.bytes
+        left = START_BYTES_MAX - bytes_of_payload(task.input) - task.graph.bytes
         inputs = []
         for one in task.graph.before[number]:
             progress = task.steps[one]
-            size = len((progress.result or "").encode()) + len(progress.error.encode())
+            size = bytes_of_payload(progress.result) + len(progress.error.encode())
             omitted = size > left
             if not omitted:
                 left -= size
@@ -506,8 +507,8 @@ def _read(draft: Draft, task: Task, c: ReadTask) -> None:
     told: list[StepRead] = []
     for number in numbers[c.first :]:
         progress = task.steps[number]
-        texts = (task.graph[number].name, progress.agent, progress.result or "", progress.error)
-        left -= 50 + sum(len(text.encode()) for text in texts)
+        texts = (task.graph[number].name, progress.agent, progress.error)
+        left -= 50 + sum(len(text.encode()) for text in texts) + bytes_of_payload(progress.result)
         if left < 0 and told:
             break
         status = CANCELLED if task.status == CANCELLED and progress.status not in ENDED else progress.status

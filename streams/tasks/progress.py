@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
-from accord.schemas.messages.tasks import Outcome, Slot
+from accord.schemas.messages.tasks import Outcome, Payload, Slot
 from accord.streams.heap import Heap, with_entry, without_first
 from immutables import Map
 
@@ -56,7 +56,7 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     ended_ms: int | None = None
     untaken: bool = False
     retried: bool = False
-    result: str | None = None
+    result: Payload | None = None
     reason: str = ""
     error_type: str = ""
     error: str = ""

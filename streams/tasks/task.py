@@ -10,6 +10,7 @@ from accord.schemas.messages import Event
 from accord.schemas.messages.tasks import (
     AgentsFreed,
     AgentsWanted,
+    Payload,
     ResultIgnored,
     RetryRefused,
     StartRefused,
@@ -70,7 +71,7 @@ class Task(msgspec.Struct, frozen=True):
     agent: str
     type: str
     team: str
-    input: str
+    input: Payload
     graph: Graph
     created_ms: int
     keep_ms: int

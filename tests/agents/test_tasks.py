@@ -13,7 +13,7 @@ from accord.agents.agent import Agent
 from accord.agents.client import Accord
 from accord.agents.tasks.graph import GiveUp, Run, TaskGraph
 from accord.agents.tasks.handle import Handle
-from accord.streams.tasks.bounds import INPUT_BYTES_MAX
+from accord.schemas.messages.roster import ReadTeam
 
 from accord import sync
 from accord.embedded import Embedded
@@ -21,12 +21,13 @@ from accord.errors import (
     BadInput,
     NotConnected,
     NotFound,
+    Overloaded,
     TaskCancelledError,
     TaskFailedError,
     TermsDiffer,
     Unavailable,
 )
-from tests.agents.support import run
+from tests.agents.support import run, with_
 
 ANSWERS = ("events", "inbox")
 LEASE_MS = 86_400_000
@@ -211,19 +212,15 @@ async def test_a_failed_step_is_run_again_after_5_10_and_15_s_then_given_up(
 @in_loop
 async def test_what_cannot_succeed_is_given_up_at_once(make_hub: MakeHub) -> None:
     def hopeless(input: str) -> object:
-        match input:
-            case "give up":
-                raise GiveUp("no such topic")
-            case "object":
-                return {"db": object()}
-        return "x" * INPUT_BYTES_MAX
+        if input == "give up":
+            raise GiveUp("no such topic")
+        return {"db": object()}
 
     graph = graph_of("hopeless", hopeless)
     async with make_hub("ada") as hub, hub.work(graph):
         for input, error in (
             ("give up", "no such topic"),
             ("object", "hopeless() returned an object at $.db; a result is JSON"),
-            ("large", f"the result has {INPUT_BYTES_MAX + 2} bytes, at most {INPUT_BYTES_MAX} are possible"),
         ):
             handle = await hub.submit(graph, input)
             with pytest.raises(TaskFailedError, match="Failed"):
@@ -525,3 +522,72 @@ async def test_several_agents_are_asked_at_once_and_the_deadline_leaves_out_who_
             await hub.fan_out("x", agents=[])
         with pytest.raises(BadInput, match="'web' is defined twice"):
             await hub.fan_out("x", agents=["web", web])
+
+
+@in_loop
+async def test_who_waits_to_try_again_holds_up_nobody(make_hub: MakeHub, embedded: Embedded) -> None:
+    """One slot: in the 15 s before the third retry other tasks are done."""
+    failures: list[Any] = []
+
+    def work(input: str) -> str:
+        if input == "bad" and len(failures) < 3:
+            failures.append(input)
+            raise ValueError("not yet")
+        return input
+
+    graph = graph_of("patient", work)
+    async with make_hub("ada") as hub, hub.work(graph, slots=1, lease_ms=LEASE_MS):
+        handle = await hub.submit(graph, "bad")
+        while len(failures) < 3:
+            await asyncio.to_thread(embedded.advance, 1_000)
+        assert [await outcome(hub, graph, name) for name in "abcdefgh"] == list("abcdefgh")
+        assert (await handle.record())["status"] == "in_progress"
+        while (await handle.record())["status"] == "in_progress":
+            await asyncio.to_thread(embedded.advance, 1_000)
+        assert await handle.result() == "bad"
+
+
+async def until_waiting(hub: Accord, team: str, count: int) -> None:
+    """Waits until so many steps wait for an agent: the team is asked for one after the task has begun."""
+    async with asyncio.timeout(20):
+        while True:
+            submission = hub.connection.submit("roster", team, ReadTeam(hub.agent))
+            (read,) = (await asyncio.wrap_future(submission.decided)).events
+            if read.waiting == count:
+                return
+
+
+@pytest.mark.each_source
+@in_loop
+async def test_while_too_much_waits_nothing_more_is_begun(make_hub: MakeHub) -> None:
+    graph = TaskGraph("crowd", team="crowd")
+    graph.add("work", lambda input: input)
+    async with make_hub("ada") as hub:
+        handles = [await hub.submit(graph, number, waiting_max=3) for number in range(3)]
+        await until_waiting(hub, "crowd", 3)
+        with pytest.raises(
+            Overloaded, match="3 steps wait for an agent of the team crowd, which has 0 slots"
+        ) as caught:
+            await hub.submit(graph, 3, waiting_max=3)
+        assert (caught.value.details["retry_after_ms"], caught.value.key) == (60_000, "crowd")
+        assert caught.value.position is not None and caught.value.position.startswith("roster/")
+        handles += [await hub.submit(graph, 3, waiting_max=4), await hub.submit(graph, 4)]
+        with pytest.raises(BadInput, match="waiting_max=-1"):
+            await hub.submit(graph, 5, waiting_max=-1)
+        async with hub.work(graph, slots=2):
+            assert [await handle.result(wait_ms=20_000) for handle in handles] == [0, 1, 2, 3, 4]
+            assert await (await hub.submit(graph, 5, waiting_max=1)).result(wait_ms=20_000) == 5
+
+
+@in_loop
+async def test_a_setting_bounds_what_waits(make_hub: MakeHub, embedded: Embedded) -> None:
+    graph = TaskGraph("queue", team="queue")
+    graph.add("work", lambda input: input)
+    hub = Accord(agent="ada")
+    hub.use(with_(embedded.settings, "client", waiting_max=1), embedded.timestamp_ms)
+    async with hub:
+        await hub.submit(graph, 1)
+        await until_waiting(hub, "queue", 1)
+        with pytest.raises(Overloaded, match="1 steps wait"):
+            await hub.submit(graph, 2)
+        await hub.submit(graph, 2, waiting_max=0)

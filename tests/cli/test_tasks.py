@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from accord.schemas.messages.locks import AcquireLock
 from accord.schemas.messages.log import Tick
+from accord.schemas.messages.tasks import Artifact, CompleteStep, SubmitTask
 
 from tests.cli.support import Ran
 from tests.histories.office import TIMEOUT_MS, Office, step
@@ -211,18 +212,31 @@ def test_agents_list(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ran.code == 0
     assert ran.out.startswith("default  2 agents, 0 of 3 slots busy, 2 waiting, as of roster.commands/0@")
     found = rows(ran.out)
-    assert found["ada"] == ["ada", "0", "of", "2", "24.0", "h", "research,", "write", "-"]
-    assert found["translate"] == ["translate", "nobody", "0", "0", "1", "0", "closed"]
-    assert found["print"] == ["print", "1", "1", "0", "0", "1", "closed"]
+    assert found["ada"] == ["ada", "0", "of", "2", "24.0", "h", "1.5", "s", "research,", "write", "-"]
+    assert found["translate"] == ["translate", "nobody", "0", "0", "1", "0", "-", "0", "closed"]
+    assert found["print"] == ["print", "1", "1", "0", "0", "0", "-", "1", "closed"], "what failed is not counted"
+    assert found["research"] == ["research", "1", "2", "0", "0", "1", "1.5", "s", "0", "closed"]
 
 
 def test_agents_list_as_json(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     (team,) = Ran(capsys, "agents", "list", archive, "--json", "--team", "default").objects
     assert set(team) == {"team", "slots", "busy", "waiting", "members", "capabilities", "position"}
     ada = team["members"][0]
-    assert set(ada) == {"member", "agent", "capabilities", "slots", "busy", "free", "lease_left_ms", "runs"}
+    assert set(ada) == {
+        "member",
+        "agent",
+        "capabilities",
+        "slots",
+        "busy",
+        "free",
+        "lease_left_ms",
+        "runs",
+        "done",
+        "took_ms",
+    }
+    assert (ada["done"], ada["took_ms"]) == (1, 1_510)
     queues = {queue["capability"]: queue for queue in team["capabilities"]}
-    assert set(queues["print"]) == {"capability", "able", "free", "running", "waiting", "breaker"}
+    assert set(queues["print"]) == {"capability", "able", "free", "running", "waiting", "breaker", "done", "took_ms"}
     assert queues["print"]["breaker"] == {
         "state": "closed", "failures": 1, "reason": "", "until": None, "left_ms": None, "trial": None,
     }  # fmt: skip
@@ -306,3 +320,23 @@ def test_a_narrow_terminal_cuts_names_and_no_states(archive: str, command: list[
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     shown = re.sub(r"\x1b\[\d*m", "", ran.stdout)
     assert all(text in shown for text in kept), shown
+
+
+# -- artifacts
+
+
+def test_an_artifact_is_told_by_what_it_is_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = "sha256:" + "0a" * 32
+    book = Artifact(digest, 3_000_000, "application/json")
+    office = Office()
+    office.join("ada", "write")
+    office.tell("tasks", "book", SubmitTask("boss", "report", "default", book, (step("write"),), 86_400_000))
+    office.tell("tasks", "book", CompleteStep("ada", "write", office.start("book", "write", "ada"), book))
+    office.save(tmp_path / "office.accord")
+    archive, told = str(tmp_path / "office.accord"), f"artifact {digest}, application/json, 3,000,000 bytes"
+    shown = Ran(capsys, "tasks", "show", "book", archive).out
+    assert f"input {told}" in shown and f"result of write: {told}" in shown
+    assert told in Ran(capsys, "tasks", "trace", "book", archive).out
+    (record,) = Ran(capsys, "tasks", "show", "book", archive, "--json").objects
+    reference = {"artifact": {"digest": digest, "size_bytes": 3_000_000, "media_type": "application/json"}}
+    assert (record["input"], record["result"], record["steps"][0]["result"]) == (reference, reference, reference)

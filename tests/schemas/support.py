@@ -66,7 +66,31 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
             return messages(record_of(kind), kind)
         assert kind["type"] == "array", kind
         return st.lists(values(kind["items"]), max_size=5).map(tuple)
+    if kind not in _BY_TYPE:  # a record by its name, which stands earlier in the file
+        return messages(*_named(kind))
     return _BY_TYPE[kind]
+
+
+def _named(name: str) -> tuple[type[Any], dict[str, Any]]:
+    """A record by its full name."""
+    _, domain, _, kind = name.split(".")
+    folder = resources.files("accord.schemas").joinpath("avro", domain)
+    found = [_record_in(json.loads(file.read_text()), name) for file in folder.iterdir()]
+    return getattr(import_module(f"accord.schemas.messages.{domain}"), kind), next(one for one in found if one)
+
+
+def _record_in(schema: Any, name: str) -> dict[str, Any] | None:
+    """Where a schema spells a record out."""
+    match schema:
+        case {"type": "record", "namespace": str(namespace), "name": str(kind), "fields": fields}:
+            if f"{namespace}.{kind}" == name:
+                return dict(schema)
+            return next((one for field in fields if (one := _record_in(field["type"], name))), None)
+        case list():
+            return next((one for branch in schema if (one := _record_in(branch, name))), None)
+        case {"items": items}:
+            return _record_in(items, name)
+    return None
 
 
 def messages(record: type[Any], schema: dict[str, Any] | None = None) -> st.SearchStrategy[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -68,8 +70,8 @@ def test_class_and_file_agree_in_fields_and_types(record: type[Message]) -> None
 
 def python_type(kind: Any) -> Any:
     if isinstance(kind, list):
-        assert kind[0] == "null", "an optional field has null first, so that null can be its default"
-        return python_type(kind[1]) | None
+        assert "null" not in kind[1:], "an optional field has null first, so that null can be its default"
+        return reduce(or_, [None if branch == "null" else python_type(branch) for branch in reversed(kind)])
     if isinstance(kind, dict) and kind["type"] == "record":
         record = record_of(kind)
         assert [field["name"] for field in kind["fields"]] == list(record.__struct_fields__)
@@ -77,7 +79,11 @@ def python_type(kind: Any) -> Any:
         return record
     if isinstance(kind, dict):
         return tuple[python_type(kind["items"]), ...]
-    return PYTHON[kind]
+    return (
+        PYTHON[kind]
+        if kind in PYTHON
+        else record_of(dict(zip(("namespace", "name"), kind.rsplit(".", 1), strict=True)))
+    )
 
 
 def test_commands_and_events_are_what_they_say() -> None:

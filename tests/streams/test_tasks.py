@@ -14,6 +14,7 @@ from accord.schemas.messages.roster import FreeAgents, RequestAgents
 from accord.schemas.messages.tasks import (
     AgentsFreed,
     AgentsWanted,
+    Artifact,
     CancelTask,
     CompleteStep,
     DropStep,
@@ -22,6 +23,7 @@ from accord.schemas.messages.tasks import (
     Input,
     LoseSteps,
     Outcome,
+    Payload,
     ReadTask,
     Refusal,
     RefuseSteps,
@@ -61,6 +63,7 @@ from accord.schemas.topics import DECISION_BYTES_MAX
 from accord.streams.decider import At, Order, dump, restore
 from accord.streams.domains import DOMAINS
 from accord.streams.tasks.bounds import (
+    ARTIFACT_BYTES_MAX,
     CAPABILITIES_MAX,
     DUE_MAX,
     ERROR_CHARS_MAX,
@@ -107,7 +110,7 @@ def start(name: str, attempt: int = 1, agent: str = "bob", skills: tuple[str, ..
     return StartStep(agent, f"{agent}-1", "team", name, attempt, skills)
 
 
-def complete(name: str, token: int, result: str = "1", agent: str = "bob") -> CompleteStep:
+def complete(name: str, token: int, result: Payload = "1", agent: str = "bob") -> CompleteStep:
     return CompleteStep(agent, name, token, result)
 
 
@@ -150,7 +153,7 @@ def started(name: str, token: int = 100, now_ms: int = T0, **terms: Any) -> Step
     return StepStarted(step=name, token=token, **(defaults | terms))
 
 
-def done(name: str, token: int, now_ms: int = T0, result: str = "1") -> StepCompleted:
+def done(name: str, token: int, now_ms: int = T0, result: Payload = "1") -> StepCompleted:
     return StepCompleted("bob", name, token, result, now_ms)
 
 
@@ -258,7 +261,7 @@ def test_the_other_bounds_of_a_task() -> None:
     problem = f"the names and capabilities of all steps have {size} bytes: at most {GRAPH_BYTES_MAX} are possible"
     given().when(submit(*long), T0).then(rejected(problem))
     assert after(submit(*long[:-1])).state is not None
-    problem = f"the input of a task has at most {INPUT_BYTES_MAX} bytes; keep it elsewhere and name it"
+    problem = f"the input of a task has at most {INPUT_BYTES_MAX} bytes; what is larger is an artifact"
     given().when(submit(step("a"), input="é" * (INPUT_BYTES_MAX // 2 + 1)), T0).then(rejected(problem))
     assert after(submit(step("a"), input="é" * (INPUT_BYTES_MAX // 2))).state is not None
     for team in ("", "x" * 201):
@@ -378,8 +381,44 @@ def test_the_word_of_another_run_is_ignored_and_recorded(word: Any) -> None:
 
 def test_a_result_has_a_bound() -> None:
     running = after(submit(step("a")), start("a"))
-    problem = f"a result has at most {INPUT_BYTES_MAX} bytes; keep it elsewhere and name it"
+    problem = f"a result has at most {INPUT_BYTES_MAX} bytes; what is larger is an artifact"
     running.when(complete("a", 2, "é" * (INPUT_BYTES_MAX // 2 + 1)), 2_000).then(rejected(problem))
+
+
+BOOK = Artifact("sha256:" + "ab" * 32, 3_000_000, "application/json")
+
+
+def test_an_input_or_result_may_be_an_artifact() -> None:
+    begun = after(submit(step("a"), step("b", "a"), input=BOOK), start("a"))
+    told: dict[str, Any] = {"input": BOOK, "inputs": (Input("a", "completed", BOOK, "", omitted=False),)}
+    begun.when(complete("a", 2, BOOK), 2_000).then(
+        done("a", 2, 2_000, BOOK),
+        started("b", 100, 2_000, slot=Slot("a", 1), outcomes=(GOOD,), **told),
+    )
+    task = after(submit(step("a"), step("b", "a"), input=BOOK), start("a"), complete("a", 2, BOOK)).state
+    assert restore(dump(task), Task) == task
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"digest": "md5:00"}, "the artifact 'md5:00': its digest is sha256: and 64 hexadecimal digits"),
+        ({"digest": BOOK.digest + "\n"}, "hexadecimal digits"),
+        ({"size_bytes": -1}, f"an artifact of -1 bytes: 0 to {ARTIFACT_BYTES_MAX} are possible"),
+        ({"size_bytes": ARTIFACT_BYTES_MAX + 1}, f"0 to {ARTIFACT_BYTES_MAX} are possible"),
+        ({"media_type": ""}, "an artifact whose media type is none: it has 1 to 200 bytes"),
+        ({"media_type": "x" * 201}, "an artifact whose media type is none"),
+    ],
+)
+def test_what_names_no_artifact_is_rejected(wrong: dict[str, Any], problem: str) -> None:
+    artifact = msgspec.structs.replace(BOOK, **wrong)
+    running = after(submit(step("a")), start("a"))
+    for decided in (
+        given().when(submit(step("a"), input=artifact), T0),
+        running.when(complete("a", 2, artifact), 2_000),
+    ):
+        (event,) = decided._events
+        assert isinstance(event, CommandRejected) and problem in event.description
 
 
 # -- results of the steps before

@@ -35,7 +35,10 @@ def list_agents(
     processes: Processes = 0,
     as_json: Json = False,
 ) -> None:
-    """List each team: its agents and what they run; what it is able to do, what waits for it, and the breakers."""
+    """List each team: its agents and what they run; what it is able to do, what waits for it, and the breakers.
+
+    `took` is how long completed steps took on average, `done` how many: of the tasks that are remembered.
+    """
     from accord.replay.state import parse_point  # noqa: PLC0415
     from accord.replay.work import teams_at  # noqa: PLC0415
 
@@ -123,12 +126,13 @@ def _print(view: TeamView) -> None:
                 f"[bold]{escape(member.member)}[/]",
                 f"{member.busy} of {member.slots}",
                 span(member.lease_left_ms) if member.lease_left_ms > 0 else "over",
+                _took(member.took_ms),
                 escape(some(member.capabilities, 3)),
                 escape(some(tuple(_run(run) for run in member.runs), 3)) or "-",
             )
             for member in view.members
         ]
-        print_table(("agent", "<busy", "<lease left", "able to do", "runs"), rows, indent=2)
+        print_table(("agent", "<busy", "<lease left", "<took", "able to do", "runs"), rows, indent=2)
     if view.capabilities:
         queues = [
             (
@@ -137,13 +141,19 @@ def _print(view: TeamView) -> None:
                 str(queue.free),
                 str(queue.running),
                 str(queue.waiting),
+                str(queue.done),
+                _took(queue.took_ms),
                 str(queue.breaker.failures),
                 _breaker(queue.breaker),
             )
             for queue in view.capabilities
         ]
-        heads = ("capability", "<agents", "<free", "<running", "<waiting", "<failures", "=breaker")
+        heads = ("capability", "<agents", "<free", "<running", "<waiting", "<done", "<took", "<failures", "=breaker")
         print_table(heads, queues, indent=2)
+
+
+def _took(took_ms: int | None) -> str:
+    return "-" if took_ms is None else span(took_ms)
 
 
 def _run(run: RunView) -> str:

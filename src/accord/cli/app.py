@@ -8,6 +8,7 @@ import typer
 
 from accord.cli import (
     agents,
+    artifacts,
     config,
     dlq,
     doctor,
@@ -42,6 +43,26 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+COMMANDS = (
+    running,
+    serve,
+    doctor,
+    config,
+    topics,
+    events,
+    locks,
+    limits,
+    tasks,
+    agents,
+    llm,
+    dlq,
+    artifacts,
+    replay,
+    rules,
+)
+"""In the order in which --help lists them."""
+
+
 def build() -> typer.Typer:
     """The program with all its commands."""
     app = typer.Typer(
@@ -53,9 +74,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for module in (
-        running, serve, doctor, config, topics, events, locks, limits, tasks, agents, llm, dlq, replay, rules,
-    ):  # fmt: skip
+    for module in COMMANDS:
         module.add_to(app)
     return app
 

@@ -85,3 +85,14 @@ def plural(count: int, noun: str) -> str:
 def shortened(text: str, most: int) -> str:
     """The beginning of a text that may be long."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+def payload(told: Any, most: int) -> str:
+    """The beginning of an input or a result: of its JSON or, of an artifact, what it is and where.
+
+    Args:
+        told: as it stands in an event's data.
+    """
+    if isinstance(told, str):
+        return shortened(told, most)
+    return f"artifact {told['digest']}, {told['media_type']}, {told['size_bytes']:,} bytes"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from accord import logs
 from accord.cli.options import Bootstrap, Errors, Prefix, load, log_chosen, names
+from accord.errors import BadInput
 from accord.schemas.position import Position
 
 
@@ -21,14 +23,27 @@ def dev(
         str | None,
         typer.Option(metavar="DIR", help="Write an archive of the log there; one that is there is replaced."),
     ] = None,
+    with_service: Annotated[
+        bool, typer.Option("--serve", help="Run the service over HTTP and its agents, too: see accord serve.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Of the service, with --serve. 0: a free one.")
+    ] = None,
 ) -> None:
     """Run broker and worker in one process, until Ctrl-C: all that a program with accord needs on a laptop.
 
     The log is memory and ends with this program. Programs started in this directory find it by themselves.
     """
+    from accord.cli.serve import listening, serve_beside  # noqa: PLC0415
     from accord.embedded import dev as run  # noqa: PLC0415
 
-    raise typer.Exit(run(load(find_dev=False), keep=keep))
+    if port is not None and not with_service:
+        raise BadInput("--port is that of the service.", remedy="Add --serve.")
+    settings = load(find_dev=False, service={} if port is None else {"port": port})
+    if not with_service:
+        raise typer.Exit(run(settings, keep=keep))
+    with listening(settings) as place:  # first: a port in use is told before anything is started
+        raise typer.Exit(run(settings, keep=keep, beside=partial(serve_beside, place)))
 
 
 def worker(

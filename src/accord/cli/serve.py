@@ -59,10 +59,17 @@ def serve(
     if port is not None:
         chosen["port"] = port
     settings = load(bootstrap, prefix, service=chosen, log=log_chosen(errors))
-    _need_server()
-    logs.show(settings)
-    with _listening(settings.service.host, settings.service.port) as listening:
-        asyncio.run(_serve(settings, listening, ALL_PARTS if with_agents else ()))
+    with listening(settings) as place:
+        asyncio.run(_serve(settings, place, ALL_PARTS if with_agents else ()))
+
+
+def serve_beside(place: socket.socket, settings: Settings) -> None:
+    """Serves with all agents until Ctrl-C or SIGTERM, beside a broker of this process.
+
+    Args:
+        place: where to listen, from `listening`.
+    """
+    asyncio.run(_serve(settings, place, ALL_PARTS))
 
 
 def work(
@@ -87,6 +94,17 @@ def work(
     asyncio.run(_work(settings, parts))
 
 
+def listening(settings: Settings) -> socket.socket:
+    """Where the service is to listen. Shows what it logs from now on.
+
+    Raises:
+        ConfigError: the service is not installed, or cannot listen there.
+    """
+    _need_server()
+    logs.show(settings)
+    return _listening(settings.service.host, settings.service.port)
+
+
 def _need_server() -> None:
     try:
         import starlette  # noqa: F401, PLC0415
@@ -109,7 +127,7 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from None
 
 
-async def _serve(settings: Settings, listening: socket.socket, parts: tuple[str, ...]) -> None:
+async def _serve(settings: Settings, place: socket.socket, parts: tuple[str, ...]) -> None:
     import uvicorn  # noqa: PLC0415
 
     from accord.agents.service.app import build  # noqa: PLC0415
@@ -127,8 +145,8 @@ async def _serve(settings: Settings, listening: socket.socket, parts: tuple[str,
             timeout_graceful_shutdown=GRACE_S,
         )
         server = uvicorn.Server(config)
-        host, port = listening.getsockname()[:2]
-        serving = asyncio.create_task(server.serve([listening]))
+        host, port = place.getsockname()[:2]
+        serving = asyncio.create_task(server.serve([place]))
         logger.info(f"listening at http://{_url_host(host)}:{port}", tokens=len(settings.service.tokens))
         if not settings.service.tokens and host not in ("127.0.0.1", "::1"):
             logger.warning("anybody who reaches this port may ask: set ACCORD_SERVICE__TOKENS")

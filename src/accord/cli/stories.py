@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from accord.cli.output import event_text, plural, shortened
+from accord.cli.output import event_text, payload, plural, shortened
 
 if TYPE_CHECKING:
     from accord.replay.timeline import TimelineEvent
@@ -94,8 +94,8 @@ def _several(texts: list[str]) -> str:
 _LISTED = 5
 
 
-def _short(text: str) -> str:
-    return shortened(text, RESULT_CHARS_MAX)
+def _short(told: Any) -> str:
+    return payload(told, RESULT_CHARS_MAX)
 
 
 _STORIES: Mapping[str, Callable[[dict[str, Any]], str]] = {

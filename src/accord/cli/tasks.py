@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from accord.cli.options import Bootstrap, Json, Prefix, Processes, Source, load, open_log
-from accord.cli.output import console, json_line, plural, say, shortened
+from accord.cli.output import console, json_line, payload, plural, say
 from accord.cli.sharing import At, now_of, print_table, some, span
 from accord.cli.stories import story
 from accord.errors import BadInput, NotFound, Refused
@@ -16,6 +16,7 @@ from accord.errors import BadInput, NotFound, Refused
 if TYPE_CHECKING:
     from accord.replay.tasks import StepView, TaskView
     from accord.replay.work import TaskInFull
+    from accord.schemas.messages.tasks import Payload
 
 STUCK = 1
 STUCK_LINES_MAX = 20
@@ -298,11 +299,12 @@ def _span(ms: int | None) -> str:
     return "-" if ms is None else span(ms)
 
 
-def _short(json: str) -> str:
-    """The beginning of a value, for one line."""
+def _short(told: Payload) -> str:
+    """The beginning of an input or a result, for one line."""
+    from msgspec import to_builtins  # noqa: PLC0415
     from rich.markup import escape  # noqa: PLC0415
 
-    return escape(shortened(json, SHORT_CHARS_MAX))
+    return escape(payload(to_builtins(told), SHORT_CHARS_MAX))
 
 
 SHORT_CHARS_MAX = 300

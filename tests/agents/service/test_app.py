@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from accord.agents.client import Accord
 from accord.agents.service.app import build
+from accord.agents.service.content import TEAM
+from accord.agents.service.door import OPEN, SCOPE_OF, scope_of
 from accord.agents.service.openapi import DESCRIPTION
 from accord.replay.llm import costs
 from accord.replay.source import open_source
@@ -21,11 +23,11 @@ from starlette.routing import Route
 from accord.embedded import Embedded
 from accord.kafka import bounds, producer, reader
 from accord.mock import MockCluster
-from accord.settings import Settings
+from accord.settings import SCOPES, Settings
 from accord.testing.model_server import ModelServer
 from tests.agents.service.support import Agents, served
 from tests.agents.support import run, settings_for, with_
-from tests.agents.test_tasks import in_loop, until
+from tests.agents.test_tasks import in_loop, until, until_waiting
 
 TOKEN = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -321,7 +323,7 @@ async def test_what_is_not_there(embedded: Embedded, settings_with: SettingsWith
 
 @in_loop
 async def test_who_has_no_token_is_not_let_in(embedded: Embedded, settings_with: SettingsWith) -> None:
-    async with hub_on(embedded, settings_with(tokens=(TOKEN, OTHER))) as hub:
+    async with hub_on(embedded, settings_with(tokens={TOKEN: SCOPES, OTHER: SCOPES})) as hub:
         with served(hub) as client:
             for path in ("/task/1", "/nowhere"):
                 without = await client.get(path)
@@ -341,9 +343,48 @@ async def test_who_has_no_token_is_not_let_in(embedded: Embedded, settings_with:
 
 
 @in_loop
+async def test_a_token_is_let_in_to_what_it_is_for(embedded: Embedded, settings_with: SettingsWith) -> None:
+    requests = {
+        "content": ("post", "/create-content", {"json": {}}, 400),
+        "research": ("post", "/research-parallel", {"json": {}}, 400),
+        "read": ("get", "/task/1", {}, 404),
+    }
+    tokens = {f"a token for {scope}": (scope,) for scope in SCOPES} | {"a token for nothing": ()}
+    async with hub_on(embedded, settings_with(tokens=tokens)) as hub:
+        with served(hub) as client:
+            for token, scopes in tokens.items():
+                headers = {"authorization": f"Bearer {token}"}
+                for scope, (method, path, more, status) in requests.items():
+                    answer = await getattr(client, method)(path, headers=headers, **more)
+                    if scope in scopes:
+                        assert answer.status_code == status
+                        continue
+                    assert answer.status_code == 403
+                    assert answer.headers["www-authenticate"] == f'Bearer error="insufficient_scope", scope="{scope}"'
+                    assert answer.json() == {
+                        "error": f"The token is not for {path}: it lacks the scope {scope}. "
+                        "Ask whoever runs the service for one that has it.",
+                        "code": "Denied",
+                        "remedy": "Ask whoever runs the service for one that has it.",
+                        "scope": scope,
+                    }
+                assert (await client.get("/nowhere", headers=headers)).status_code == 404
+                assert (await client.get("/health")).status_code == 200
+
+
+def test_the_description_says_which_scope_a_route_needs() -> None:
+    for path, methods in DESCRIPTION["paths"].items():
+        for about in methods.values():
+            scope = scope_of(path)
+            assert about["security"] == ([{}] if path in OPEN else [{"token": [scope]}, {}])
+            assert ("403" in about["responses"]) == (scope is not None)
+    assert set(SCOPE_OF.values()) == set(SCOPES)
+
+
+@in_loop
 async def test_who_asks_too_often_is_told_when_to_ask_again(embedded: Embedded, settings_with: SettingsWith) -> None:
     now_s = [1_000.0]
-    settings = settings_with(tokens=(TOKEN, OTHER), requests_per_minute=2)
+    settings = settings_with(tokens={TOKEN: SCOPES, OTHER: SCOPES}, requests_per_minute=2)
     async with hub_on(embedded, settings) as hub:
         with served(hub, now_s=lambda: now_s[0]) as client:
 
@@ -360,6 +401,27 @@ async def test_who_asks_too_often_is_told_when_to_ask_again(embedded: Embedded, 
             now_s[0] += 30
             assert [await status(TOKEN) for _ in range(2)] == [404, 429]
             assert (await client.get("/health")).status_code == 200
+
+
+@in_loop
+async def test_while_too_many_steps_wait_nothing_is_begun(model: ModelServer) -> None:
+    settings = Settings.load(service={"waiting_max": 2}, llm={"base_url": model.base_url, "api_key": "any"})
+    with Embedded(settings=settings) as embedded:
+        async with hub_on(embedded, embedded.settings) as hub:
+            with served(hub) as client:
+                begun = [await client.post("/create-content", json={"topic": "bees"}) for _ in range(2)]
+                assert [one.status_code for one in begun] == [202, 202]
+                await until_waiting(hub, TEAM, 2)
+                before = submitted(hub.settings)
+                for path, body in (("/create-content", {"topic": "bees"}), ("/research-parallel", {"query": "why?"})):
+                    refused = await client.post(path, json=body)
+                    assert (refused.status_code, refused.json()["code"]) == (429, "Overloaded")
+                    assert (refused.headers["retry-after"], refused.json()["retry_after_ms"]) == ("60", 60_000)
+                assert submitted(hub.settings) == before
+                async with Agents(hub, "content"):
+                    for one in begun:
+                        assert (await client.ended(one.json()["task_id"]))["status"] == "completed"
+                    assert (await client.post("/create-content", json={"topic": "bees"})).status_code == 202
 
 
 # -- the log is down
@@ -394,7 +456,8 @@ async def _topics(settings: Settings) -> None:
 
 @in_loop
 async def test_what_nobody_decides_is_refused_and_taken_back(lonely: Settings, tmp_path: Path) -> None:
-    async with Accord(settings=lonely, agent="orchestrator") as hub:
+    unasked = with_(lonely, "service", waiting_max=0)  # or nothing would be submitted
+    async with Accord(settings=unasked, agent="orchestrator") as hub:
         with served(hub) as client:
             refused = await client.post("/create-content", json={"topic": "bees"})
             assert (refused.status_code, refused.json()["code"]) == (503, "NoWorker")

@@ -15,6 +15,14 @@ DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "service.md").read_te
 POSTS = re.findall(r"^\$ curl -X POST localhost:8080(\S+) -d '(.+)'\n(.+)$", DOCUMENT, re.MULTILINE)
 
 
+README = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_asks_what_is_shown_here() -> None:
+    asked = re.findall(r"curl -X POST localhost:8080(\S+) -d '(.+)'", README)
+    assert asked and set(asked) <= {(path, body) for path, body, _ in POSTS}
+
+
 @in_loop
 async def test_what_curl_shows(embedded: Embedded, settings_with: SettingsWith) -> None:
     assert len(POSTS) == DOCUMENT.count("curl -X POST")

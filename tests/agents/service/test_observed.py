@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from accord import metrics
 from accord.embedded import Embedded
-from accord.settings import Settings
+from accord.settings import SCOPES, Settings
 from accord.testing.model_server import ModelServer
 from tests.agents.service.support import Agents, served
 from tests.agents.service.test_app import TOKEN, SettingsWith, hub_on
@@ -72,7 +72,7 @@ async def test_what_fails_is_an_error_of_its_request(lonely: Settings, spans: Sp
 
 @in_loop
 async def test_figures_are_for_who_is_let_in(embedded: Embedded, settings_with: SettingsWith) -> None:
-    async with hub_on(embedded, settings_with(tokens=(TOKEN,))) as hub:
+    async with hub_on(embedded, settings_with(tokens={TOKEN: SCOPES})) as hub:
         with served(hub, registry=metrics.new_registry()) as client:
             assert (await client.get("/metrics")).status_code == 401
             shown = await client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
