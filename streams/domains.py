@@ -7,10 +7,11 @@ from typing import Final
 from accord.streams.decider import Domain
 from accord.streams.limits import decider as limits
 from accord.streams.locks import decider as locks
+from accord.streams.proposals import decider as proposals
 from accord.streams.roster import decider as roster
 from accord.streams.signals import decider as signals
 from accord.streams.tasks import decider as tasks
 from accord.streams.waits import decider as waits
 
-_ALL: Final = (locks.DOMAIN, signals.DOMAIN, limits.DOMAIN, waits.DOMAIN, tasks.DOMAIN, roster.DOMAIN)
+_ALL: Final = (locks.DOMAIN, signals.DOMAIN, limits.DOMAIN, waits.DOMAIN, tasks.DOMAIN, roster.DOMAIN, proposals.DOMAIN)
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

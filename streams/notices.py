@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, limits, locks, log, roster, signals, tasks, waits
+from accord.schemas.messages import Event, limits, locks, log, proposals, roster, signals, tasks, waits
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
@@ -27,6 +27,7 @@ TASKS_TOLD: Final = frozenset(
     {tasks.StepLost, tasks.StepTimedOut, tasks.TaskCompleted, tasks.TaskFailed, tasks.TaskCancelled}
 )
 ROSTER_TOLD: Final = frozenset({roster.AgentsAssigned, roster.MemberLost})
+PROPOSALS_TOLD: Final = frozenset({proposals.ProposalDecided, proposals.ProposalWithdrawn})
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -34,6 +35,7 @@ NOBODY_ELSE: Final = frozenset(
         *waits.EVENTS,
         *(set(tasks.EVENTS) - TASKS_TOLD),
         *(set(roster.EVENTS) - ROSTER_TOLD),
+        *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -82,6 +84,14 @@ def _cancelled(event: tasks.TaskCancelled) -> Iterable[str | None]:
     return map(address_of, {event.submitter, *event.runners})
 
 
+def _voters(event: proposals.ProposalDecided) -> Iterable[str | None]:
+    return [address_of(ballot.voter) for ballot in event.ballots]
+
+
+def _might_have_voted(event: proposals.ProposalWithdrawn) -> Iterable[str | None]:
+    return map(address_of, event.voters)
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -107,6 +117,8 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     tasks.TaskCancelled: _cancelled,
     roster.AgentsAssigned: _assigned,
     roster.MemberLost: _agent,
+    proposals.ProposalDecided: _voters,
+    proposals.ProposalWithdrawn: _might_have_voted,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

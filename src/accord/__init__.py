@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from accord.errors import TopicMismatch as TopicMismatch
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
+    from accord.errors import VoteRefused as VoteRefused
     from accord.errors import WouldSelfDeadlock as WouldSelfDeadlock
     from accord.schemas.position import Position as Position
     from accord.settings import Settings as Settings
@@ -124,6 +125,7 @@ __all__ = [
     "TopicMismatch",
     "Unavailable",
     "UnknownRules",
+    "VoteRefused",
     "WouldSelfDeadlock",
     "coordinate",
     "emit",

@@ -151,6 +151,10 @@ class TaskCancelledError(Refused):
     """Somebody has ended the task before it was done."""
 
 
+class VoteRefused(Refused):
+    """The vote does not count. Details `reason` (`voted`, `late`) and `counted`: how the voter has voted before."""
+
+
 class Rejected(Refused):
     """The command reached the log but could not be decided; it is among the dead letters."""
 

@@ -7,7 +7,7 @@ from importlib import import_module, resources
 from typing import Any
 
 from accord.schemas.codec import Codec, commands_codec, deadletters_codec, events_codec
-from accord.schemas.messages import Message, deadletters, limits, locks, log, roster, signals, tasks, waits
+from accord.schemas.messages import Message, deadletters, limits, locks, log, proposals, roster, signals, tasks, waits
 from accord.schemas.topics import DOMAINS
 from hypothesis import strategies as st
 
@@ -26,6 +26,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *tasks.EVENTS,
     *roster.COMMANDS,
     *roster.EVENTS,
+    *proposals.COMMANDS,
+    *proposals.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

@@ -87,6 +87,8 @@ def test_the_topic_table() -> None:
         "shop.tasks.events.v1",
         "shop.roster.commands.v1",
         "shop.roster.events.v1",
+        "shop.proposals.commands.v1",
+        "shop.proposals.events.v1",
         "shop.dlq.v1",
     }
     for domain in DOMAINS:

@@ -4,9 +4,9 @@ A block's commands go to one partition in order; a file is one log. A command is
 
     acquire lock=room-7 agent=ada lease_ms=5000 at=1000
 
-`at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing), `lock`,
-`event` or `pool` the key. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the other fields that may be
-left out. `show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a decision
+`at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing). The key is
+`lock`, `event`, `pool` or `proposal`. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the other fields that
+may be left out. `show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a decision
 without events. A file's name begins with its domain.
 """
 
@@ -16,8 +16,9 @@ import shlex
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, limits
+from accord.schemas.messages import Command, Event, Message, limits, proposals
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -52,6 +53,13 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "release": limits.ReleaseCapacity,
         "withdraw": limits.WithdrawRequest,
     },
+    "proposals": SHARED
+    | {
+        "propose": proposals.Propose,
+        "vote": proposals.CastVote,
+        "withdraw": proposals.WithdrawProposal,
+        "read": proposals.ReadProposal,
+    },
 }
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
@@ -60,6 +68,12 @@ UNLESS_GIVEN = {
     "amount": "1",
     "mode": "shared",
     "must_exist": "false",
+    "reason": "",
+    "quorum": "null",
+    "threshold_numerator": "1",
+    "threshold_denominator": "2",
+    "deadline_ms": "30000",
+    "keep_ms": "3600000",
 }
 BAR = "----"
 
@@ -76,7 +90,7 @@ class Transcript:
         """What a line brings, as it is printed."""
         name, *words = shlex.split(line)
         fields: dict[str, Any] = dict(word.split("=", 1) for word in words)
-        key = "".join(fields.pop(kind, "") for kind in ("lock", "event", "pool"))
+        key = "".join(fields.pop(kind, "") for kind in ("lock", "event", "pool", "proposal"))
         if name == "show":
             return [shown(self.partition.canonical()["aggregates"].get(key))]
         self.at_ms = int(fields.pop("at", self.at_ms))
@@ -109,6 +123,9 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
             values[name] = tuple(part for part in text.split(",") if part)
         elif hint == tuple[int, ...]:
             values[name] = tuple(int(part) for part in text.split(",") if part)
+        elif hint == tuple[proposals.Voter, ...]:
+            pairs = [part.partition(":") for part in text.split(",")]
+            values[name] = tuple(proposals.Voter(name, int(weight or 1)) for name, _, weight in pairs)
         elif hint is bool:
             values[name] = text == "true"
         else:
@@ -140,6 +157,8 @@ def shown(value: Any) -> str:
             return "null"
         case dict():
             return "{" + " ".join(f"{name}={shown(inner)}" for name, inner in value.items()) + "}"
+        case msgspec.Struct():
+            return shown(msgspec.structs.asdict(value))
         case list() | tuple():
             return "[" + " ".join(shown(inner) for inner in value) + "]"
         case str() if not value or set(value) & set(" =\"'\\"):

@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from accord.cli import agents, config, dlq, doctor, events, limits, locks, replay, rules, running, serve, tasks, topics
+from accord.cli import (
+    agents,
+    config,
+    dlq,
+    doctor,
+    events,
+    limits,
+    locks,
+    proposals,
+    replay,
+    rules,
+    running,
+    serve,
+    tasks,
+    topics,
+)
 from accord.cli.output import print_error
 from accord.errors import AccordError
 
@@ -38,7 +53,22 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for module in (running, serve, doctor, config, topics, events, locks, limits, tasks, agents, dlq, replay, rules):
+    for module in (
+        running,
+        serve,
+        doctor,
+        config,
+        topics,
+        events,
+        locks,
+        limits,
+        tasks,
+        agents,
+        proposals,
+        dlq,
+        replay,
+        rules,
+    ):
         module.add_to(app)
     return app
 
