@@ -85,7 +85,7 @@ class Proposals(History[Kept]):
                 case events.ProposalOpened():
                     opened = evolve(None, event)
                     assert opened is not None
-                    self.kept[key] = Kept(opened)
+                    self.kept[key] = Kept(opened, position=at)
                 case events.VoteCast() | events.ProposalDecided() | events.ProposalWithdrawn():
                     kept = self.kept[key]
                     after = evolve(kept.state, event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from accord.streams.auctions import decider as auctions
 from accord.streams.decider import Domain
 from accord.streams.limits import decider as limits
 from accord.streams.locks import decider as locks
@@ -13,5 +14,14 @@ from accord.streams.signals import decider as signals
 from accord.streams.tasks import decider as tasks
 from accord.streams.waits import decider as waits
 
-_ALL: Final = (locks.DOMAIN, signals.DOMAIN, limits.DOMAIN, waits.DOMAIN, tasks.DOMAIN, roster.DOMAIN, proposals.DOMAIN)
+_ALL: Final = (
+    locks.DOMAIN,
+    signals.DOMAIN,
+    limits.DOMAIN,
+    waits.DOMAIN,
+    tasks.DOMAIN,
+    roster.DOMAIN,
+    proposals.DOMAIN,
+    auctions.DOMAIN,
+)
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

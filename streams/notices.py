@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, limits, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import Event, auctions, limits, locks, log, proposals, roster, signals, tasks, waits
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
@@ -28,6 +28,16 @@ TASKS_TOLD: Final = frozenset(
 )
 ROSTER_TOLD: Final = frozenset({roster.AgentsAssigned, roster.MemberLost})
 PROPOSALS_TOLD: Final = frozenset({proposals.ProposalDecided, proposals.ProposalWithdrawn})
+AUCTIONS_TOLD: Final = frozenset(
+    {
+        auctions.ScoresWanted,
+        auctions.WorkAwarded,
+        auctions.AwardLost,
+        auctions.WorkCompleted,
+        auctions.AuctionUnsold,
+        auctions.AuctionCancelled,
+    }
+)
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -36,6 +46,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(tasks.EVENTS) - TASKS_TOLD),
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
+        *(set(auctions.EVENTS) - AUCTIONS_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -92,6 +103,18 @@ def _might_have_voted(event: proposals.ProposalWithdrawn) -> Iterable[str | None
     return map(address_of, event.voters)
 
 
+def _awarded(event: auctions.WorkAwarded) -> Iterable[str | None]:
+    return map(address_of, (event.agent, event.announcer))
+
+
+def _completed(event: auctions.WorkCompleted) -> Iterable[str | None]:
+    return map(address_of, (event.announcer, *event.bidders))
+
+
+def _ended(event: auctions.AuctionUnsold | auctions.AuctionCancelled) -> Iterable[str | None]:
+    return map(address_of, (event.agent, *event.bidders))
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -119,6 +142,12 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     roster.MemberLost: _agent,
     proposals.ProposalDecided: _voters,
     proposals.ProposalWithdrawn: _might_have_voted,
+    auctions.ScoresWanted: _agent,
+    auctions.WorkAwarded: _awarded,
+    auctions.AwardLost: _agent,
+    auctions.WorkCompleted: _completed,
+    auctions.AuctionUnsold: _ended,
+    auctions.AuctionCancelled: _ended,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHARING = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
 TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
 
@@ -40,7 +41,9 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
     return await act()
 
 
-@pytest.mark.parametrize("document", [SHARING, TASKS, PROPOSALS], ids=["sharing", "tasks", "proposals"])
+@pytest.mark.parametrize(
+    "document", [SHARING, TASKS, PROPOSALS, AUCTIONS], ids=["sharing", "tasks", "proposals", "auctions"]
+)
 def test_every_example_prints_what_it_says(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         async with accord.local() as hub:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from accord import sync as sync
     from accord.agents.agent import Agent as Agent
+    from accord.agents.auctions.units import Bid as Bid
+    from accord.agents.auctions.units import Scoring as Scoring
     from accord.agents.client import Accord as Accord
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from accord.errors import TopicMismatch as TopicMismatch
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
+    from accord.errors import Unsold as Unsold
     from accord.errors import VoteRefused as VoteRefused
     from accord.errors import WouldSelfDeadlock as WouldSelfDeadlock
     from accord.schemas.position import Position as Position
@@ -64,6 +67,7 @@ __version__ = "0.1.0"
 _HOMES: Final = {
     "Accord": "accord.agents.client",
     "Agent": "accord.agents.agent",
+    "Bid": "accord.agents.auctions.units",
     "Event": "accord.agents.signals.signals",
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
@@ -71,6 +75,7 @@ _HOMES: Final = {
     "Position": "accord.schemas.position",
     "Receipt": "accord.agents.signals.signals",
     "Run": "accord.agents.tasks.graph",
+    "Scoring": "accord.agents.auctions.units",
     "Settings": "accord.settings",
     "TaskGraph": "accord.agents.tasks.graph",
     "coordinate": "accord.agents.coordinate",
@@ -87,6 +92,7 @@ __all__ = [
     "Agent",
     "ArtifactDamaged",
     "BadInput",
+    "Bid",
     "BrokenBarrier",
     "ChainBroken",
     "CircularTrigger",
@@ -116,6 +122,7 @@ __all__ = [
     "ResultNotSerializable",
     "Run",
     "SchemaError",
+    "Scoring",
     "Settings",
     "StaleToken",
     "TaskCancelledError",
@@ -125,6 +132,7 @@ __all__ = [
     "TopicMismatch",
     "Unavailable",
     "UnknownRules",
+    "Unsold",
     "VoteRefused",
     "WouldSelfDeadlock",
     "coordinate",

@@ -25,6 +25,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from accord import logs
 from accord.agents.agent import Agent
+from accord.agents.auctions import auction as auctions
+from accord.agents.auctions.auction import Award
+from accord.agents.auctions.bidding import BASE_PRICE, Bidding, Bids, Runs
+from accord.agents.auctions.units import Number, Scoring
 from accord.agents.client import Hub, not_drained
 from accord.agents.connection.timers import countdown
 from accord.agents.leases.call_chain import enter_chain, leave_chain, one_chain, runs
@@ -44,6 +48,7 @@ from accord.agents.tasks.graph import TEAM, TaskGraph
 from accord.agents.tasks.submit import KEEP_MS, find, submit
 from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
 from accord.errors import BadInput, DeadlockVictim, LeaseLost, NotOwner, Unavailable
+from accord.schemas.messages.auctions import AuctionRead
 from accord.schemas.messages.proposals import ProposalRead
 from accord.settings import Settings
 
@@ -429,6 +434,48 @@ class Accord(Hub):
         self.ensure_open("voter()")
         return self._loop.wrap_async_context_manager(Voting(self, voter, name))
 
+    def auction(
+        self,
+        description: str,
+        *,
+        agents: Iterable[str],
+        reward: Number | None = None,
+        capabilities: Iterable[str] = (),
+        weights: Mapping[str, Number] | None = None,
+        confidence: Number = auctions.CONFIDENCE,
+        scoring: Scoring | None = None,
+        deadline_ms: int = auctions.DEADLINE_MS,
+        lease_ms: int = auctions.LEASE_MS,
+        key: str | None = None,
+        keep_ms: int = auctions.KEEP_MS,
+    ) -> Auction:
+        """Has agents bid for a piece of work; as `accord.Accord.auction`."""
+        self.ensure_open("auction()")
+        make = partial(
+            auctions.announce, self, description, agents=agents, reward=reward, capabilities=capabilities,
+            weights=weights, confidence=confidence, scoring=scoring, deadline_ms=deadline_ms, lease_ms=lease_ms,
+            key=key, keep_ms=keep_ms,
+        )  # fmt: skip
+        return Auction(self._loop, self._loop.call(make))
+
+    def find_auction(self, auction_id: str) -> Auction:
+        """An auction that was announced before; as `accord.Accord.find_auction`."""
+        self.ensure_open("find_auction()")
+        return Auction(self._loop, self._loop.call(partial(auctions.find, self, auction_id)))
+
+    def bidder(
+        self,
+        run: Runs,
+        *,
+        capabilities: Iterable[str] = (),
+        base_price: Number = BASE_PRICE,
+        bid: Bids | None = None,
+        name: str | None = None,
+    ) -> AbstractContextManager[Bidding]:
+        """Bids and works, for as long as `with` lasts; as `accord.Accord.bidder`."""
+        self.ensure_open("bidder()")
+        return self._loop.wrap_async_context_manager(Bidding(self, run, capabilities, base_price, bid, name))
+
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls a function, and again if it was a deadlock's victim; as `accord.Accord.run`."""
         with one_chain():
@@ -502,6 +549,31 @@ class Proposal:
     def withdraw(self, reason: str = "") -> bool:
         """Ends it without an outcome; False: it had ended before."""
         return self._loop.call(self._proposal.withdraw, reason)
+
+
+class Auction:
+    """An auction; see `accord.agents.auctions.auction.Auction`, whose arguments and errors these have."""
+
+    def __init__(self, loop: BlockingPortal, auction: auctions.Auction) -> None:
+        self._loop = loop
+        self._auction = auction
+        self.id: Final = auction.id
+
+    def award(self, *, wait_ms: int | None = None) -> Award | None:
+        """Who does the work, once bidding is over; None: it ended without that."""
+        return self._loop.call(partial(self._auction.award, wait_ms=wait_ms))
+
+    def result(self, *, wait_ms: int | None = None) -> Any:
+        """What the work brought, once it is done."""
+        return self._loop.call(partial(self._auction.result, wait_ms=wait_ms))
+
+    def look(self) -> AuctionRead:
+        """How it stands."""
+        return self._loop.call(self._auction.look)
+
+    def cancel(self, reason: str = "") -> bool:
+        """Ends it; False: it had ended before."""
+        return self._loop.call(self._auction.cancel, reason)
 
 
 class LocalHub(Accord):

@@ -7,7 +7,19 @@ from importlib import import_module, resources
 from typing import Any
 
 from accord.schemas.codec import Codec, commands_codec, deadletters_codec, events_codec
-from accord.schemas.messages import Message, deadletters, limits, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import (
+    Message,
+    auctions,
+    deadletters,
+    limits,
+    locks,
+    log,
+    proposals,
+    roster,
+    signals,
+    tasks,
+    waits,
+)
 from accord.schemas.topics import DOMAINS
 from hypothesis import strategies as st
 
@@ -28,6 +40,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *roster.EVENTS,
     *proposals.COMMANDS,
     *proposals.EVENTS,
+    *auctions.COMMANDS,
+    *auctions.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from accord.schemas.headers import LogRecord
 from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
-from accord.schemas.messages import Event, limits, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import Event, auctions, limits, locks, log, proposals, roster, signals, tasks, waits
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.chain import Chain, Decision
@@ -20,7 +20,9 @@ from tests.streams.support import START_MS, command, partition, record_of, run
 INBOXES = 32
 ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
 EVERY_EVENT = [
-    event for domain in (log, locks, limits, signals, waits, tasks, roster, proposals) for event in domain.EVENTS
+    event
+    for domain in (log, locks, limits, signals, waits, tasks, roster, proposals, auctions)
+    for event in domain.EVENTS
 ]
 
 
@@ -40,7 +42,7 @@ def told(made: Partition, *commands: tuple[str, Any], at_ms: int = START_MS) -> 
 
 
 def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
-    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster", "proposals"}, (
+    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster", "proposals", "auctions"}, (
         "a new domain: add its events to EVERY_EVENT"
     )
     both = set(SOMEBODY) & NOBODY_ELSE
@@ -48,8 +50,10 @@ def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
 
 
-BY_REQUEST = [event for event in EVERY_EVENT if event not in (*tasks.EVENTS, *roster.EVENTS, *proposals.EVENTS)]
-"""Those of tasks, rosters and proposals name no requests: who is told of them is named himself."""
+BY_REQUEST = [
+    event for event in EVERY_EVENT if event not in (*tasks.EVENTS, *roster.EVENTS, *proposals.EVENTS, *auctions.EVENTS)
+]
+"""Those of tasks, rosters, proposals and auctions name no requests: who is told of them is named himself."""
 
 
 @pytest.mark.parametrize(

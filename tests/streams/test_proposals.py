@@ -375,7 +375,7 @@ def test_state_survives_a_dump() -> None:
 def test_every_command_and_event_is_known() -> None:
     assert set(_ANSWERS) == {*proposals.COMMANDS, Tick}
     assert set(_CHANGES) == set(proposals.EVENTS)
-    assert DOMAINS["proposals"] is DOMAIN
+    assert DOMAINS["proposals"] is DOMAIN and list(DOMAIN.versions) == [1]
 
 
 def test_messages_of_others_are_bugs() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from accord.cli import (
     agents,
+    auctions,
     config,
     dlq,
     doctor,
@@ -65,6 +66,7 @@ def build() -> typer.Typer:
         tasks,
         agents,
         proposals,
+        auctions,
         dlq,
         replay,
         rules,
