@@ -119,6 +119,8 @@ class _Award:
         self.work = work
         self.lease_ms = lease_ms
         self.over = False
+        self.ran = False
+        """What came of it is known; only to be told."""
         self.body: asyncio.Task[None] | None = None
         self.stop_renewing: Callable[[], None] = lambda: None
 
@@ -276,7 +278,12 @@ class Bidding:
         award = self._awards.get(auction)
         if award is not None and token in (None, award.work.token) and not award.over:
             award.over = True
-            self._loop.call_soon_threadsafe(lambda: award.body.cancel() if award.body is not None else None)
+            self._loop.call_soon_threadsafe(self._cancel, award)
+
+    @staticmethod
+    def _cancel(award: _Award) -> None:
+        if award.body is not None and not award.ran:
+            award.body.cancel()
 
     def _unwatch(self, auction: str) -> None:
         unwatch = self._watches.pop(auction, None)
@@ -313,6 +320,7 @@ class Bidding:
                 command: Command = await self._outcome(award.work)
             except asyncio.CancelledError:
                 command = FailWork(self.name, award.work.token, "Cancelled", "its process stopped working")
+            award.ran = True
             await self._tell(award, command)
         finally:
             self._done(award)

@@ -32,8 +32,12 @@ class Dying(Voting):
     """A voter that dies at a point."""
 
     point: str
+    key: str
+    """The proposal at which it dies; it may be asked again about others."""
 
     async def _asked(self, asked: Mapping[str, Any]) -> None:
+        if asked["proposal"] != self.key:
+            return
         if self.point == "asked":
             die()
         await super()._asked(asked)
@@ -68,7 +72,7 @@ async def main(point: str, key: str, calls: Path) -> None:
             die()
     async with Accord(agent="bob") as hub:
         voting = Dying(hub, vote, None)
-        voting.point = point
+        voting.point, voting.key = point, key
         async with voting:
             print("ready", flush=True)
             await asyncio.Event().wait()

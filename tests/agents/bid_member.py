@@ -34,8 +34,12 @@ class Dying(Bidding):
     """A bidder that dies at a point."""
 
     point = ""
+    key = ""
+    """The auction at which it dies; it may be asked again about others."""
 
     async def _asked(self, asked: Mapping[str, Any]) -> None:
+        if asked["auction"] != self.key:
+            return
         if self.point == "asked":
             die()
         await super()._asked(asked)
@@ -92,7 +96,7 @@ async def main(point: str, key: str, effects: Path) -> None:
 
     async with Accord(agent="ada") as hub:
         bidding = Dying(hub, work, (), 1, bid, None)
-        bidding.point = point
+        bidding.point, bidding.key = point, key
         async with bidding:
             print("ready", flush=True)
             await asyncio.Event().wait()
