@@ -32,6 +32,7 @@ from accord.agents.discovery import resolve
 from accord.agents.leases.call_chain import one_chain, runs
 from accord.agents.leases.leases import Leases
 from accord.agents.limits.limits import Pool, Request
+from accord.agents.llm.model import Model
 from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Barrier
 from accord.agents.locks.conditions import Condition
@@ -49,7 +50,7 @@ from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
 
 from accord import logs
 from accord.errors import BadInput, DeadlockVictim, NotConnected, Unavailable
-from accord.settings import Settings
+from accord.settings import LlmSettings, Settings
 
 __all__ = ["Accord", "Hub"]
 
@@ -358,6 +359,18 @@ class Accord(Hub):
         """A pool of capacity, to configure or to ask for a part of. Raises BadInput if the name cannot be one."""
         return Pool(self, name)
 
+    def model(self, settings: LlmSettings | None = None, *, agent: str | None = None) -> Model:
+        """A language model whose calls are recorded on the log, and whose answers are reused; for `async with`.
+
+        Args:
+            settings: where and whom to ask; None: the hub's settings, `llm`.
+            agent: whose calls they are, for `accord llm costs`; None: this agent's.
+
+        Raises:
+            ConfigError: there is no key for the endpoint.
+        """
+        return Model(settings, hub=self, agent=agent)
+
     async def submit(
         self, graph: TaskGraph, input: Any = None, *, key: str | None = None, keep_ms: int = KEEP_MS
     ) -> Handle:
@@ -488,7 +501,7 @@ class Accord(Hub):
 
         Args:
             voter: a function, plain or async, that is given the question (`proposal`, `content`, `proposer`,
-                `deadline_ms`) and returns "yes", "no" or "abstain"; or a model, as `accord.agents.llm.Model`. Any other
+                `deadline_ms`) and returns "yes", "no" or "abstain"; or a model, `hub.model()`. Any other
                 answer is an abstention with that reason, and so is a failure.
             name: one of several agents of this program; None: the hub's agent.
 

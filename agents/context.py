@@ -1,16 +1,17 @@
 """Where a call finds its hub: the context variable, else the process's only open hub.
 
-Modules that live as long as an open hub (the handlers of `when`) register with `at_open`.
+Modules that live as long as an open hub (the handlers of `when`) register with `at_open`. Also here: which step of a
+task runs in this context.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from accord.errors import NotConnected
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 Opener = Callable[["Hub"], "Future[None] | None"]
 
+
+class Step(NamedTuple):
+    """A step by name, and the token of its run, which grows from run to run; outside of steps it is empty."""
+
+    name: str = ""
+    run: int = 0
+
+
+_NO_STEP: Final = Step()
+_step: ContextVar[Step | None] = ContextVar("accord_step", default=None)
 _current: ContextVar[Hub | None] = ContextVar("accord_hub", default=None)
 _open: Final[list[Hub]] = []
 _lock: Final = threading.Lock()
@@ -86,3 +97,18 @@ def leave(hub: Hub, token: Token[Hub | None]) -> None:
             _open.remove(hub)
     with contextlib.suppress(ValueError):
         _current.reset(token)
+
+
+@contextlib.contextmanager
+def running(name: str, run: int) -> Iterator[None]:
+    """What is done inside belongs to a run of this step."""
+    token = _step.set(Step(name, run))
+    try:
+        yield
+    finally:
+        _step.reset(token)
+
+
+def step() -> Step:
+    """The step that runs in this context."""
+    return _step.get() or _NO_STEP

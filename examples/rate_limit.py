@@ -6,8 +6,6 @@ that ACCORD_KAFKA__BOOTSTRAP_SERVERS names (with a worker), else all in this pro
 
 import asyncio
 
-from accord.agents.llm import Model
-
 import accord
 from accord import coordinate
 from accord.settings import LlmSettings
@@ -17,12 +15,12 @@ QUESTIONS = ["prices", "trends", "customers", "regions"]
 
 
 @coordinate("market_researcher", lock_name="openai_api")
-async def research_market(model: Model, topic: str) -> str:
+async def research_market(model: accord.Model, topic: str) -> str:
     return (await model.ask(f"What is known about {topic} in our market?")).text
 
 
 @coordinate("competitor_researcher", lock_name="openai_api")
-async def research_competitors(model: Model, topic: str) -> str:
+async def research_competitors(model: accord.Model, topic: str) -> str:
     return (await model.ask(f"What is known about {topic} of our competitors?")).text
 
 
@@ -30,7 +28,7 @@ async def main() -> None:
     on_kafka = accord.Settings.load().kafka.bootstrap_servers
     with ModelServer(delay_ms=50, limit=1) as server:
         llm = LlmSettings(base_url=server.base_url, model=MODEL)
-        async with accord.Accord() if on_kafka else accord.local(), Model(llm) as model:
+        async with accord.Accord() if on_kafka else accord.local(), accord.Model(llm) as model:
             calls = [agent(model, topic) for topic in QUESTIONS for agent in (research_market, research_competitors)]
             answers = await asyncio.gather(*calls)
         seen = server.counts

@@ -7,14 +7,12 @@ speaks OpenAI's protocol and answers 429 to a third call. Runs on the Kafka that
 
 import asyncio
 
-from accord.agents.llm import Model
-
 import accord
 from accord.settings import LlmSettings
 from accord.testing.model_server import MODEL, ModelServer
 
 
-async def research(hub: accord.Accord, model: Model, agent: str) -> str:
+async def research(hub: accord.Accord, model: accord.Model, agent: str) -> str:
     async with hub.limit("openai_api", tokens=200, role="editor" if agent == "agent-0" else "researcher") as slot:
         reply = await model.ask(f"What does {agent} need to know?")
         slot.used(reply.input_tokens + reply.output_tokens)
@@ -25,7 +23,7 @@ async def main() -> None:
     on_kafka = accord.Settings.load().kafka.bootstrap_servers
     with ModelServer(delay_ms=30, limit=2) as server:
         llm = LlmSettings(base_url=server.base_url, model=MODEL)
-        async with accord.Accord() if on_kafka else accord.local() as hub, Model(llm) as model:
+        async with accord.Accord() if on_kafka else accord.local() as hub, accord.Model(llm) as model:
             await hub.pool("openai_api").configure(capacity=2, tokens_per_minute=60_000, weights={"editor": 2})
             agents = [f"agent-{number}" for number in range(10)]
             answers = await asyncio.gather(*[research(hub, model, agent) for agent in agents])

@@ -7,6 +7,7 @@ from typing import Final
 from accord.streams.auctions import decider as auctions
 from accord.streams.decider import Domain
 from accord.streams.limits import decider as limits
+from accord.streams.llm import decider as llm
 from accord.streams.locks import decider as locks
 from accord.streams.proposals import decider as proposals
 from accord.streams.roster import decider as roster
@@ -21,6 +22,7 @@ _ALL: Final = (
     waits.DOMAIN,
     tasks.DOMAIN,
     roster.DOMAIN,
+    llm.DOMAIN,
     proposals.DOMAIN,
     auctions.DOMAIN,
 )

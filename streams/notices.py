@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, auctions, limits, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, tasks, waits
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
@@ -27,6 +27,7 @@ TASKS_TOLD: Final = frozenset(
     {tasks.StepLost, tasks.StepTimedOut, tasks.TaskCompleted, tasks.TaskFailed, tasks.TaskCancelled}
 )
 ROSTER_TOLD: Final = frozenset({roster.AgentsAssigned, roster.MemberLost})
+LLM_TOLD: Final = frozenset({llm.CallGranted, llm.LeaseEnded, llm.RequestWithdrawn, llm.CallRecorded})
 PROPOSALS_TOLD: Final = frozenset({proposals.ProposalDecided, proposals.ProposalWithdrawn})
 AUCTIONS_TOLD: Final = frozenset(
     {
@@ -64,6 +65,7 @@ NOBODY_ELSE: Final = frozenset(
         limits.PoolPaused,
         limits.PoolResumed,
         limits.StaleWriteRefused,
+        *(set(llm.EVENTS) - LLM_TOLD),
     }
 )
 """Events that say something new to who sent the command alone. Handlers of signals read the events topic."""
@@ -133,6 +135,10 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     limits.DeadlockBroken: _request,
     limits.CapacityReleased: _request,
     limits.LeaseExpired: _request,
+    llm.CallGranted: _request,
+    llm.LeaseEnded: _request,
+    llm.RequestWithdrawn: _request,
+    llm.CallRecorded: _requests,
     tasks.StepLost: _agent,
     tasks.StepTimedOut: _agent,
     tasks.TaskCompleted: _agent,

@@ -15,6 +15,7 @@ settings.load_profile("accord-long" if LONG else "accord")
 
 FIRST = (
     "tests/faults/test_faults.py",
+    "tests/faults/test_many.py",
     "tests/runtime/test_worker.py",
     "tests/runtime/test_transport.py",
     "tests/test_demo.py",

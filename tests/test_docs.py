@@ -18,10 +18,13 @@ from accord.agents.tasks.graph import TaskGraph
 
 import accord
 from accord import replay
+from accord.settings import LlmSettings
+from accord.testing.model_server import ModelServer
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHARING = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
+LLM = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
 TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
@@ -41,21 +44,24 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
     return await act()
 
 
-@pytest.mark.parametrize(
-    "document", [SHARING, TASKS, PROPOSALS, AUCTIONS], ids=["sharing", "tasks", "proposals", "auctions"]
-)
+DOCUMENTS = {"sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
 def test_every_example_prints_what_it_says(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
-        async with accord.local() as hub:
-            for snippet in snippets(document):
-                names: dict[str, Any] = {
-                    "accord": accord, "agent": agent, "asyncio": asyncio, "Context": Context, "sqlite3": sqlite3,
-                    "work": work,
-                }  # fmt: skip
-                exec("async def run(hub):\n" + textwrap.indent(snippet, "    "), names)
-                await asyncio.wait_for(names["run"](hub), 20)
-                assert capsys.readouterr().out.splitlines() == _PRINTS.findall(snippet), snippet
-                assert not hub.leases.live, f"something is still held after:\n{snippet}"
+        with ModelServer() as server:
+            llm = LlmSettings(base_url=server.base_url)
+            async with accord.local() as hub:
+                for snippet in snippets(document):
+                    names: dict[str, Any] = {
+                        "accord": accord, "agent": agent, "asyncio": asyncio, "Context": Context, "llm": llm,
+                        "sqlite3": sqlite3, "work": work,
+                    }  # fmt: skip
+                    exec("async def run(hub):\n" + textwrap.indent(snippet, "    "), names)
+                    await asyncio.wait_for(names["run"](hub), 20)
+                    assert capsys.readouterr().out.splitlines() == _PRINTS.findall(snippet), snippet
+                    assert not hub.leases.live, f"something is still held after:\n{snippet}"
 
     asyncio.run(main())
 
@@ -66,6 +72,14 @@ def test_the_table_of_a_steps_terms_is_true() -> None:
     known = {name: str(parameter.default) for name, parameter in parameters.items() if name in told}
     assert {name: default.replace("_", "") for name, default in told.items()} == known
     assert set(told) | {"self", "name", "function", "capability"} == set(parameters)
+
+
+def test_the_table_of_a_models_settings_is_true() -> None:
+    told = dict(re.findall(r"^\| `llm\.(\w+)` \|(.*?)\|", LLM, re.MULTILINE))
+    known = LlmSettings().model_dump()
+    assert {name: default.strip("` ") for name, default in told.items()} == {
+        name: str(value) for name, value in known.items()
+    }
 
 
 def test_the_first_screen(tmp_path: Path) -> None:

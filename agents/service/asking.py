@@ -2,6 +2,8 @@
 
 Rules that act here:
 - It is made at the first question: without a key a step fails, and says what to set; the process goes on.
+- Its calls are on the log of the hub that works, each under its agent's name, and what was answered before is not asked
+  again: see `docs/llm.md`.
 - A question that the endpoint cannot take will not be taken later either: its step is given up at once. Whatever else
   fails is tried again, by the client within a run, then by the log after 5, 10 and 15 s.
 """
@@ -11,7 +13,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from accord.agents.llm import Model
+from accord.agents.context import current
+from accord.agents.llm.model import Model
 from accord.agents.tasks.graph import GiveUp
 
 from accord.errors import BadInput
@@ -25,12 +28,12 @@ class Asker:
         self._settings = settings.llm.model_copy(update={"model": settings.agents.model})
         self._model: Model | None = None
 
-    async def ask(self, prompt: str, *, instructions: str, max_tokens: int) -> str:
+    async def ask(self, agent: str, prompt: str, *, instructions: str, max_tokens: int) -> str:
         """The model's answer. Raises as `Model.ask`, and GiveUp: it cannot take this question."""
         if self._model is None:
-            self._model = Model(self._settings)
+            self._model = Model(self._settings, hub=current("An agent of the service"))
         try:
-            reply = await self._model.ask(prompt, instructions=instructions, max_tokens=max_tokens)
+            reply = await self._model.ask(prompt, instructions=instructions, max_tokens=max_tokens, agent=agent)
         except BadInput as error:
             if error.code == BadInput.__name__:  # a ConfigError may be that of this process alone
                 raise GiveUp(str(error)) from error

@@ -2,8 +2,8 @@
 
 Rules that act here:
 - The capabilities of the steps are the names of the queues; the next one gets what the one before has recorded.
-- What was recorded is never done again. A step whose process died first is: the model is then asked a second time, and
-  one of the two answers becomes the step's result.
+- What was recorded is never done again. A step whose process died first is: the model is then asked a second time,
+  unless its answer was recorded already.
 """
 
 from __future__ import annotations
@@ -61,17 +61,19 @@ class ContentAgents:
 
     async def research(self, input: dict[str, str]) -> dict[str, str]:
         prompt = f"Research this topic for an article: {input['topic']}"
-        text = await self._ask(prompt, instructions=RESEARCHER, max_tokens=self._settings.research_max_tokens)
+        text = await self._ask(
+            "researcher", prompt, instructions=RESEARCHER, max_tokens=self._settings.research_max_tokens
+        )
         return {"research": text}
 
     async def write(self, input: dict[str, str], step: Run) -> dict[str, str]:
         prompt = f"Write an article about: {input['topic']}\n\nResearch:\n{step.inputs['research']['research']}"
-        text = await self._ask(prompt, instructions=WRITER, max_tokens=self._settings.writer_max_tokens)
+        text = await self._ask("writer", prompt, instructions=WRITER, max_tokens=self._settings.writer_max_tokens)
         return {"draft": text}
 
     async def edit(self, input: dict[str, str], step: Run) -> dict[str, str]:
         prompt = f"Edit this draft of an article about: {input['topic']}\n\nDraft:\n{step.inputs['writing']['draft']}"
-        text = await self._ask(prompt, instructions=EDITOR, max_tokens=self._settings.editor_max_tokens)
+        text = await self._ask("editor", prompt, instructions=EDITOR, max_tokens=self._settings.editor_max_tokens)
         return {"article": text}
 
     async def publish(self, input: dict[str, str], step: Run) -> dict[str, Any]:

@@ -64,7 +64,9 @@ class ResearchAgents:
     async def research(self, input: dict[str, Any], step: Run) -> dict[str, str]:
         instructions = RESEARCHER.format(field=FIELDS[step.name])
         prompt = f"As the {step.name} researcher, answer: {input['query']}"
-        text = await self._ask(prompt, instructions=instructions, max_tokens=self._settings.research_max_tokens)
+        text = await self._ask(
+            step.name, prompt, instructions=instructions, max_tokens=self._settings.research_max_tokens
+        )
         return {"summary": text}
 
 

@@ -361,7 +361,7 @@ class Work:
         known: Mapping[str, Any] = {**inputs, INPUT: json.loads(started.input), STEP: about}
         arguments = {name: known.get(name) for name in function.parameters}
         context.use(self._hub)
-        with signals.task(run.task_id):
+        with signals.task(run.task_id), context.running(started.step, started.token):
             if asyncio.iscoroutinefunction(function.call):
                 return await function.call(**arguments)
             within = contextvars.copy_context()

@@ -9,8 +9,6 @@ import asyncio
 import sys
 from typing import Any
 
-from accord.agents.llm import Model
-
 import accord
 from accord import coordinate, when
 
@@ -37,7 +35,7 @@ async def research(hub: accord.Accord, city: str) -> dict[str, str]:
             "Answer with the name of one hotel and nothing else.",
         ]
     )
-    async with hub.lock("language_model", lease_ms=10_000), Model() as model:
+    async with hub.lock("language_model", lease_ms=10_000), accord.Model() as model:
         for _ in range(ATTEMPTS):
             reply = await model.ask(question, max_tokens=200)
             for name in OFFERS:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from accord.agents.client import Accord as Accord
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
+    from accord.agents.llm.model import Model as Model
+    from accord.agents.llm.model import Reply as Reply
     from accord.agents.locks.fencing import FencedResource as FencedResource
     from accord.agents.locks.locks import Grant as Grant
     from accord.agents.signals.handlers import when as when
@@ -72,8 +74,10 @@ _HOMES: Final = {
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
     "Grant": "accord.agents.locks.locks",
+    "Model": "accord.agents.llm.model",
     "Position": "accord.schemas.position",
     "Receipt": "accord.agents.signals.signals",
+    "Reply": "accord.agents.llm.model",
     "Run": "accord.agents.tasks.graph",
     "Scoring": "accord.agents.auctions.units",
     "Settings": "accord.settings",
@@ -109,6 +113,7 @@ __all__ = [
     "LeaseLost",
     "LockTimeout",
     "LogGap",
+    "Model",
     "NoWorker",
     "NotConnected",
     "NotFound",
@@ -119,6 +124,7 @@ __all__ = [
     "Receipt",
     "Refused",
     "Rejected",
+    "Reply",
     "ResultNotSerializable",
     "Run",
     "SchemaError",

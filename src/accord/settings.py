@@ -123,13 +123,21 @@ class LlmSettings(_Group):
     """The model endpoint, OpenAI-compatible."""
 
     base_url: str = ""
-    """Empty: the openai client's own default."""
+    """Empty: the openai client's own default. For Azure the resource, as https://NAME.openai.azure.com."""
     api_key: str = Field("", repr=False)
+    api_version: str = ""
+    """Set it for an endpoint of Azure's style, as 2025-04-01-preview; empty: one of OpenAI's."""
+    api: Literal["responses", "chat"] = "responses"
+    """How it is asked: by the Responses API, or by chat completions, which every compatible endpoint has."""
     model: str = "gpt-4o"
     max_tokens: int = Field(1_000, ge=1)
     timeout_ms: int = Field(60_000, ge=100)
     limit: str = Field("", max_length=255)
     """Name of the limit that every call takes, as `openai_api`: see `hub.limit`. Empty: none."""
+    cache_ttl_ms: int = Field(3_600_000, ge=0, le=30 * 24 * 3_600_000)
+    """How old an answer of the log may be that is taken in place of a call; 0: none is."""
+    lease_ms: int = Field(30_000, ge=1_000)
+    """How long those who wait for the same answer wait for a caller that gives no sign of life."""
 
 
 class AgentsSettings(_Group):

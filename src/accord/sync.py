@@ -34,6 +34,7 @@ from accord.agents.connection.timers import countdown
 from accord.agents.leases.call_chain import enter_chain, leave_chain, one_chain, runs
 from accord.agents.leases.leases import Hold
 from accord.agents.limits.limits import AskedSlot, NamedPool, Reporting
+from accord.agents.llm.model import SyncModel
 from accord.agents.locks import conditions
 from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Reached
@@ -50,7 +51,7 @@ from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
 from accord.errors import BadInput, DeadlockVictim, LeaseLost, NotOwner, Unavailable
 from accord.schemas.messages.auctions import AuctionRead
 from accord.schemas.messages.proposals import ProposalRead
-from accord.settings import Settings
+from accord.settings import LlmSettings, Settings
 
 if TYPE_CHECKING:
     from accord.embedded import Embedded
@@ -364,6 +365,10 @@ class Accord(Hub):
     def pool(self, name: str) -> Pool:
         """A pool of capacity; as `accord.Accord.pool`."""
         return Pool(self, name)
+
+    def model(self, settings: LlmSettings | None = None, *, agent: str | None = None) -> SyncModel:
+        """A language model whose calls are recorded and whose answers are reused; as `accord.Accord.model`."""
+        return SyncModel(settings, hub=self, agent=agent)
 
     def submit(self, graph: TaskGraph, input: Any = None, *, key: str | None = None, keep_ms: int = KEEP_MS) -> Handle:
         """Begins a task and returns when the log has it; as `accord.Accord.submit`."""

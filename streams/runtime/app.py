@@ -1,4 +1,4 @@
-"""The Faust app on which the partition runtime stands: membership, assignment, delivery in batches, tables.
+"""The Faust app on which the partition runtime stands: membership, assignment, tables; and the delivery of commands.
 
 A `StreamApp` serves domains. For each it calls, on its event loop and never two at once for one domain:
 
@@ -23,6 +23,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -33,14 +34,14 @@ from typing import Any, TypeAlias, cast
 import faust
 import rocksdict
 from accord.schemas.headers import Record
+from accord.streams.runtime.commands import Batch, CommandReader
 from accord.streams.runtime.table import CHANGELOG_BATCH_BYTES, PartitionTable
-from accord.streams.runtime.transport import Batch, BatchConsumer, BatchSchema, BatchTransport
+from accord.streams.runtime.transport import GroupConsumer, GroupTransport
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from faust.tables.manager import TableManager
 from faust.types import TP
-from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 OnBatch: TypeAlias = Callable[[int, list[Record]], Awaitable[None]]
@@ -52,8 +53,6 @@ OnRevoked: TypeAlias = Callable[[frozenset[int]], Awaitable[None]]
 
 RECOVERY_QUEUE_RECORDS = 4096
 """Changelog records between the fetcher and the recovery; Faust would take the size of a stream's buffer."""
-STREAM_BUFFER_BATCHES = 4
-"""Batches waiting for a domain. More would be held in memory only to be dropped at a rebalance."""
 REJOINS_MAX, REJOIN_WAIT_S = 20, 0.25
 """How often an assignment that lacks topics is asked for anew."""
 STOP_TIMEOUT_S = 10.0
@@ -89,7 +88,7 @@ class StreamOptions:
         block_cache_bytes: RocksDB's block cache, shared by all partitions of the worker.
         create_changelogs: create missing changelog topics, with the partition count of the commands topic.
         changelog_replication: replication factor of changelogs created here; -1 is the broker's default.
-        admin: settings of librdkafka for making changelogs, beside the address: security.
+        client: settings of librdkafka for reading commands and making changelogs, beside the address: security.
         faust: further settings of `faust.App`, by name; they win.
     """
 
@@ -107,7 +106,7 @@ class StreamOptions:
     block_cache_bytes: int = 32 << 20
     create_changelogs: bool = True
     changelog_replication: int = -1
-    admin: Mapping[str, Any] = field(default_factory=dict)
+    client: Mapping[str, Any] = field(default_factory=dict)
     faust: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -123,6 +122,11 @@ class Domain:
         self._on_batch, self._on_assigned, self._on_revoked = callbacks
         self._held: frozenset[int] = frozenset()
         self._busy = asyncio.Lock()
+        self._epochs: dict[int, int] = {}
+        """The last seek, by open partition: only batches that were read after it count."""
+        self._seeks = itertools.count(1)
+        self._batches: asyncio.Queue[Batch] = asyncio.Queue()
+        self._delivering: asyncio.Task[None] | None = None
         self._fetched_again: dict[int, int] = {}
         self._table: PartitionTable | None = None
 
@@ -144,30 +148,50 @@ class Domain:
         return self._table
 
     async def seek(self, partition: int, offset: int) -> None:
-        """Deliver from `offset` on; what was fetched before is dropped. Also from within `on_batch`."""
+        """Deliver from `offset` on; what was read before is dropped. Also from within `on_batch`."""
         self._fetched_again.pop(partition, None)
-        await self._app.consumer.rewind({TP(self.commands_topic, partition): offset})
+        self._read_from(partition, offset)
 
-    async def deliver(self, batch: Batch) -> None:
-        """Hand a fetched batch to `on_batch`, if it is the one that comes next."""
-        partition = batch.partition
+    def _read_from(self, partition: int, offset: int) -> None:
         tp = TP(self.commands_topic, partition)
-        consumer = self._app.consumer
+        self._app.consumer.next_offset[tp] = offset
+        if partition in self._epochs:
+            self._epochs[partition] = epoch = next(self._seeks)
+            self._app.reader.seek(tp, offset, epoch)
+
+    def take(self, batch: Batch) -> None:
+        """Have a batch delivered after those that came before."""
+        self._batches.put_nowait(batch)
+
+    async def _deliver_forever(self) -> None:
+        while True:
+            batch = await self._batches.get()
+            try:
+                await self._deliver(batch)
+            except Exception as error:
+                self._app.fail(error)
+                return  # going on would pass over the failed batch
+            self._app.reader.done(batch)
+
+    async def _deliver(self, batch: Batch) -> None:
+        """Hand a batch to `on_batch`, if it is the one that comes next."""
+        tp, partition = batch.tp, batch.tp.partition
+        next_offset = self._app.consumer.next_offset
         async with self._busy:
-            if tp not in consumer.open_partitions or batch.epoch != consumer.epoch[tp]:
+            if batch.epoch != self._epochs.get(partition):
                 return
-            first, expected = batch.records[0].offset, consumer.next_offset[tp]
+            first, expected = batch.records[0].offset, next_offset[tp]
             if first != expected and self._fetched_again.get(partition) != expected:
-                # Either the log has a hole here, or was rewritten, or a batch was dropped on the way, or fetched before
-                # a seek. A second fetch, from a seek of our own, tells.
+                # Either the log has a hole here, or was rewritten, or records were lost on the way. Reading once more,
+                # from a seek of our own, tells.
                 self._fetched_again[partition] = expected
-                await consumer.rewind({tp: expected})
+                self._read_from(partition, expected)
                 return
             if first < expected:
                 raise LogRewritten(tp, expected, f"gave {first}")
             await self._on_batch(partition, batch.records)
-            if batch.epoch == consumer.epoch[tp]:
-                consumer.next_offset[tp] = batch.records[-1].offset + 1
+            if batch.epoch == self._epochs.get(partition):
+                next_offset[tp] = batch.records[-1].offset + 1
 
     async def assign(self, partitions: frozenset[int]) -> None:
         """Take partitions on: their tables are recovered, their delivery is still off."""
@@ -189,14 +213,18 @@ class Domain:
             consumer.next_offset.update(starts)
 
     async def open(self) -> None:
-        """Begin delivery of what is held: Faust is done with its own seeks."""
+        """Begin delivery of what is held."""
         async with self._busy:
-            await self._app.consumer.open(self._tps(self._held))
+            for partition in self._held - self._epochs.keys():
+                self._epochs[partition] = 0
+                self._read_from(partition, self._app.consumer.next_offset[TP(self.commands_topic, partition)])
 
     async def revoke(self, partitions: frozenset[int]) -> None:
         """Give partitions up, after the batch in hand."""
         async with self._busy:
-            self._app.consumer.close_partitions(self._tps(partitions))
+            for tp in self._tps(partitions):
+                if self._epochs.pop(tp.partition, None) is not None:
+                    self._app.reader.close_partition(tp)
             held, self._held = partitions & self._held, self._held - partitions
             if held:
                 await self._on_revoked(held)
@@ -205,26 +233,22 @@ class Domain:
         return {TP(self.commands_topic, partition) for partition in partitions}
 
     def bind(self, faust_app: FaustApp, cache: rocksdict.Cache) -> None:
-        """Make the Faust agent and table of this domain; Faust objects belong to one start of the app."""
+        """Make the Faust table of this domain and subscribe its topic; Faust objects belong to one start of the app."""
         self._held = frozenset()
         self._busy = asyncio.Lock()
+        self._epochs.clear()
+        self._batches = asyncio.Queue()
         self._table = PartitionTable(faust_app, name=self.name, cache=cache, beacon=faust_app.tables.beacon)
         faust_app.tables.add(self._table)
+        faust_app.topics.add(faust_app.topic(self.commands_topic))
+        self._delivering = asyncio.create_task(self._deliver_forever())
 
-        async def processor(stream: Any) -> None:
-            async for event in stream.events():
-                try:
-                    await self.deliver(event.value)
-                except Exception as error:
-                    self._app.fail(error)
-                    await asyncio.Event().wait()  # until stopped: going on would pass over the failed batch
-
-        topic = faust_app.topic(self.commands_topic, schema=BatchSchema())
-        faust_app.agent(topic, name=f"accord.{self.name}", supervisor_strategy=CrashingSupervisor)(processor)
-
-    def unbind(self) -> None:
-        """Let go of the objects that `bind` made."""
+    async def unbind(self) -> None:
+        """Let go of what `bind` made."""
         self._table = None
+        if self._delivering is not None:
+            self._delivering.cancel()
+            await asyncio.wait([self._delivering])
 
 
 class StreamApp:
@@ -233,10 +257,12 @@ class StreamApp:
     def __init__(self, options: StreamOptions) -> None:
         self.options = options
         self.domains: dict[str, Domain] = {}
+        self._by_topic: dict[str, Domain] = {}
         self.failure: BaseException | None = None
         self._failed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._faust: FaustApp | None = None
+        self._reader: CommandReader | None = None
         self._assignment_is_new = False
         self._settled: asyncio.Event | None = None
         self._rejoins = 0
@@ -253,15 +279,23 @@ class StreamApp:
         """Register a domain; before `start`."""
         if self._faust is not None:
             raise RuntimeError(f"domain {name} registered after the start")
-        self.domains[name] = Domain(self, name, commands_topic, (on_batch, on_assigned, on_revoked))
-        return self.domains[name]
+        self.domains[name] = domain = Domain(self, name, commands_topic, (on_batch, on_assigned, on_revoked))
+        self._by_topic[commands_topic] = domain
+        return domain
 
     @property
-    def consumer(self) -> BatchConsumer:
+    def consumer(self) -> GroupConsumer:
         """The running app's consumer."""
         if self._faust is None:
             raise RuntimeError("the app is not running")
-        return cast(BatchConsumer, self._faust.consumer)
+        return cast(GroupConsumer, self._faust.consumer)
+
+    @property
+    def reader(self) -> CommandReader:
+        """The running app's reader of commands."""
+        if self._reader is None:
+            raise RuntimeError("the app is not running")
+        return self._reader
 
     @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
@@ -282,6 +316,14 @@ class StreamApp:
         self._loop = asyncio.get_running_loop()
         if self.options.create_changelogs:
             await self._loop.run_in_executor(None, create_changelogs, self)
+        self._reader = CommandReader(
+            {**self.options.client, "bootstrap.servers": self.options.bootstrap_servers},
+            fetch_wait_ms=self.options.fetch_wait_ms,
+            fetch_bytes_max=self.options.fetch_bytes_max,
+            batch_records_max=self.options.batch_records_max,
+            deliver=self._take,
+            fail=self.fail,
+        )
         app = self._faust = self._build()
         starting = asyncio.ensure_future(self._start(app))
         failing = asyncio.ensure_future(self._failed.wait())
@@ -297,6 +339,10 @@ class StreamApp:
             raise
         finally:
             failing.cancel()
+
+    def _take(self, batches: list[Batch]) -> None:
+        for batch in batches:
+            self._by_topic[batch.tp.topic].take(batch)
 
     async def _start(self, app: FaustApp) -> None:
         await app.start()
@@ -315,8 +361,10 @@ class StreamApp:
                 await asyncio.wait_for(app.stop(), STOP_TIMEOUT_S)
             finally:
                 self._faust = None
+                if self._reader is not None:
+                    await asyncio.get_running_loop().run_in_executor(None, self._reader.stop)
                 for domain in self.domains.values():
-                    domain.unbind()
+                    await domain.unbind()
 
     async def wait_failed(self) -> BaseException:
         """Returns what failed, when something fails. The app then still has to be stopped."""
@@ -344,14 +392,12 @@ class StreamApp:
             "broker_client_id": options.instance or options.group,
             "broker_commit_interval": options.commit_interval_ms / 1000,
             "broker_heartbeat_interval": options.heartbeat_ms / 1000,
-            "broker_max_poll_records": options.batch_records_max,
             "broker_request_timeout": max(40.0, 2 * options.session_timeout_ms / 1000),
             "broker_session_timeout": options.session_timeout_ms / 1000,
             # faust/assignor/partition_assignor.py names members by url.
             "canonical_url": f"http://{options.instance or options.group}",
             "consumer_auto_offset_reset": "earliest",
             "consumer_group_instance_id": options.instance,
-            "consumer_max_fetch_size": options.fetch_bytes_max,
             "datadir": str(options.data_dir),
             "processing_guarantee": "at_least_once",
             "producer_acks": -1,
@@ -359,9 +405,6 @@ class StreamApp:
             # A local store ahead of its changelog fails the checkpoint's comparison with the log: it is rebuilt.
             "recovery_consistency_check": False,
             "store": "rocksdb://",
-            "stream_buffer_maxsize": STREAM_BUFFER_BATCHES,
-            # `Domain` waits for the batch in hand; Faust's wait would hang on a batch that failed.
-            "stream_wait_empty": False,
             "table_standby_replicas": options.standby_count,
             "topic_allow_declare": False,
             "topic_disable_leader": True,
@@ -372,10 +415,10 @@ class StreamApp:
         app = FaustApp(options.group, autodiscover=False, **settings)
         app.on_crash = self.fail
         app.on_settled = self._open
-        app.transport = BatchTransport(
+        app.transport = GroupTransport(
             app.conf.broker_consumer,
             app,
-            batch_topics=frozenset(domain.commands_topic for domain in self.domains.values()),
+            command_topics=frozenset(domain.commands_topic for domain in self.domains.values()),
             fetch_wait_ms=options.fetch_wait_ms,
         )
         cache = rocksdict.Cache(options.block_cache_bytes)
@@ -467,10 +510,9 @@ class StreamApp:
         for domain, partitions in self._by_domain(revoked):
             await domain.revoke(partitions)
         consumer = self.consumer
-        if any(tp in consumer.next_offset for tp in revoked):
-            await consumer.commit_next()
-        for tp in revoked:
-            consumer.next_offset.pop(tp, None)
+        if consumer.next_offset.keys() & revoked:
+            await consumer.commit()
+            consumer.forget(revoked)
 
     def _by_domain(self, tps: set[TP]) -> Sequence[tuple[Domain, frozenset[int]]]:
         return [
@@ -523,7 +565,7 @@ def create_changelogs(app: StreamApp) -> None:
     Raises:
         KafkaException: the brokers refused, or a commands topic does not exist.
     """
-    admin = AdminClient({"log_level": 0, **app.options.admin, "bootstrap.servers": app.options.bootstrap_servers})
+    admin = AdminClient({"log_level": 0, **app.options.client, "bootstrap.servers": app.options.bootstrap_servers})
     topics = admin.list_topics(timeout=10).topics
     missing = []
     for domain in app.domains.values():

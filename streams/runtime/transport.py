@@ -1,40 +1,24 @@
-"""Faust's aiokafka transport, changed to hand over a partition's records in batches.
+"""Faust's aiokafka transport, changed to be the member of the group and to read changelogs, and no more.
 
-Faust passes records to a stream one at a time; its loop is then the ceiling (about 14,000 records/s a
-core). Here a *batch topic* gives one Faust message a fetched partition batch instead: the value is a
-`Batch`, the offset is the last record's. Every other topic, and with them the changelog topics that Faust's
-table recovery reads, keeps one message a record.
-
-Rules that hold here:
-
-- A batch is never empty, holds one partition, and is in offset order.
-- What is committed for a batch topic is `BatchConsumer.next_offset`, which moves only when a batch has been
-  processed. Faust's own acknowledgements go on, but decide nothing: it also acknowledges what an agent failed on
-  or what a stream skipped.
-- Whenever Faust seeks to the committed offsets (after an assignment, or when it threw records away), a
-  partition with a known `next_offset` goes there instead: nothing is repeated and nothing is skipped.
-- A batch carries the epoch of its partition's last seek, so what was fetched before a seek can be told apart.
-- A batch partition is fetched only while it is open. Between the assignment and the end of the recovery Faust
-  resumes, seeks, and empties its queues, in an order that loses records fetched meanwhile.
+The *command topics* are subscribed, so that their partitions are assigned, and never fetched: that is
+`accord.streams.runtime.commands`. What is committed for them is `GroupConsumer.next_offset`, which moves only when a
+batch has been processed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from time import monotonic
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, cast
 
-import faust
-from accord.schemas.headers import Record
 from aiokafka import AIOKafkaConsumer, errors
-from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import KafkaError
 from faust.transport.consumer import ensure_TP, ensure_TPset
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage
+from faust.types import TP
 from mode import Service
 
 WATCH_INTERVAL_S = 0.25
@@ -52,33 +36,7 @@ FATAL_GROUP_ERRORS = (
 )
 
 
-class Batch(NamedTuple):
-    """Consecutive records of one partition, as aiokafka fetched them."""
-
-    epoch: int
-    """Count of the seeks of this partition before the fetch."""
-    partition: int
-    records: list[Record]
-
-
-class BatchSchema(faust.Schema[None, Batch]):
-    """Passes a `Batch` to the stream untouched; decoding is the reader's."""
-
-    def compile(self, app: Any, **_: Any) -> Any:
-        """Replaces faust/serializers/schemas.py:Schema.compile, which would decode key and value."""
-        create_event = app.create_event
-
-        async def decode(message: Any, *, propagate: bool = False) -> Any:
-            return create_event(None, message.value, None, message)
-
-        return decode
-
-
-def _unchanged(_: Any, record: Any) -> Any:
-    return record
-
-
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+class GroupThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer."""
 
     logger = driver.logger  # mode/services.py:Service would take one named after this module
@@ -125,28 +83,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Mapping[TP, list[Any]]:
-        batching = cast(BatchConsumer, self.consumer)
-        if batching.pauses_changed:
+        if cast(GroupConsumer, self.consumer).pauses_changed:
             await self._apply_pauses()
-        for tp, fetched in consumer._fetcher._records.items():
-            if tp.topic in batching.transport.batch_topics and isinstance(fetched, FetchResult):
-                # Records as the compiled parser makes them: a `ConsumerRecord` each would cost as much again.
-                fetched._partition_records._consumer_record = _unchanged
         return await super()._fetch_records(consumer, *args, **kwargs)
-
-    async def apply_pauses(self) -> None:
-        """Tell aiokafka what to fetch now; a fetch that waits for records takes no notice of Faust until its end."""
-        await self.call_thread(self._apply_pauses)
 
     async def _apply_pauses(self) -> None:
         """Faust only passes over the records of a paused partition; aiokafka would go on fetching it.
 
-        A worker's own changelog writes would come back to it, stay in memory, and hold up the commands' next
-        fetch for 0.1 s.
+        A worker's own changelog writes would come back to it and stay in memory.
         """
-        consumer, batching = self._ensure_consumer(), cast(BatchConsumer, self.consumer)
-        batching.pauses_changed = False
-        wanted = {tp for tp in consumer.assignment() if batching.is_wanted(ensure_TP(tp))}
+        consumer, group = self._ensure_consumer(), cast(GroupConsumer, self.consumer)
+        group.pauses_changed = False
+        wanted = {tp for tp in consumer.assignment() if group.is_wanted(ensure_TP(tp))}
         consumer.pause(*(consumer.assignment() - wanted - consumer.paused()))
         consumer.resume(*(consumer.paused() & wanted))
 
@@ -170,68 +118,27 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         earliest = await consumer.beginning_offsets([tp for tp, offset in committed.items() if offset is None])
         return {ensure_TP(tp): earliest[tp] if offset is None else offset for tp, offset in committed.items()}
 
-    async def seek_to_committed_or(self, known: Mapping[TP, int]) -> Mapping[TP, int]:
-        """Seek to `known` where given, elsewhere to the group's committed offset; returns the offsets."""
-        return cast(Mapping[TP, int], await self.call_thread(self._seek_to_committed_or, known))
 
-    async def _seek_to_committed_or(self, known: Mapping[TP, int]) -> Mapping[TP, int]:
-        consumer = self._ensure_consumer()
-        assigned = consumer.assignment()
-        others = [tp for tp in assigned if ensure_TP(tp) not in known]
-        offsets = dict(await consumer.seek_to_committed(*others)) if others else {}
-        for tp in assigned:
-            if (offset := known.get(ensure_TP(tp))) is not None:
-                consumer.seek(tp, offset)
-                offsets[tp] = offset
-        return offsets
-
-
-class ReadOffsets(defaultdict[TP, int | None]):
-    """The offset that Faust last took from a partition, unknown for batch topics.
-
-    faust/transport/consumer.py:Consumer._drain_messages drops, in silence, what lies before it, and after a seek
-    may still set it to where it was before: the records after the seek would be lost. Epochs do that work.
-
-    Args:
-        batch_topics: topics whose partitions have no read offset.
-    """
-
-    def __init__(self, batch_topics: frozenset[str]) -> None:
-        super().__init__(lambda: None)
-        self._batch_topics = batch_topics
-
-    def __getitem__(self, tp: TP) -> int | None:
-        return None if tp.topic in self._batch_topics else super().__getitem__(tp)
-
-
-class BatchConsumer(driver.Consumer):
-    """Faust's consumer with batch topics."""
+class GroupConsumer(driver.Consumer):
+    """Faust's consumer, which leaves command topics to others."""
 
     logger = driver.logger
-    transport: BatchTransport
-    _thread: BatchConsumerThread
+    transport: GroupTransport
+    _thread: GroupThread
 
     next_offset: dict[TP, int]
-    """Where to read on, by batch partition: one past the last processed record. Also what is committed."""
-
-    epoch: defaultdict[TP, int]
-    """Count of seeks, by batch partition."""
-
-    open_partitions: set[TP]
-    """Batch partitions that are fetched and delivered."""
+    """What is committed, by partition of a command topic: one past the last processed record."""
 
     pauses_changed = True
-    """Whether partitions were paused, resumed, opened or closed since the last fetch."""
+    """Whether partitions were paused or resumed since the last fetch."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.next_offset = {}
-        self.epoch = defaultdict(int)
-        self.open_partitions = set()
+        self._committed: dict[TP, int] = {}
         super().__init__(*args, **kwargs)
-        self._read_offset = ReadOffsets(self.transport.batch_topics)
 
-    def _new_consumer_thread(self) -> BatchConsumerThread:
-        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> GroupThread:
+        return GroupThread(self, loop=self.loop, beacon=self.beacon)
 
     def pause_partitions(self, tps: Iterable[TP]) -> None:
         super().pause_partitions(tps)
@@ -241,31 +148,12 @@ class BatchConsumer(driver.Consumer):
         super().resume_partitions(tps)
         self.pauses_changed = True
 
-    def on_buffer_full(self, tp: TP) -> None:
-        """Called by faust/transport/conductor.py when a stream's queue fills.
-
-        Faust would leave the partition out of its next fetches; a fetch under way waits up to a second for the others,
-        with the partition's records at hand. A full queue holds the reader up anyway.
-        """
-        if tp.topic not in self.transport.batch_topics:
-            super().on_buffer_full(tp)
-
     def is_wanted(self, tp: TP) -> bool:
         """Whether aiokafka is to fetch an assigned partition."""
-        if tp.topic in self.transport.batch_topics:
-            return tp in self.open_partitions
-        return tp in self._get_active_partitions()
+        return tp.topic not in self.transport.command_topics and tp in self._get_active_partitions()
 
-    async def open(self, tps: set[TP]) -> None:
-        """Fetch batch partitions, each from its `next_offset`."""
-        await self.rewind({tp: self.next_offset[tp] for tp in tps})
-        self.open_partitions |= tps
-        await self._thread.apply_pauses()
-
-    def close_partitions(self, tps: set[TP]) -> None:
-        """Fetch no more of batch partitions."""
-        self.open_partitions -= tps
-        self.pauses_changed = True
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """faust/transport/drivers/aiokafka.py would complain that what nobody fetches here is not fetched."""
 
     async def rejoin(self) -> None:
         """Have the group assign again, with fresh knowledge of the topics."""
@@ -279,72 +167,26 @@ class BatchConsumer(driver.Consumer):
         """Where the group would read on: the committed offset, else the log's start."""
         return await self._thread.committed_or_earliest(tps)
 
-    async def _getmany(
-        self,
-        active_partitions: set[TP] | None,
-        timeout: float,  # noqa: ASYNC109
-    ) -> Mapping[TP, list[Any]]:
-        """faust/transport/consumer.py:Consumer._wait_next_records takes {partition: records} from here."""
-        records = await super()._getmany(active_partitions, timeout)
-        batch_topics = self.transport.batch_topics
-        return {
-            tp: [Batch(self.epoch[ensure_TP(tp)], tp.partition, batch)] if tp.topic in batch_topics else batch
-            for tp, batch in records.items()
-        }
-
-    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        if type(record) is not Batch:
-            return super()._to_message(tp, record)
-        last = record.records[-1]
-        return ConsumerMessage(
-            tp.topic,
-            tp.partition,
-            last.offset,
-            last.timestamp / 1000.0,
-            last.timestamp_type,
-            None,
-            None,
-            cast(Any, record),
-            None,
-            0,
-            0,
-            tp,
-            # faust/streams.py:Stream._py_aiter skips, in silence, a message of another generation.
-            generation_id=self.app.consumer_generation_id,
-        )
-
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Called by faust/transport/consumer.py:Consumer.perform_seek, on resumption and after lost records."""
-        assigned = self.assignment()
-        known = {tp: offset for tp, offset in self.next_offset.items() if tp in assigned}
-        offsets = await self._thread.seek_to_committed_or(known)
-        for tp in known:
-            self.epoch[tp] += 1
-        return offsets
-
-    async def rewind(self, offsets: Mapping[TP, int]) -> None:
-        """Read partitions from these offsets on; batches fetched before keep the old epoch."""
-        self.next_offset.update(offsets)
-        await self.seek_wait(offsets)
-        # The consumer's thread answers in order: what it fetched before the seek has been wrapped by now.
-        for tp in offsets:
-            self.epoch[tp] += 1
-
-    def _new_offset(self, tp: TP) -> int | None:
-        """The offset to commit: Faust's walks a list of every acknowledged offset and fills the gaps between."""
-        if tp.topic not in self.transport.batch_topics:
-            return super()._new_offset(tp)
-        self._acked[tp].clear()
-        self._acked_index[tp].clear()
-        return self.next_offset.get(tp)
-
-    async def commit_next(self) -> None:
-        """Commit `next_offset` of every assigned batch partition now, if the broker answers soon."""
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Called every `broker_commit_interval`, and at the end: commits `next_offset` where it has moved, if the
+        broker answers soon."""
         assigned = ensure_TPset(self.assignment())
-        offsets = {tp: offset for tp, offset in self.next_offset.items() if tp in assigned}
+        offsets = {
+            tp: offset
+            for tp, offset in self.next_offset.items()
+            if tp in assigned and self._committed.get(tp) != offset
+        }
         if offsets:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._thread.commit(offsets), COMMIT_TIMEOUT_S)
+                if await asyncio.wait_for(self._thread.commit(offsets), COMMIT_TIMEOUT_S):
+                    self._committed.update(offsets)
+        return bool(offsets)
+
+    def forget(self, tps: Iterable[TP]) -> None:
+        """Commit no more for partitions that are given up."""
+        for tp in tps:
+            self.next_offset.pop(tp, None)
+            self._committed.pop(tp, None)
 
     async def commit_and_end_transactions(self) -> None:
         """faust/transport/consumer.py:Consumer.on_stop would wait here for as long as the broker is away."""
@@ -352,19 +194,19 @@ class BatchConsumer(driver.Consumer):
             await asyncio.wait_for(super().commit_and_end_transactions(), COMMIT_TIMEOUT_S)
 
 
-class BatchTransport(driver.Transport):
-    """Faust's aiokafka transport with batch topics and a fetch wait.
+class GroupTransport(driver.Transport):
+    """Faust's aiokafka transport without command topics, and with a fetch wait.
 
     Args:
         url: the brokers, as faust.App's setting `broker` takes them.
         app: the Faust app.
-        batch_topics: names of the topics whose records come in batches.
+        command_topics: topics that are subscribed and not fetched.
         fetch_wait_ms: how long a broker may hold a fetch that has nothing to return, in ms.
     """
 
-    Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
+    Consumer: ClassVar[type[GroupConsumer]] = GroupConsumer
 
-    def __init__(self, url: Any, app: Any, *, batch_topics: frozenset[str], fetch_wait_ms: int) -> None:
-        self.batch_topics = batch_topics
+    def __init__(self, url: Any, app: Any, *, command_topics: frozenset[str], fetch_wait_ms: int) -> None:
+        self.command_topics = command_topics
         self.fetch_wait_ms = fetch_wait_ms
         super().__init__(url, app)

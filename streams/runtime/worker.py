@@ -94,7 +94,7 @@ class Worker:
                 heartbeat_ms=max(100, worker.session_timeout_ms * 3 // 10),
                 create_changelogs=self._timestamps == "log_append",
                 changelog_replication=settings.topics.replication,
-                admin=client_config(settings.kafka),
+                client=client_config(settings.kafka),
                 faust=credentials(settings.kafka),
             )
         )

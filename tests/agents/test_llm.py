@@ -14,7 +14,10 @@ from typing import Any
 
 import openai
 import pytest
-from accord.agents.llm import Model, SyncModel
+from accord.agents.llm.endpoint import Endpoint
+from accord.agents.llm.model import Model, SyncModel
+from accord.agents.llm.prices import cost_microusd
+from accord.agents.llm.question import checked
 
 import accord
 from accord.errors import BadInput, ConfigError, NotConnected, Unavailable
@@ -75,6 +78,129 @@ def test_the_stand_in_speaks_the_responses_protocol(server: ModelServer) -> None
     assert response.usage is not None and response.usage.output_tokens == 1
 
 
+# -- how it is asked
+
+
+@pytest.mark.parametrize("api", ["responses", "chat"])
+def test_both_apis_give_the_same_answer(server: ModelServer, api: str) -> None:
+    with SyncModel(settings(server.base_url, api=api)) as model:
+        reply = model.ask(HOTELS, instructions="Answer with a name.", parameters={"temperature": 0})
+        cut = model.ask("Say something long", max_tokens=3)
+    assert (reply.text, reply.model, reply.cached) == (pick(HOTELS), MODEL, False)
+    assert (reply.input_tokens, reply.output_tokens) == (len(HOTELS.split()), 1)
+    assert (cut.text, cut.output_tokens) == ("I am a", 3)
+
+
+def test_what_the_responses_api_is_sent(server: ModelServer) -> None:
+    with SyncModel(settings(server.base_url)) as model:
+        model.ask(HOTELS, instructions="Be brief.", max_tokens=50, parameters={"temperature": 0})
+        assert server.last_path == "/v1/responses"
+        assert server.last_body == {
+            "model": "any-name", "input": HOTELS, "instructions": "Be brief.", "max_output_tokens": 50,
+            "temperature": 0, "store": False,
+        }  # fmt: skip
+        model.ask(HOTELS)
+        assert server.last_body == {"model": "any-name", "input": HOTELS, "max_output_tokens": 1_000, "store": False}
+
+
+def test_what_chat_completions_are_sent(server: ModelServer) -> None:
+    user = {"role": "user", "content": HOTELS}
+    with SyncModel(settings(server.base_url, api="chat")) as model:
+        model.ask(HOTELS, instructions="Be brief.", max_tokens=50, parameters={"temperature": 0})
+        assert server.last_path == "/v1/chat/completions"
+        assert server.last_body == {
+            "model": "any-name", "messages": [{"role": "system", "content": "Be brief."}, user],
+            "max_completion_tokens": 50, "temperature": 0,
+        }  # fmt: skip
+        model.ask(HOTELS)
+        assert server.last_body["messages"] == [user]
+
+
+@pytest.mark.parametrize(
+    ("api", "path"),
+    [
+        ("responses", "/openai/responses?api-version=2025-04-01-preview"),
+        ("chat", "/openai/deployments/any-name/chat/completions?api-version=2025-04-01-preview"),
+    ],
+)
+def test_an_endpoint_of_azures_style(api: str, path: str) -> None:
+    with ModelServer(api_key=KEY) as server:
+        azure = settings(server.azure_url, api=api, api_version="2025-04-01-preview", api_key=KEY)
+        with SyncModel(azure) as model:
+            assert model.ask(HOTELS).text == pick(HOTELS)
+        assert server.last_path == path
+        wrong = azure.model_copy(update={"api_key": "another"})
+        with SyncModel(wrong) as model, pytest.raises(ConfigError, match="Set ACCORD_LLM__API_KEY"):
+            model.ask(HOTELS)
+
+
+def test_azure_has_a_key_of_its_own_and_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    with ModelServer(api_key=KEY) as server:
+        with SyncModel(settings(server.azure_url, api_version="2025-04-01-preview")) as model:
+            assert model.ask(HOTELS).text == pick(HOTELS)
+        with pytest.raises(ConfigError, match="ACCORD_LLM__API_KEY"):
+            ask(server.base_url)  # which is not Azure's
+    with pytest.raises(ConfigError, match=r"llm\.base_url is empty.*NAME\.openai\.azure\.com"):
+        Model(LlmSettings(api_version="2025-04-01-preview"))
+
+
+def test_the_hash_of_a_question_depends_on_all_that_its_answer_does() -> None:
+    asked = ("gpt-4o", "Which?", "Be brief.", 100)
+    first = checked(*asked, {"temperature": 0, "top_p": 1})
+    assert first.hash == checked(*asked, {"top_p": 1, "temperature": 0}).hash
+    assert len(first.hash) == 40 and set(first.hash) <= set("0123456789abcdef")
+    others = {
+        first.hash,
+        checked(*asked, None).hash,
+        checked(*asked, {"temperature": 1, "top_p": 1}).hash,
+        checked("gpt-4", *asked[1:], first.parameters).hash,
+        checked("gpt-4o", "Which one?", *asked[2:], first.parameters).hash,
+        checked(*asked[:2], "Be long.", 100, first.parameters).hash,
+        checked(*asked[:3], 101, first.parameters).hash,
+    }
+    assert len(others) == 7
+    assert checked(*asked, {}).hash == "536493f900d9b6b47e4aed84aa504a39433c1be5", (
+        "the log knows questions by it: it must not change"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        ({"model": "another"}, "model cannot be set by parameters"),
+        ({"extra_headers": {"Authorization": KEY}, "stream": True}, "extra_headers, stream cannot be set"),
+        ({"seed": object()}, "the parameters are no JSON"),
+        ({"temperature": float("nan")}, "the parameters are no JSON"),
+    ],
+)
+def test_parameters_that_cannot_be(server: ModelServer, parameters: dict[str, Any], problem: str) -> None:
+    with SyncModel(settings(server.base_url)) as model, pytest.raises(BadInput, match=problem):
+        model.ask(HOTELS, parameters=parameters)
+    assert server.counts.answered == 0
+
+
+def test_the_cost_of_a_call_by_the_prices_of_its_endpoint() -> None:
+    """GPT-4: 30 and 60 dollars a million tokens."""
+    ours, azure = "https://api.openai.com/v1", "https://rooms.openai.azure.com"
+    assert cost_microusd(ours, ("gpt-4-0613",), 1_000, 500, 0) == 60_000
+    assert cost_microusd(azure, ("no-model", "gpt-4"), 1_000, 500, 0) == 60_000
+    assert cost_microusd(ours, ("no-model",), 1_000, 500, 0) is None
+    assert cost_microusd("http://127.0.0.1:8000/v1", ("gpt-4",), 1_000, 500, 0) is None
+    assert cost_microusd(ours, ("gpt-4",), 0, 0, 0) == 0
+    full, cached = [cost_microusd(ours, ("gpt-4o",), 1_000, 0, count) or 0 for count in (0, 1_000)]
+    assert 0 < cached < full
+
+
+def test_the_cost_is_told_where_it_is_known(monkeypatch: pytest.MonkeyPatch, server: ModelServer) -> None:
+    """The address of the endpoint is the stand-in's; the prices are those of OpenAI's."""
+    assert server.base_url
+    monkeypatch.setattr(Endpoint, "_address", "https://api.openai.com/v1")
+    with SyncModel(settings(server.base_url).model_copy(update={"model": "gpt-4"})) as model:
+        reply = model.ask(HOTELS)
+    assert reply.cost_microusd == 30 * reply.input_tokens + 60 * reply.output_tokens
+
+
 def test_agents_can_ask_at_once(server: ModelServer) -> None:
     server.delay_ms = 300
 
@@ -124,7 +250,7 @@ def test_what_the_endpoint_says_is_passed_on_without_the_key() -> None:
             ConfigError, match=r"ACCORD_LLM__MODEL or ACCORD_LLM__BASE_URL, which mostly ends in /v1"
         ) as caught:
             ask(wrong_path, api_key=KEY)
-    assert "There is no /***/chat/completions here" in str(caught.value)
+    assert "There is no /***/responses here" in str(caught.value)
 
 
 def test_no_key_and_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:

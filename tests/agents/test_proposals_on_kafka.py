@@ -11,12 +11,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from accord.agents.llm import Model
 from accord.agents.proposals.voting import Question
 from accord.replay.proposals import proposals_at, recount
 from accord.streams.runtime.worker import EmbeddedWorker
 
-from accord import Accord, VoteRefused, replay
+from accord import Accord, Model, VoteRefused, replay
 from accord.admin import Admin
 from accord.settings import LlmSettings, Settings
 from accord.testing.model_server import ModelServer

@@ -87,6 +87,8 @@ def test_the_topic_table() -> None:
         "shop.tasks.events.v1",
         "shop.roster.commands.v1",
         "shop.roster.events.v1",
+        "shop.llm.commands.v1",
+        "shop.llm.events.v1",
         "shop.proposals.commands.v1",
         "shop.proposals.events.v1",
         "shop.auctions.commands.v1",

@@ -52,6 +52,8 @@ def test_todays_schemas_are_registered_by_topic_name(server: RegistryServer) -> 
         "shop.tasks.events.v1",
         "shop.roster.commands.v1",
         "shop.roster.events.v1",
+        "shop.llm.commands.v1",
+        "shop.llm.events.v1",
         "shop.proposals.commands.v1",
         "shop.proposals.events.v1",
         "shop.auctions.commands.v1",

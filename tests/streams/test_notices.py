@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from accord.schemas.headers import LogRecord
 from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
-from accord.schemas.messages import Event, auctions, limits, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, tasks, waits
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.chain import Chain, Decision
@@ -21,7 +21,7 @@ INBOXES = 32
 ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
 EVERY_EVENT = [
     event
-    for domain in (log, locks, limits, signals, waits, tasks, roster, proposals, auctions)
+    for domain in (log, locks, limits, signals, waits, tasks, roster, llm, proposals, auctions)
     for event in domain.EVENTS
 ]
 
@@ -42,7 +42,7 @@ def told(made: Partition, *commands: tuple[str, Any], at_ms: int = START_MS) -> 
 
 
 def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
-    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster", "proposals", "auctions"}, (
+    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions"}, (
         "a new domain: add its events to EVERY_EVENT"
     )
     both = set(SOMEBODY) & NOBODY_ELSE
@@ -65,7 +65,7 @@ def test_what_names_a_request_tells_who_made_it(event: type[Event]) -> None:
     answers = {
         locks.LockQueued, locks.ConditionAwaited, locks.ConditionRefused, locks.BarrierReached, locks.BarrierRefused,
         locks.LeaseRenewed, locks.RenewalRefused, locks.ReleaseRefused, limits.CapacityQueued, limits.LeaseRenewed,
-        limits.RenewalRefused, limits.ReleaseRefused, limits.PoolPaused,
+        limits.RenewalRefused, limits.ReleaseRefused, limits.PoolPaused, llm.AnswerAwaited,
     }  # fmt: skip
     names_one = bool(fields & {"request", "requests"})
     assert names_one == (event in answers or event in SOMEBODY)

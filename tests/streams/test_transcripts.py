@@ -5,9 +5,9 @@ A block's commands go to one partition in order; a file is one log. A command is
     acquire lock=room-7 agent=ada lease_ms=5000 at=1000
 
 `at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing). The
-key is `lock`, `event`, `pool`, `proposal` or `auction`. `owner` is the agent's name unless given; `UNLESS_GIVEN` has
-the other fields that may be left out. `show lock=room-7` prints the state. An event is written with all its fields;
-`(nothing)` is a decision without events. A file's name begins with its domain.
+key is one of `KEYS`. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the others that may be left out.
+`show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a decision without events.
+A file's name begins with its domain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, limits, proposals
+from accord.schemas.messages import Command, Event, Message, auctions, limits, llm, proposals
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -73,11 +73,26 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "cancel": auctions.CancelAuction,
         "read": auctions.ReadAuction,
     },
+    "llm": SHARED
+    | {
+        "ask": llm.RequestAnswer,
+        "renew": llm.RenewLease,
+        "record": llm.RecordCall,
+        "withdraw": llm.WithdrawRequest,
+        "forget": llm.ForgetAnswer,
+    },
 }
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction")
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
     **dict.fromkeys(("tokens", "priority"), "0"),
+    **dict.fromkeys(("task", "step", "answered_by", "error_type", "error"), ""),
+    **dict.fromkeys(("run", "input_tokens", "output_tokens"), "0"),
+    **dict.fromkeys(("cost_microusd", "text", "token"), "null"),
+    "outcome": "answered",
+    "model": "gpt-4",
+    "tries": "1",
     "amount": "1",
     "mode": "shared",
     "must_exist": "false",
@@ -109,7 +124,7 @@ class Transcript:
         """What a line brings, as it is printed."""
         name, *words = shlex.split(line)
         fields: dict[str, Any] = dict(word.split("=", 1) for word in words)
-        key = "".join(fields.pop(kind, "") for kind in ("lock", "event", "pool", "proposal", "auction"))
+        key = "".join(fields.pop(kind, "") for kind in KEYS)
         if name == "show":
             return [shown(self.partition.canonical()["aggregates"].get(key))]
         self.at_ms = int(fields.pop("at", self.at_ms))
@@ -137,7 +152,7 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         text = fields.pop(name, default)
         assert text is not None, f"{kind.__name__} needs {name}"
         if hint in (str, str | None):
-            values[name] = text
+            values[name] = None if (text, hint) == ("null", str | None) else text
         elif hint == tuple[str, ...]:
             values[name] = tuple(part for part in text.split(",") if part)
         elif hint == tuple[int, ...]:

@@ -14,6 +14,7 @@ from accord.cli import (
     doctor,
     events,
     limits,
+    llm,
     locks,
     proposals,
     replay,
@@ -55,22 +56,9 @@ def build() -> typer.Typer:
     )
     app.callback()(_root)
     for module in (
-        running,
-        serve,
-        doctor,
-        config,
-        topics,
-        events,
-        locks,
-        limits,
-        tasks,
-        agents,
-        proposals,
-        auctions,
-        dlq,
-        replay,
-        rules,
-    ):
+        running, serve, doctor, config, topics, events, locks, limits, tasks, agents, llm,
+        proposals, auctions, dlq, replay, rules,
+    ):  # fmt: skip
         module.add_to(app)
     return app
 

@@ -1,4 +1,4 @@
-"""Events of tasks and teams in a few words, for who follows one task."""
+"""Events of tasks, teams and models in a few words, for who follows one task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT_CHARS_MAX = 500
 def story(event: TimelineEvent) -> str:
     """What an event says, in a line: without what its own name says."""
     told = _STORIES.get(event.event)
-    if told is None or event.position.partition("/")[0] not in ("tasks", "roster"):
+    if told is None or event.position.partition("/")[0] not in ("tasks", "roster", "llm"):
         return shortened(event_text(event.data), TEXT_CHARS_MAX)
     return told(event.data)
 
@@ -73,6 +73,13 @@ def _read(e: dict[str, Any]) -> str:
     return f"{e['status']}, {len(e['steps'])} of {plural(e['total'], 'step')} told"
 
 
+def _called(e: dict[str, Any]) -> str:
+    cost = "an unknown sum" if e["cost_microusd"] is None else f"${e['cost_microusd'] / 1_000_000:,.4f}"
+    ended = _short(e["text"] or "an answer that is not on the log") if e["outcome"] == "answered" else e["error"]
+    tokens = f"{e['input_tokens']:,} and {e['output_tokens']:,} tokens"
+    return f"{e['model']} {e['outcome']} in {e['duration_ms'] / 1_000:g} s for {tokens}, {cost}: {ended}"
+
+
 def _again(e: dict[str, Any]) -> str:
     from accord.replay.timeline import iso  # noqa: PLC0415
 
@@ -115,6 +122,10 @@ _STORIES: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "MemberLost": _lost_member,
     "MemberLeft": _lost_member,
     "BreakerHalfOpened": lambda e: f"{e['capability']}: {e['step']} is let through",
+    "CallGranted": lambda e: f"{e['model']}, token {e['token']}",
+    "CallRecorded": _called,
+    "AnswerReused": lambda e: f"{e['model']}: {_short(e['text'])}",
+    "AnswerAwaited": lambda e: f"{e['model']}: somebody asks it the same already",
     "TaskCompleted": lambda _: "",
     "TaskFailed": lambda e: f"{e['step']}: {e['reason']}",
     "TaskCancelled": lambda e: e["reason"],

@@ -4,14 +4,16 @@
         settings = LlmSettings(base_url=server.base_url, model=MODEL)
 
 For tests, examples and the demo without a key: programs run the client that they run with a real endpoint, against
-`/v1/chat/completions` or `/v1/responses`. It judges nothing and says so: its model is called `stand-in`, and the same
-question always gets the same answer. Beyond `limit` requests at a time it answers 429, as providers do.
+`/v1/chat/completions` or `/v1/responses`, or against Azure's paths for the same (`azure_url`). It judges nothing and
+says so: its model is called `stand-in`, and the same question always gets the same answer. Beyond `limit` requests at a
+time it answers 429, as providers do.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import threading
 import time
@@ -20,6 +22,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
+from urllib.parse import parse_qs, urlsplit
 
 MODEL: Final = "stand-in"
 LIMIT_DEFAULT: Final = 64
@@ -27,6 +30,7 @@ BODY_BYTES_MAX: Final = 1 << 20
 READ_TIMEOUT_S: Final = 30.0
 
 Answer = Callable[[str], str]
+Form = Callable[[dict[str, Any], Answer], dict[str, Any]]
 
 
 def pick(prompt: str) -> str:
@@ -78,13 +82,16 @@ class ModelServer:
         self.api_key = api_key
         self.retry_after_ms = retry_after_ms
         self._lock = threading.Lock()
+        self.last_path, self.last_body = "", dict[str, Any]()
+        """The request that was let in last, for tests of what a client sends."""
         self._answered = self._refused = self._running = self._running_most = 0
         self._server: _Server | None = None
-        self.base_url = ""
+        self.base_url = self.azure_url = ""
 
     def __enter__(self) -> Self:
         self._server = server = _Server(self)
-        self.base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        self.azure_url = f"http://127.0.0.1:{server.server_address[1]}"
+        self.base_url = f"{self.azure_url}/v1"
         threading.Thread(target=server.serve_forever, args=(0.05,), name="stand-in-model", daemon=True).start()
         return self
 
@@ -142,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
     timeout = READ_TIMEOUT_S
+    disable_nagle_algorithm = True  # headers and body are two writes: the second one would wait for an acknowledgement
 
     def do_GET(self) -> None:
         if self.path == "/v1/models":
@@ -158,9 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> dict[str, Any]:
         body = self._body()
         model = self.server.model
-        if model.api_key is not None and self.headers.get("Authorization") != f"Bearer {model.api_key}":
+        given = self.headers.get("api-key") or self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if model.api_key is not None and given != model.api_key:
             raise _Refusal(HTTPStatus.UNAUTHORIZED, "invalid_request_error", "Incorrect API key provided.")
-        form = _FORMS.get(self.path)
+        form = _FORMS.get(self.path) or self._form_of_azure()
         if form is None:
             raise _Refusal(HTTPStatus.NOT_FOUND, "invalid_request_error", f"There is no {self.path} here.")
         if not model.admit():
@@ -168,11 +177,19 @@ class _Handler(BaseHTTPRequestHandler):
             what = f"Rate limit reached: {model.limit} at a time. Try again in {wait_s} s."
             headers = {"retry-after": wait_s, "retry-after-ms": str(model.retry_after_ms)}
             raise _Refusal(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error", what, **headers)
+        model.last_path, model.last_body = self.path, body
         try:
             time.sleep(model.delay_ms / 1_000)
             return form(body, model.answer)
         finally:
             model.leave()
+
+    def _form_of_azure(self) -> Form | None:
+        """What Azure's paths ask for; they name the version of the API."""
+        url = urlsplit(self.path)
+        if not parse_qs(url.query).get("api-version"):
+            return None
+        return _FORMS.get(f"/v1{_AZURE.sub('', url.path)}")
 
     def _body(self) -> dict[str, Any]:
         """The request's body. One that is left unread ends the connection: it would look like the next request."""
@@ -256,7 +273,8 @@ def _response(body: dict[str, Any], answer: Answer) -> dict[str, Any]:
     }
 
 
-_FORMS: Final = {"/v1/chat/completions": _chat, "/v1/responses": _response}
+_AZURE: Final = re.compile(r"\A/openai(/deployments/[^/]+)?")
+_FORMS: Final[dict[str, Form]] = {"/v1/chat/completions": _chat, "/v1/responses": _response}
 
 
 def _prompt(messages: Any) -> str:

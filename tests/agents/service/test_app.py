@@ -12,6 +12,8 @@ import pytest
 from accord.agents.client import Accord
 from accord.agents.service.app import build
 from accord.agents.service.openapi import DESCRIPTION
+from accord.replay.llm import costs
+from accord.replay.source import open_source
 from accord.schemas.topics import commands_topic, topic_table
 from accord.streams.runtime.worker import EmbeddedWorker
 from starlette.routing import Route
@@ -92,6 +94,25 @@ async def test_an_article_is_begun_and_made(
     assert record["created_at"].endswith("Z") and record["completed_at"] == record["steps"][-1]["completed_at"]
     assert ["bees" in prompt for prompt in asked] == [True] * 3
     assert "facts about bees" in asked[1] and "a draft" in asked[2]
+
+
+@in_loop
+async def test_an_article_that_was_made_before_costs_no_call(
+    embedded: Embedded, settings_with: SettingsWith, model: ModelServer
+) -> None:
+    async with hub_on(embedded, settings_with()) as hub, Agents(hub, "content"):
+        with served(hub) as client:
+            results = []
+            for _ in range(2):
+                begun = await client.post("/create-content", json={"topic": "made before"})
+                results.append((await client.ended(begun.json()["task_id"]))["result"])
+    assert results[0] == results[1]
+    assert model.counts.answered == 3, "research, writing and editing, once"
+    with open_source(embedded.settings) as log:
+        bills = {bill.name: (bill.calls, bill.cached) for bill in costs(log)}
+        of_task = {bill.name: (bill.calls, bill.cached) for bill in costs(log, "task")}
+    assert all(bills[agent][0] >= 1 and bills[agent][1] >= 1 for agent in ("researcher", "writer", "editor"))
+    assert of_task[begun.json()["task_id"]] == (0, 3)
 
 
 @in_loop

@@ -92,7 +92,7 @@ def environment(accord_kafka: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     settings = Settings.load(
         kafka={"bootstrap_servers": accord_kafka},
         topics={"prefix": f"service-{uuid4().hex[:8]}", "partitions": PARTITIONS},
-        worker={"domains": ("tasks", "roster"), "data_dir": tmp_path / "worker"},
+        worker={"domains": ("tasks", "roster", "llm"), "data_dir": tmp_path / "worker"},
     )
     Admin(settings).init()
     worker = EmbeddedWorker(settings)
@@ -148,6 +148,10 @@ def test_an_article_comes_though_its_writer_was_killed(environment: dict[str, st
             assert names == ["research", "writing", "editing", "publishing"], "each is recorded once"
             assert record["steps"][1]["result"] == {"draft": "draft 2"}
             assert model.asked == {"Research": 1, "Write": 2, "Edit": 1}, "what was recorded is not asked again"
+
+            _, begun = ask(f"{url}/create-content", {"topic": "bees"})
+            assert ended(f"{url}/task/{begun['task_id']}")["result"] == record["result"]
+            assert model.asked == {"Research": 1, "Write": 2, "Edit": 1}, "nor what the log has an answer to"
 
             _, begun = ask(f"{url}/research-parallel", {"query": "why?"})
             record = ended(f"{url}/task/{begun['task_id']}")

@@ -1,0 +1,92 @@
+"""Processes that ask a model the same on a real Kafka: one call, and another caller when the first was killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from accord.agents.llm.question import checked
+from accord.replay.llm import costs, request_at
+from accord.replay.source import open_source
+from accord.streams.runtime.worker import EmbeddedWorker
+
+from accord.admin import Admin
+from accord.settings import Settings
+from accord.testing.model_server import ModelServer
+from tests.agents.support import until
+
+PROMPT = "What is the answer?"
+PARTITIONS = 2
+
+
+@pytest.fixture
+def settings(accord_kafka: str, tmp_path: Path) -> Iterator[Settings]:
+    found = Settings.load(
+        kafka={"bootstrap_servers": accord_kafka},
+        topics={"prefix": f"llm-{uuid4().hex[:8]}", "partitions": PARTITIONS},
+        worker={"domains": ("llm",), "data_dir": tmp_path / "worker"},
+    )
+    Admin(found).init()
+    worker = EmbeddedWorker(found)
+    worker.start()
+    yield found
+    worker.stop()
+
+
+def test_processes_share_a_call_and_survive_its_caller(settings: Settings) -> None:
+    free, asked = threading.Event(), [0]
+
+    def answer(_: str) -> str:
+        asked[0] += 1
+        assert free.wait(60)
+        return "42"
+
+    request = checked(settings.llm.model, PROMPT, "", settings.llm.max_tokens, None).hash
+
+    def waiting() -> int:
+        with open_source(settings) as log:
+            return request_at(log, request).waiting
+
+    with ModelServer(answer) as server:
+        environment = {
+            **os.environ,
+            "ACCORD_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+            "ACCORD_TOPICS__PREFIX": settings.topics.prefix,
+            "ACCORD_TOPICS__PARTITIONS": str(PARTITIONS),
+            "ACCORD_LLM__BASE_URL": server.base_url,
+            "ACCORD_LLM__LEASE_MS": "2000",
+        }
+        command = [sys.executable, "-m", "tests.agents.asker", PROMPT]
+        processes: list[subprocess.Popen[str]] = []
+
+        def start() -> subprocess.Popen[str]:
+            processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+            return processes[-1]
+
+        try:
+            caller = start()
+            until(lambda: asked[0] == 1, 60)
+            others = [start(), start()]
+            until(lambda: waiting() == 2, 60)
+            assert asked[0] == 1, "of three processes, one calls"
+            caller.kill()
+            until(lambda: asked[0] == 2, 60)
+            free.set()
+            said = [process.communicate(timeout=60)[0].split() for process in (*others, start())]
+            assert sorted(said[:2]) == [["ready", "42", "False"], ["ready", "42", "True"]]
+            assert said[2] == ["ready", "42", "True"], "it came when all was over"
+            assert asked[0] == 2
+        finally:
+            free.set()
+            for process in processes:
+                process.kill()
+                process.communicate()
+    with open_source(settings) as log:
+        (bill,) = costs(log)
+    assert (bill.name, bill.calls, bill.cached, bill.lost) == ("asker", 1, 2, 1)
