@@ -106,15 +106,19 @@ def _might_have_voted(event: proposals.ProposalWithdrawn) -> Iterable[str | None
 
 
 def _awarded(event: auctions.WorkAwarded) -> Iterable[str | None]:
-    return map(address_of, (event.agent, event.announcer))
+    return address_in(event.member), address_of(event.announcer)
+
+
+def _member(event: auctions.AwardLost) -> Iterable[str | None]:
+    return (address_in(event.member),)
 
 
 def _completed(event: auctions.WorkCompleted) -> Iterable[str | None]:
-    return map(address_of, (event.announcer, *event.bidders))
+    return address_of(event.announcer), *map(address_in, event.members)
 
 
 def _ended(event: auctions.AuctionUnsold | auctions.AuctionCancelled) -> Iterable[str | None]:
-    return map(address_of, (event.agent, *event.bidders))
+    return address_of(event.agent), *map(address_in, event.members)
 
 
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
@@ -150,7 +154,7 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     proposals.ProposalWithdrawn: _might_have_voted,
     auctions.ScoresWanted: _agent,
     auctions.WorkAwarded: _awarded,
-    auctions.AwardLost: _agent,
+    auctions.AwardLost: _member,
     auctions.WorkCompleted: _completed,
     auctions.AuctionUnsold: _ended,
     auctions.AuctionCancelled: _ended,

@@ -21,7 +21,6 @@ from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-import uuid_utils
 from accord.agents import context
 from accord.agents.auctions.auction import DOMAIN, checked_names
 from accord.agents.auctions.units import Bid, Number, exact, millionths, recorded
@@ -138,7 +137,7 @@ class Bidding:
             raise BadInput(f"bidder {self.name}: {bid if callable(run) else run!r} is no function.")
         self.capabilities: Final = checked_names("capabilities", capabilities, CAPABILITIES_MAX, least=0)
         millionths("base_price", base_price)
-        self.member: Final = str(uuid_utils.uuid7())
+        self.member = ""
         self._hub = hub
         self._run = run
         self._bid = bid
@@ -154,11 +153,7 @@ class Bidding:
 
     async def __aenter__(self) -> Self:
         self._hub.ensure_open("bidder()")
-        if self._hub.settings.client.answers == "inbox" and self.name != self._hub.agent:
-            raise BadInput(
-                f"bidder {self.name} would hear of no award: the inbox of this hub is that of {self._hub.agent}.",
-                remedy='Open a hub for it, or set client.answers = "events".',
-            )
+        self.member = self._hub.connection.new_id()  # awards are told where it says
         self._loop = asyncio.get_running_loop()
         event = asks(self.name)
         handler = Handler(event, event, self._asked, takes_event=False, retries=RETRIES_MAX)
@@ -258,7 +253,7 @@ class Bidding:
                 case WorkAwarded(agent, member, token, _, lease_ms) if (agent, member) == (self.name, self.member):
                     work = Work(offer.auction, offer.description, token, f"{offer.auction}/{token}")
                     self._begin(_Award(work, lease_ms))
-                case AwardLost(agent, token) if agent == self.name:
+                case AwardLost(member=member, token=token) if member == self.member:
                     self._is_over(offer.auction, token)
                     self._unwatch(offer.auction)
                 case _ if isinstance(event, _ENDS):

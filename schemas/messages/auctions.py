@@ -201,7 +201,7 @@ class WorkCompleted(Event, frozen=True):
     token: int
     result: str
     announcer: str
-    bidders: tuple[str, ...]
+    members: tuple[str, ...]
     ended_ms: int
 
 
@@ -214,6 +214,7 @@ class WorkFailed(Event, frozen=True):
 
 class AwardLost(Event, frozen=True):
     agent: str
+    member: str
     token: int
     deadline_ms: int
 
@@ -227,14 +228,14 @@ class ResultIgnored(Event, frozen=True):
 class AuctionUnsold(Event, frozen=True):
     agent: str
     reason: str
-    bidders: tuple[str, ...]
+    members: tuple[str, ...]
     ended_ms: int
 
 
 class AuctionCancelled(Event, frozen=True):
     agent: str
     reason: str
-    bidders: tuple[str, ...]
+    members: tuple[str, ...]
     ended_ms: int
 
 

@@ -93,6 +93,11 @@ class Auction(msgspec.Struct, frozen=True):
     def who_bid(self) -> tuple[str, ...]:
         return tuple([bid.agent for bid in self.bids])
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The processes that bid."""
+        return tuple([bid.member for bid in self.bids])
+
     def bid(self, name: str) -> Bid:
         return next(bid for bid in self.bids if bid.agent == name)
 

@@ -120,7 +120,8 @@ class Draft:
         elif auction.status == SCORING:
             self.end_unsold("not_scored")
         else:
-            self.add(AwardLost(auction.winner, auction.token, auction.due_ms))
+            member = auction.bid(auction.winner).member
+            self.add(AwardLost(auction.winner, member, auction.token, auction.due_ms))
             self.award("exhausted")
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class Draft:
         )  # fmt: skip
 
     def end_unsold(self, reason: str) -> None:
-        self.add(AuctionUnsold(self.auction.agent, reason, self.auction.who_bid, self.at.now_ms))
+        self.add(AuctionUnsold(self.auction.agent, reason, self.auction.members, self.at.now_ms))
 
     def end_bidding_if_all_answered(self) -> None:
         if self.auction.has_all_answers:
@@ -280,7 +281,7 @@ def _complete(draft: Draft, auction: Auction, c: CompleteWork) -> None:
     if reason is not None:
         draft.add(ResultIgnored(c.agent, c.token, reason))
     else:
-        draft.add(WorkCompleted(c.agent, c.token, c.result, auction.agent, auction.who_bid, draft.at.now_ms))
+        draft.add(WorkCompleted(c.agent, c.token, c.result, auction.agent, auction.members, draft.at.now_ms))
 
 
 def _fail(draft: Draft, auction: Auction, c: FailWork) -> None:
@@ -298,7 +299,7 @@ def _cancel(draft: Draft, auction: Auction, c: CancelAuction) -> None:
     elif c.agent != auction.agent:
         draft.add(CancelRefused(c.agent, auction.agent))
     else:
-        draft.add(AuctionCancelled(c.agent, c.reason, auction.who_bid, draft.at.now_ms))
+        draft.add(AuctionCancelled(c.agent, c.reason, auction.members, draft.at.now_ms))
 
 
 def _read(draft: Draft, a: Auction, c: ReadAuction) -> None:

@@ -187,7 +187,7 @@ async def test_cancelling_stops_the_work(make_hub: MakeHub) -> None:
         assert await auction.cancel("no need") is True
         await asyncio.wait_for(stopped.wait(), 20)
         assert await auction.cancel() is False
-        for one in (auction, found):
+        for one in (auction, await eve.find_auction("stop")):
             with pytest.raises(Unsold) as unsold:
                 await one.result(wait_ms=WAIT_MS)
             assert unsold.value.details["reason"] == "cancelled"
@@ -359,10 +359,6 @@ async def test_who_bids_hears_of_the_award_and_of_the_end(make_hub: MakeHub) -> 
                 assert (await auction.award(wait_ms=WAIT_MS)).agent_name == "bob"  # type: ignore[union-attr]
                 assert await auction.result(wait_ms=WAIT_MS) == "by bob"
             await until(lambda: not loser._watches)
-            if boss.settings.client.answers == "inbox":
-                with pytest.raises(BadInput, match="would hear of no award"):
-                    async with ada.bidder(print, name="cleo"):
-                        pass
 
 
 def test_the_same_for_plain_programs() -> None:

@@ -45,7 +45,7 @@ def bid(agent: str, price: int, percent: int = 90) -> PlaceBid:
 
 @pytest.fixture
 def play() -> Play:
-    """Of six auctions, each ended in another way, or has not."""
+    """Of seven auctions, each ended in another way, or has not."""
     play = Play(auctions=2)
 
     def send(key: str, *commands: Any, after_ms: int = 10) -> int:
@@ -64,6 +64,7 @@ def play() -> Play:
     send("open", announce("now?", "ada", "bob", reward_millionths=50_000_000, capabilities=("sing",)))
     send("open", bid("ada", 60), PassAuction("bob", ""))
     send("stop", announce("stop", "ada"), bid("ada", 1), CancelAuction("boss", "no need"))
+    send("early", announce("early", "ada"), CancelAuction("boss", "at once"))
     send("runs", announce("runs", "ada"), bid("ada", 1))
     return play
 
@@ -82,7 +83,7 @@ def test_list(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["scored"] == ["scored", "completed", "2", "1", "bob", "2", "boss", "[own]", "scoring"]
     assert found["sort"] == ["sort", "unsold", "3", "2", "ada", "60", "boss", "sort", "it"]
     assert found["runs"][1:5] == ["running", "1", "1", "ada"]
-    assert ran.out.splitlines()[-1] == "6 auctions: 1 cancelled, 1 completed, 1 open, 1 running, 2 unsold"
+    assert ran.out.splitlines()[-1] == "7 auctions: 2 cancelled, 1 completed, 1 open, 1 running, 2 unsold"
     ran = Ran(capsys, "auctions", "list", archive, "--status", "unsold", "--json")
     assert [view["id"] for view in ran.objects] == ["none", "sort"]
     assert set(ran.objects[0]) == {
@@ -114,6 +115,7 @@ def test_show(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "ada passed: [b]too busy[/b]" in Ran(capsys, "auctions", "show", "none", archive).out
     stopped = Ran(capsys, "auctions", "show", "stop", archive).out
     assert stopped.startswith("stop  cancelled (no need)") and ": cancelled" in stopped.splitlines()[-1]
+    assert Ran(capsys, "auctions", "show", "early", archive).out.startswith("early  cancelled (at once)")
     (view,) = Ran(capsys, "auctions", "show", "runs", archive, "--json").objects
     assert (view["winner"], view["awards"][0]["ended"], view["bids"][0]["price"]) == ("ada", "running", 1.0)
     ran = Ran(capsys, "auctions", "show", "nothing", archive)

@@ -12,6 +12,7 @@ from accord.replay.verify import verify
 from accord.schemas.messages.log import Tick
 from accord.schemas.messages.proposals import CastVote, Propose, Voter, WithdrawProposal
 from accord.schemas.position import Position
+from accord.schemas.topics import partition_of
 
 from tests.cli.support import Ran
 from tests.histories.play import START_MS, Play
@@ -106,6 +107,7 @@ def test_show(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
         (("--weights", "bob=2,ada=3"), "approved", (4, 2, 0)),
         (("--electorate", "ada,bob"), "rejected", (1, 1, 0)),
         (("--electorate", "ada,bob,dan", "--weights", "dan=5"), "rejected", (1, 1, 5)),
+        (("--electorate", "ada,bob,dan"), "rejected", (1, 1, 1)),
         (("--electorate", "cleo,ada", "--quorum", "3"), "no_quorum", (2, 0, 0)),
         (("--quorum", "3"), "approved", (2, 1, 0)),
     ],
@@ -165,6 +167,20 @@ def test_at_a_point(play: Play) -> None:
     here = {view.id for view in proposals_at(play, before)}
     assert here >= {"ship"} and "open" not in here, "others as of that moment"
     assert proposal_at(Play(locks=1), "ship") is None and proposals_at(Play(locks=1)) == ()
+
+
+def test_a_position_is_a_record_of_its_partition_and_a_moment_of_the_others() -> None:
+    play = Play(proposals=2)
+    names = [f"p-{n}" for n in range(10)]
+    here, there = [next(name for name in names if partition_of(name.encode(), 2) == number) for number in (0, 1)]
+    for key in (here, there):
+        play.send(key, propose("?", "bob", "cleo"), domain="proposals", after_ms=0)
+    for key in (here, there):
+        for voter in ("bob", "cleo"):
+            play.send(key, CastVote(voter, "no", ""), domain="proposals", after_ms=0)
+    first = Position("proposals", 0, 2)
+    at_first = {view.id: view.no for view in proposals_at(play, first)}
+    assert at_first == {here: 1, there: 2}, "all that was decided in that very millisecond"
 
 
 def test_the_log_verifies(play: Play) -> None:

@@ -105,7 +105,7 @@ def test_there_is_one_award_at_a_time_and_only_to_a_valid_bid(
                 tokens_seen.append(event.token)
                 had.add(event.agent)
                 held = event
-            case AwardLost(agent, token) | WorkFailed(agent, token):
+            case AwardLost(agent=agent, token=token) | WorkFailed(agent=agent, token=token):
                 assert held is not None and (agent, token) == (held.agent, held.token)
                 held = None
             case WorkCompleted(agent, token):

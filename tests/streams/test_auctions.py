@@ -281,7 +281,7 @@ def test_too_little_confidence_cannot_win() -> None:
     scores = (score("ada", 1, 1, 49), score("bob", 90, 90, 50))
     one.when(Tick(), DUE).then(BidsScored(None, scores, ("bob",)), awarded("bob", DUE, price=90))
     after(place("ada", 1, 1, 49)).when(Tick(), DUE).then(
-        BidsScored(None, scores[:1], ()), AuctionUnsold("boss", "no_valid_bid", ("ada",), DUE)
+        BidsScored(None, scores[:1], ()), AuctionUnsold("boss", "no_valid_bid", ("ada-1",), DUE)
     )
 
 
@@ -315,7 +315,7 @@ def test_the_announcer_is_asked_for_its_scores() -> None:
     )
     none = tuple(Score(name, None) for name in ("ada", "bob", "cleo"))
     scoring().when(ScoreBids("boss", OWN, none), T0 + 1).then(
-        BidsScored(OWN, none, ()), AuctionUnsold("boss", "no_valid_bid", ("ada", "bob", "cleo"), T0 + 1)
+        BidsScored(OWN, none, ()), AuctionUnsold("boss", "no_valid_bid", ("ada-1", "bob-1", "cleo-1"), T0 + 1)
     )
 
 
@@ -335,7 +335,7 @@ def test_scores_that_do_not_count() -> None:
 
 def test_who_does_not_score_in_time_sells_nothing() -> None:
     scoring().when(Tick(), T0 + 4_999).then_nothing()
-    late = AuctionUnsold("boss", "not_scored", ("ada", "bob", "cleo"), T0 + 5_000)
+    late = AuctionUnsold("boss", "not_scored", ("ada-1", "bob-1", "cleo-1"), T0 + 5_000)
     scoring().when(Tick(), T0 + 5_000).then(late)
     scoring().when(ScoreBids("boss", OWN, ()), T0 + 5_000).then(late, ScoresRefused("boss", "not_asked"))
 
@@ -346,7 +346,7 @@ def test_who_does_not_score_in_time_sells_nothing() -> None:
 def test_who_won_renews_and_completes() -> None:
     renewed = RUNNING.when(RenewAward("bob", TOKEN), T0 + 9_000).then(AwardRenewed("bob", TOKEN, T0 + 19_000))
     renewed.when(Tick(), T0 + LEASE_MS).then_nothing()
-    done = WorkCompleted("bob", TOKEN, '"ok"', "boss", ("ada", "bob"), T0 + 12_000)
+    done = WorkCompleted("bob", TOKEN, '"ok"', "boss", ("ada-1", "bob-1"), T0 + 12_000)
     end = renewed.when(CompleteWork("bob", TOKEN, '"ok"'), T0 + 12_000).then(done)
     assert (end.state.status, end.state.result, end.state.winner) == ("completed", '"ok"', "bob")
     end.when(CompleteWork("bob", TOKEN, '"ok"'), T0 + 12_001).then(ResultIgnored("bob", TOKEN, "not_running"))
@@ -364,24 +364,26 @@ def test_if_the_winner_fails_the_next_bid_has_its_turn() -> None:
     second.when(RenewAward("bob", TOKEN), T0 + 2).then(RenewalRefused("bob", TOKEN, "taken_over"))
     second.when(CompleteWork("bob", NEW, "1"), T0 + 2, seq=NEW + 1).then(ResultIgnored("bob", NEW, "taken_over"))
     second.when(FailWork("ada", NEW, "E", "e"), T0 + 2, seq=NEW + 1).then(
-        WorkFailed("ada", NEW, "E", "e"), AuctionUnsold("boss", "exhausted", ("ada", "bob"), T0 + 2)
+        WorkFailed("ada", NEW, "E", "e"), AuctionUnsold("boss", "exhausted", ("ada-1", "bob-1"), T0 + 2)
     )
 
 
 def test_if_the_lease_ends_the_next_bid_has_its_turn() -> None:
     RUNNING.when(Tick(), T0 + LEASE_MS - 1).then_nothing()
-    lost, next_one = AwardLost("bob", TOKEN, T0 + LEASE_MS), awarded("ada", T0 + LEASE_MS + 5, price=60)
+    lost, next_one = AwardLost("bob", "bob-1", TOKEN, T0 + LEASE_MS), awarded("ada", T0 + LEASE_MS + 5, price=60)
     second = RUNNING.when(Tick(), T0 + LEASE_MS + 5).then(lost, next_one)
     RUNNING.when(CompleteWork("bob", TOKEN, "1"), T0 + LEASE_MS + 5).then(
         lost, next_one, ResultIgnored("bob", TOKEN, "taken_over")
     )
     end = T0 + 2 * LEASE_MS + 5
-    second.when(Tick(), end).then(AwardLost("ada", NEW, end), AuctionUnsold("boss", "exhausted", ("ada", "bob"), end))
+    second.when(Tick(), end).then(
+        AwardLost("ada", "ada-1", NEW, end), AuctionUnsold("boss", "exhausted", ("ada-1", "bob-1"), end)
+    )
 
 
 def test_a_token_cannot_be_guessed_before_it_is_told() -> None:
     """Else one decision would award the work twice under one token."""
-    lost, next_one = AwardLost("bob", TOKEN, T0 + LEASE_MS), awarded("ada", T0 + LEASE_MS, price=60)
+    lost, next_one = AwardLost("bob", "bob-1", TOKEN, T0 + LEASE_MS), awarded("ada", T0 + LEASE_MS, price=60)
     RUNNING.when(FailWork("ada", NEW, "E", "e"), T0 + LEASE_MS).then(
         lost, next_one, ResultIgnored("ada", NEW, "taken_over")
     )
@@ -391,7 +393,7 @@ def test_a_token_cannot_be_guessed_before_it_is_told() -> None:
 
 
 def test_cancelling() -> None:
-    cancelled = AuctionCancelled("boss", "changed my mind", ("ada", "bob"), T0 + 1)
+    cancelled = AuctionCancelled("boss", "changed my mind", ("ada-1", "bob-1"), T0 + 1)
     RUNNING.when(CancelAuction("eve", ""), T0 + 1).then(CancelRefused("eve", "boss"))
     end = RUNNING.when(CancelAuction("boss", "changed my mind"), T0 + 1).then(cancelled)
     end.when(CompleteWork("bob", TOKEN, "1"), T0 + 2).then(ResultIgnored("bob", TOKEN, "not_running"))
@@ -415,7 +417,7 @@ def test_reading() -> None:
         )
     )  # fmt: skip
     end = RUNNING.when(CompleteWork("bob", TOKEN, "7"), T0 + 5)
-    done = end.then(WorkCompleted("bob", TOKEN, "7", "boss", ("ada", "bob"), T0 + 5))
+    done = end.then(WorkCompleted("bob", TOKEN, "7", "boss", ("ada-1", "bob-1"), T0 + 5))
     done.when(ReadAuction("eve"), T0 + 6).then(
         AuctionRead(
             "eve", "boss", "sort it", (), None, "completed", "", None, bids, scores, "bob", TOKEN, T0 + 3_005, "7",

@@ -260,6 +260,43 @@ def test_who_is_given_a_step_is_told_and_who_is_lost() -> None:
     assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 10_000) == [{ADA}]
 
 
+# -- proposals and auctions
+
+
+def test_all_voters_are_told_of_the_outcome() -> None:
+    made = partition("proposals")
+    electorate = (proposals.Voter("ada", 1), proposals.Voter("bob", 1), proposals.Voter("carol", 1))
+    propose = proposals.Propose("ada", "?", electorate, 1, 2, None, 1_000, 1_000, ())
+    found = told(made, (by("ada", "1"), propose), (by("bob", "2"), proposals.CastVote("bob", "no", "")))
+    assert found == [{ADA}, {BOB}]
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, BOB, CAROL}]
+    made = partition("proposals")
+    end = proposals.WithdrawProposal("ada", "")
+    assert told(made, (by("ada", "1"), propose), (by("ada", "2"), end))[1] == {ADA, BOB, CAROL}
+
+
+def test_who_bids_is_told_where_it_listens_whatever_its_name() -> None:
+    made = partition("auctions")
+    weights, scoring = auctions.Weights(1, 0, 0), auctions.Scoring("own", "1")
+    terms = ((), None, weights, 0, scoring, 10_000, 10_000, 1_000, 10_000, ())
+    announce = auctions.AnnounceAuction("carol", "?", ("one", "two"), *terms)
+    offers = [
+        auctions.PlaceBid(name, by(where, name), price, 0, 0, 0, ())
+        for name, where, price in (("one", "ada", 1), ("two", "bob", 2))
+    ]
+    scores = auctions.ScoreBids("carol", scoring, (auctions.Score("one", 1), auctions.Score("two", 2)))
+    found = told(
+        made,
+        (by("carol", "1"), announce),
+        (by("ada", "2"), offers[0]),
+        (by("bob", "3"), offers[1]),
+        (by("carol", "4"), scores),
+    )
+    assert found == [{CAROL}, {ADA}, {BOB, CAROL}, {ADA, CAROL}], "the scores are wanted of who announced it"
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, BOB, CAROL}], "lost, and the next one"
+    assert told(made, ("tick-2", log.Tick()), at_ms=START_MS + 2_000) == [{ADA, BOB, CAROL}], "unsold"
+
+
 # -- the records
 
 
