@@ -1,7 +1,7 @@
 # accord's command line: a worker by default.
 FROM python:3.11.13-slim-bookworm AS build
 COPY . /src
-RUN python -m venv /opt/accord && /opt/accord/bin/pip install --no-cache-dir '/src[service]'
+RUN python -m venv /opt/accord && /opt/accord/bin/pip install --no-cache-dir '/src[otel,service]'
 
 FROM python:3.11.13-slim-bookworm
 COPY --from=build /opt/accord /opt/accord

@@ -23,13 +23,17 @@ class Agent:
         name: 1 to 200 bytes; it is able to do what is asked for by this name.
         run: plain or async; its parameters are among `input`, the task's input, and `step`: the `Run`.
         capabilities: what else it is able to do.
+        shown: what spans, logs and figures call it; empty: its name.
 
     Raises:
         BadInput: an argument cannot be right.
     """
 
-    def __init__(self, name: str, run: Callable[..., Any], *, capabilities: Iterable[str] = ()) -> None:
+    def __init__(
+        self, name: str, run: Callable[..., Any], *, capabilities: Iterable[str] = (), shown: str = ""
+    ) -> None:
         self.name: Final = checked_name("agent", name)
+        self.shown: Final = shown or name
         if not callable(run):
             raise BadInput(f"agent {name}: {run!r} is no function.")
         self.capabilities: Final = (self.name, *[checked_name("capability", one) for one in capabilities])

@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from contextvars import Token
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
 from accord.agents import context
 from accord.agents.agent import Agent
@@ -51,6 +51,11 @@ from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
 from accord import logs
 from accord.errors import BadInput, DeadlockVictim, NotConnected, Unavailable
 from accord.settings import LlmSettings, Settings
+
+if TYPE_CHECKING:
+    from accord.agents.metrics import AgentMetrics
+
+    from accord.metrics import CollectorRegistry
 
 __all__ = ["Accord", "Hub"]
 
@@ -87,6 +92,8 @@ class Hub:
         self._token: Token[Hub | None] | None = None
         self._drain_hooks: list[Hook] = []
         self._close_hooks: list[Hook] = []
+        self.metrics: AgentMetrics | None = None
+        """Where it counts; None: nowhere. See `count_in`."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop that an async hub was opened in, while it is open."""
         self.is_open = False
@@ -127,6 +134,16 @@ class Hub:
         """Raises NotConnected unless the hub is open."""
         if not self.is_open:
             raise self._not_open(caller)
+
+    def count_in(self, registry: CollectorRegistry) -> None:
+        """Has this hub count what it does, for Prometheus; see `accord.agents.metrics`.
+
+        Args:
+            registry: a `prometheus_client.CollectorRegistry` in which no other hub counts.
+        """
+        from accord.agents.metrics import AgentMetrics  # noqa: PLC0415  for those alone who count
+
+        self.metrics = AgentMetrics(registry)
 
     def _not_open(self, caller: str) -> NotConnected:
         return NotConnected(f"{caller} was used, but its hub is not open.", remedy='Enter the hub first: "async with".')

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from accord.agents import context
 from accord.agents.locks.arguments import check_lease_ms, check_name, check_wait_ms
 from accord.agents.locks.locks import Lock
+from accord.agents.operations import Operation
 from accord.agents.signals import signals
 from accord.agents.signals.plain import NotPlain
 from accord.agents.signals.signals import NAME_CHARS_MAX, Receipt
@@ -129,7 +130,7 @@ def _coordinate(
             @functools.wraps(function)
             async def coordinated_async(*args: P.args, **kwargs: P.kwargs) -> Any:
                 call = begin(args, kwargs)
-                with signals.task():
+                with signals.task() as task_id, call.operation(task_id):
                     return await _run_async(call, lambda: function(*args, **kwargs))
 
             return coordinated_async  # type: ignore[return-value]
@@ -137,7 +138,7 @@ def _coordinate(
         @functools.wraps(function)
         def coordinated(*args: P.args, **kwargs: P.kwargs) -> R:
             call = begin(args, kwargs)
-            with signals.task():
+            with signals.task() as task_id, call.operation(task_id):
                 result: R = _run(call, lambda: function(*args, **kwargs))
             return result
 
@@ -244,6 +245,10 @@ class _Call:
         self._grant: Held | None = None
         self._told = False
         self._over = False
+
+    def operation(self, task_id: str) -> Operation:
+        """What it is to who observes it."""
+        return Operation(self._hub, self._name, task_id, key=self.key or "")
 
     def lock(self, kind: Callable[..., L]) -> L:
         """The lock, asynchronous or not; `_waiting` is emitted if the request for it has to queue."""

@@ -8,7 +8,19 @@ from contextlib import nullcontext
 from typing import Final
 
 from accord.testing.broker import NativeKafka
-from benchmarks import acquire, commands, cycles, deadlocks, distinct, readers, recovery, replay, tasks_cost, waiters
+from benchmarks import (
+    acquire,
+    commands,
+    cycles,
+    deadlocks,
+    distinct,
+    readers,
+    recovery,
+    replay,
+    tasks_cost,
+    waiters,
+    workflows,
+)
 from benchmarks.report import Line
 
 BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
@@ -22,6 +34,7 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "waiters": waiters.benchmark,
     "readers": readers.benchmark,
     "tasks_cost": tasks_cost.benchmark,
+    "workflows": workflows.benchmark,
 }
 
 

@@ -234,6 +234,8 @@ class Partition:
                 raise ValueError(f"ce_id has spaces or more than {h.TEXT_BYTES_MAX} bytes")
         if len(task) > h.TEXT_BYTES_MAX or len(trace) > h.TEXT_BYTES_MAX:
             raise ValueError(f"accord-task or traceparent has more than {h.TEXT_BYTES_MAX} bytes")
+        if not task.isascii():
+            task.decode()  # what follows from the decision names its task; raises UnicodeDecodeError, a ValueError
         encoded = fields.get(h.CLOCK)
         return command_id, VectorClock.decode(encoded) if encoded else None, task, trace
 

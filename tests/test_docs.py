@@ -12,13 +12,20 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from accord.agents.metrics import AgentMetrics
 from accord.agents.tasks.graph import TaskGraph
+from accord.streams.domains import DOMAINS
+from accord.streams.runtime.collector import WorkerCollector
+from accord.streams.runtime.metrics import DomainMetrics
 
 import accord
 from accord import replay
-from accord.settings import LlmSettings
+from accord.cli.origins import _leaves
+from accord.metrics import CollectorRegistry
+from accord.settings import LlmSettings, Settings
 from accord.testing.model_server import ModelServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +35,7 @@ LLM = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
 TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
+OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
 
 
@@ -44,7 +52,10 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
     return await act()
 
 
-DOCUMENTS = {"sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS}
+DOCUMENTS = {
+    "sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS,
+    "observability": OBSERVABILITY,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
@@ -64,6 +75,25 @@ def test_every_example_prints_what_it_says(document: str, capsys: pytest.Capture
                     assert not hub.leases.live, f"something is still held after:\n{snippet}"
 
     asyncio.run(main())
+
+
+def test_the_figures_are_those_that_there_are() -> None:
+    """Every one is told of, and what is told of is one."""
+    loop = asyncio.new_event_loop()
+    processor = Mock(metrics=DomainMetrics(DOMAINS["locks"], lambda: 0), owned={})
+    registry = CollectorRegistry()
+    AgentMetrics(registry)
+    families = [*WorkerCollector(loop, {"locks": processor}, lambda: 0).gather(), *registry.collect()]
+    loop.close()
+    there = {family.name + "_total" * (family.type == "counter") for family in families}
+    told = set(re.findall(r"`(accord_[a-z_]+[a-z])[`{]", OBSERVABILITY))
+    assert told == there
+
+
+def test_the_settings_that_the_documents_name_are_settings() -> None:
+    known = {".".join(path) for path, _, _ in _leaves(Settings())}
+    told = re.findall(r"^\| `(\w+\.\w+)`(?:, `(\w+\.\w+)`)? \|", OBSERVABILITY, re.MULTILINE)
+    assert {name for names in told for name in names if name} <= known and len(told) == 4
 
 
 def test_the_table_of_a_steps_terms_is_true() -> None:

@@ -50,6 +50,7 @@ from accord.errors import (
 )
 from accord.kafka import metadata
 from accord.settings import Settings
+from accord.tracing import traceparent
 
 __all__ = ["Answer", "Connection", "Submission", "future", "settle"]
 
@@ -278,7 +279,7 @@ class Connection:
 
         Args:
             key: id of the aggregate; 1 to 255 bytes of UTF-8.
-            task, trace: correlation id and W3C trace context of its headers.
+            task, trace: correlation id and W3C trace context of its headers. Without a trace, that of what runs here.
             message_id: of `new_id`; to send a command again, its first id: it is answered by the first decision on it.
                 None: a new one.
             withdrawal: makes, of the message id, the command that takes this one back; sent when it is given up.
@@ -297,6 +298,7 @@ class Connection:
         """
         encoded_key = _key(domain, key)
         message_id = self.new_id() if message_id is None else self._id(message_id)
+        trace = trace or traceparent()
         _check_text("task", task)
         _check_text("trace", trace)
         client = self.settings.client
@@ -351,9 +353,16 @@ class Connection:
         if underway.withdrawal is None or not underway.sent:
             return
         try:
-            self.submit(underway.place[0], underway.key, underway.withdrawal(underway.id), task=underway.task)
+            taken_back = underway.withdrawal(underway.id)
+            self.submit(underway.place[0], underway.key, taken_back, task=underway.task, trace=underway.trace)
         except AccordError as error:
-            logger.warning("a request could not be withdrawn", request=str(underway), why=str(error))
+            about = self._about(underway)
+            logger.warning("a request could not be withdrawn", request=str(underway), why=str(error), **about)
+
+    def _about(self, underway: Underway) -> dict[str, str]:
+        """Whose command it is, of which task, for lines that accord's thread writes."""
+        about = {"agent": self.agent, "action": type(underway.command).__name__}
+        return about | {"task": underway.task} if underway.task else about
 
     def _forget(self, underway: Underway) -> bool:
         """Takes a command off those under way; False if it was not there any more."""
@@ -380,7 +389,7 @@ class Connection:
                 look = look or underway
                 what = "not delivered yet" if underway.offset is None else "delivered, but not decided yet: a worker?"
                 waiting_ms = round((now_s - underway.since_s) * 1_000)
-                logger.warning(what, command=str(underway), waiting_ms=waiting_ms, agent=self.agent)
+                logger.warning(what, command=str(underway), waiting_ms=waiting_ms, **self._about(underway))
         assert self._answers is not None
         if look is not None or check:
             self._next_check_s = now_s + CHECK_S

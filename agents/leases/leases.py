@@ -49,6 +49,7 @@ from accord.errors import (
     NotConnected,
     NotOwner,
 )
+from accord.tracing import traceparent
 
 if TYPE_CHECKING:
     from accord.agents.locks.barriers import Arrival
@@ -140,6 +141,8 @@ class Hold:
         self.lease_ms = terms.lease_ms
         self.wait_ms = terms.wait_ms
         self._task = current_task()
+        self._trace = traceparent()
+        self._about = {"agent": leases.connection.agent, **logs.about()}
         self.token = 0
         self.position: Position | None = None
         self.granted: Future[Hold] = future()
@@ -211,6 +214,7 @@ class Hold:
                 self.key,
                 command,
                 task=self._task,
+                trace=self._trace,
                 message_id=self.id,
                 withdrawal=lambda request: self.terms.withdraw(agent, request),
                 answer_ms=None if self.wait_ms is None else self.wait_ms + grace_ms,
@@ -267,8 +271,8 @@ class Hold:
 
     @property
     def _named(self) -> dict[str, str]:
-        """What log lines call it."""
-        return {self.terms.noun: self.key}
+        """What log lines call it, and who asks for it: accord's thread writes them."""
+        return {self.terms.noun: self.key, **self._about}
 
     def _queued(self, event: Queued) -> None:
         self._state, self._since_ms, self._place = "queued", event.since_ms, event.place
@@ -340,7 +344,7 @@ class Hold:
             self._finish()
         with suppress(AccordError):  # the connection is gone: the lease, or the wait, ends by itself
             command = self.terms.withdraw(self.agent, self.id)
-            self._connection.submit(self.terms.domain, self.key, command, task=self._task)
+            self._connection.submit(self.terms.domain, self.key, command, task=self._task, trace=self._trace)
         error = error or NotConnected(f"{self.key}: the request was withdrawn.", key=self.key)
         settle(self.granted, error)
         settle(self.ended, error)
@@ -401,7 +405,7 @@ class Hold:
         command = self.terms.renew(self.agent, self.token, self.id)
         try:
             submission = self._connection.submit(
-                self.terms.domain, self.key, command, task=self._task, answer_ms=self.lease_ms
+                self.terms.domain, self.key, command, task=self._task, trace=self._trace, answer_ms=self.lease_ms
             )
         except AccordError as error:
             logger.warning("a lease was not renewed", **self._named, token=self.token, why=str(error))
@@ -441,7 +445,7 @@ class Hold:
                 if self.notified
                 else self.terms.release(self.agent, self.token, self.id)
             )
-            self._connection.submit(self.terms.domain, self.key, command, task=self._task)
+            self._connection.submit(self.terms.domain, self.key, command, task=self._task, trace=self._trace)
         settle(self.granted, self.error)
         settle(self.ended, self.error)
         for callback in callbacks:
@@ -476,7 +480,7 @@ class Hold:
     def submit(self, command: Command, *, answer_ms: int | None = None) -> Future[Answer]:
         """Sends a command about this lock; as `Connection.submit`."""
         return self._connection.submit(
-            self.terms.domain, self.key, command, task=self._task, answer_ms=answer_ms
+            self.terms.domain, self.key, command, task=self._task, trace=self._trace, answer_ms=answer_ms
         ).decided
 
     # -- releasing
@@ -507,7 +511,9 @@ class Hold:
             self._finish("releasing")
         try:
             command = self.terms.release(self.agent, self.token, self.id)
-            submission = self._connection.submit(self.terms.domain, self.key, command, task=self._task)
+            submission = self._connection.submit(
+                self.terms.domain, self.key, command, task=self._task, trace=self._trace
+            )
         except AccordError as error:
             self._release_over(error)
         else:

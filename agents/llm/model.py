@@ -31,6 +31,7 @@ from accord.agents.llm.endpoint import Completion, Endpoint, may_pass, wait_ms
 from accord.agents.llm.logged import DOMAIN, LoggedCall, Made, Reply
 from accord.agents.llm.question import Question, checked
 from accord.agents.locks.arguments import check_name, check_number
+from accord.agents.operations import ModelCall
 from accord.schemas.messages.llm import AnswerForgotten, ForgetAnswer
 from accord.streams.llm.bounds import TTL_MS_MAX
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -121,7 +122,8 @@ class Model:
         question = checked(self.settings.model, prompt, instructions, cap, parameters)
         ttl_ms = self.settings.cache_ttl_ms if ttl_ms is None else check_number("ttl_ms", ttl_ms, 0, TTL_MS_MAX)
         if self._hub is None:
-            return await self._call(question, None)
+            with ModelCall(self.settings.model):
+                return await self._call(question, None)
         whose = check_name(agent, "agent") if agent else self._agent or self._hub.agent
         logged = LoggedCall(self._hub, question, whose, ttl_ms, self.settings.lease_ms)
         if ttl_ms:
@@ -132,7 +134,8 @@ class Model:
                 raise
             if known is not None:
                 return known
-        return await self._call(question, logged)
+        with ModelCall(self.settings.model, self._hub, whose):
+            return await self._call(question, logged)
 
     async def forget(self, request: str) -> bool:
         """Has the log forget the answer to a question; the next who asks it calls the model.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from accord.agents.connection.connection import Answer, future, settle
 from accord.agents.leases.leases import RENEWALS_A_LEASE
 from accord.agents.locks.arguments import check_lease_ms, check_name, check_parties, check_wait_ms
+from accord.agents.operations import Operation
 from accord.agents.signals.signals import current_task
 from accord.schemas.messages.locks import (
     BarrierBroken,
@@ -33,6 +34,7 @@ from accord.schemas.position import Position
 
 from accord import logs
 from accord.errors import AccordError, BrokenBarrier, NotConnected, TermsDiffer
+from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
@@ -51,6 +53,7 @@ class Arrival:
         self._connection = hub.connection
         self._live = hub.leases.live
         self._task = current_task()
+        self._about = {"agent": hub.agent, **logs.about()}
         self._undo: list[Callable[[], None]] = []
         self._stop_renewing: Callable[[], None] = lambda: None
 
@@ -110,7 +113,7 @@ class Arrival:
         try:
             self._connection.submit("locks", self.key, command, task=self._task, answer_ms=self._lease_ms)
         except AccordError as error:
-            logger.warning("a lease was not renewed", barrier=self.key, why=str(error))
+            logger.warning("a lease was not renewed", barrier=self.key, why=str(error), **self._about)
         self._renew_later()
 
     def _waited(self) -> None:
@@ -178,6 +181,9 @@ class Reached:
         self._lease_ms = lease_ms if lease_ms is None else check_lease_ms(lease_ms, 0)
         self._wait_ms = check_wait_ms(wait_ms)
 
+    def _operation(self) -> Operation:
+        return Operation(self._hub, "wait", current_task(), kind=SpanKind.CLIENT, key=self.name)
+
     def _reach(self, wait_ms: int | EllipsisType | None) -> Arrival:
         hub = self._hub
         hub.ensure_open(f"barrier {self.name}")
@@ -206,9 +212,10 @@ class Barrier(Reached):
             TermsDiffer: it has another number of parties at present, or the name is that of a lock in use.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
         """
-        arrival = self._reach(wait_ms)
-        try:
-            return await asyncio.wrap_future(arrival.passed)
-        except asyncio.CancelledError:
-            arrival.withdraw()
-            raise
+        with self._operation():
+            arrival = self._reach(wait_ms)
+            try:
+                return await asyncio.wrap_future(arrival.passed)
+            except asyncio.CancelledError:
+                arrival.withdraw()
+                raise

@@ -52,6 +52,10 @@ class Condition(Lock):
             Overloaded: too many wait.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers; the lock is not held.
         """
+        with self._operation("wait"):
+            return await self._wait(wait_ms)
+
+    async def _wait(self, wait_ms: int | None) -> bool:
         hold = mine(self, "wait()")
         again = sleep(hold, wait_ms)
         cancelled: asyncio.CancelledError | None = None

@@ -31,10 +31,13 @@ from accord.agents.leases.call_chain import enter_chain, held_in_chain, leave_ch
 from accord.agents.leases.leases import Hold, OnQueued, Terms
 from accord.agents.locks.arguments import check_lease_ms, check_name, check_priority, check_wait_ms
 from accord.agents.locks.terms import LockTerms
+from accord.agents.operations import Operation
+from accord.agents.signals.signals import current_task
 from accord.schemas.position import Position
 
 from accord import logs
 from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
+from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
@@ -70,6 +73,9 @@ class Asked(ABC):
     @abstractmethod
     def _terms(self, lease_ms: int, wait_ms: int | None) -> Terms:
         """What a request asks for."""
+
+    def _operation(self, name: str) -> Operation:
+        return Operation(self._hub, name, current_task(), kind=SpanKind.CLIENT, key=self.name)
 
     def _ask(self, wait_ms: int | EllipsisType | None) -> Hold:
         hub = self._hub
@@ -243,12 +249,13 @@ class Leased(Asked, Generic[G]):
             LeaseLost: it was granted so late that the lease had ended.
             NotConnected: the hub is not open, or was closed meanwhile.
         """
-        hold = self._ask(wait_ms)
-        try:
-            await asyncio.wrap_future(hold.granted)
-        except asyncio.CancelledError:
-            hold.withdraw()
-            raise
+        with self._operation("acquire"):
+            hold = self._ask(wait_ms)
+            try:
+                await asyncio.wrap_future(hold.granted)
+            except asyncio.CancelledError:
+                hold.withdraw()
+                raise
         enter_chain(hold)
         return self._granted(hold)
 

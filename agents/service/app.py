@@ -16,12 +16,14 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from accord.agents.service.content import content_graph
 from accord.agents.service.dispatch import Dispatch
 from accord.agents.service.door import Door
+from accord.agents.service.observed import SERVICE, Observed
 from accord.agents.service.openapi import DESCRIPTION
 from accord.agents.service.replies import failure, on_accord_error, on_defect, on_http_error
 from accord.agents.service.research import FIELDS, research_graph
@@ -35,22 +37,26 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from accord import metrics, tracing
 from accord.errors import AccordError, BadInput, TooLarge, Unavailable
 from accord.kafka import metadata, producer
+from accord.metrics import CollectorRegistry
 
 if TYPE_CHECKING:
     from accord.agents.client import Accord
 
-SERVICE: Final = "orchestrator"
 
-
-def build(hub: Accord, *, now_s: Callable[[], float] = time.monotonic) -> Starlette:
+def build(
+    hub: Accord, registry: CollectorRegistry | None = None, *, now_s: Callable[[], float] = time.monotonic
+) -> Starlette:
     """The ASGI application over an open hub, which says the settings.
 
     Args:
+        registry: what `GET /metrics` tells; None: nothing.
         now_s: the clock of the rate limit, in seconds.
     """
     service = _Service(hub)
+    figures = [] if registry is None else [Route("/metrics", partial(_metrics, registry))]
     return Starlette(
         routes=[
             Route("/health", service.health),
@@ -58,14 +64,21 @@ def build(hub: Accord, *, now_s: Callable[[], float] = time.monotonic) -> Starle
             Route("/research-parallel", service.research_parallel, methods=["POST"]),
             Route("/task/{task_id}", service.task),
             Route("/openapi.json", service.openapi),
+            *figures,
         ],
-        middleware=[Middleware(Door, settings=hub.settings.service, now_s=now_s)],
+        middleware=[Middleware(Observed, hub=hub), Middleware(Door, settings=hub.settings.service, now_s=now_s)],
         exception_handlers={
             AccordError: on_accord_error,
             HTTPException: on_http_error,
             Exception: on_defect,
         },
     )
+
+
+async def _metrics(registry: CollectorRegistry, request: Request) -> Response:
+    """The figures of this process; for who is let in, as all else."""
+    del request
+    return Response(metrics.text(registry), media_type=metrics.CONTENT_TYPE)
 
 
 class _Service:
@@ -114,6 +127,7 @@ class _Service:
 
     async def task(self, request: Request) -> Response:
         handle = Handle(self._hub, request.path_params["task_id"])
+        tracing.note(task_id=handle.id)
         try:
             return JSONResponse(await handle.record())
         finally:
@@ -123,6 +137,7 @@ class _Service:
         """Begins a task; returns its id once the log has it."""
         handle = await self._hub.submit(graph, input)
         handle.forget()
+        tracing.note(task_id=handle.id)
         return handle.id
 
     async def _body(self, request: Request) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class ContentAgents:
             "editor": self.edit,
             "publisher": self.publish,
         }
-        return {name: Agent(queue, runs[name]) for name, queue in zip(runs, STEPS.values(), strict=True)}
+        return {name: Agent(queue, runs[name], shown=name) for name, queue in zip(runs, STEPS.values(), strict=True)}
 
     async def research(self, input: dict[str, str]) -> dict[str, str]:
         prompt = f"Research this topic for an article: {input['topic']}"

@@ -59,7 +59,7 @@ class ResearchAgents:
 
     def agents(self) -> dict[str, Agent]:
         """Each by its name."""
-        return {kind: Agent(queue_of(kind), self.research) for kind in FIELDS}
+        return {kind: Agent(queue_of(kind), self.research, shown=kind) for kind in FIELDS}
 
     async def research(self, input: dict[str, Any], step: Run) -> dict[str, str]:
         instructions = RESEARCHER.format(field=FIELDS[step.name])
@@ -77,4 +77,4 @@ async def aggregate(input: dict[str, Any], step: Run) -> dict[str, Any]:
 
 def aggregator() -> Agent:
     """The agent that puts the answers together. It asks no model."""
-    return Agent(AGGREGATION, aggregate)
+    return Agent(AGGREGATION, aggregate, shown="aggregator")

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from accord.agents import context
+from accord.agents.operations import Operation
 from accord.agents.signals import signals
 from accord.agents.signals.signals import DOMAIN, Event
 from accord.agents.signals.subscription import Delivery, Subscription, log_ends
@@ -34,6 +35,7 @@ from accord.schemas.position import Position
 
 from accord import logs
 from accord.errors import AccordError, BadInput, CircularTrigger, NotConnected, OutcomeUnknown, Rejected
+from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
@@ -269,7 +271,7 @@ class Runner:
             event = self._event(delivery, attempt)
             self._hub.connection.received(delivery.decision.clock)
             try:
-                contextvars.copy_context().run(self._call, event, delivery.event.trail)
+                contextvars.copy_context().run(self._call, event, delivery)
                 return True
             except (Exception, SystemExit) as error:
                 if self._stopping.is_set() and isinstance(error, NotConnected):
@@ -282,6 +284,9 @@ class Runner:
                     position=str(event.position),
                     attempt=attempt,
                     error=f"{type(error).__name__}: {error}",
+                    agent=self._hub.agent,
+                    task=event.task_id,
+                    action=self._handler.name,
                 )
                 if last:
                     return self._report(delivery, event, error, attempt)
@@ -301,11 +306,13 @@ class Runner:
             task_id=decision.task.decode() or None,
         )
 
-    def _call(self, event: Event, trail: tuple[str, ...]) -> None:
+    def _call(self, event: Event, delivery: Delivery) -> None:
         """One call, in a context of its own, and then what it emitted."""
         context.use(self._hub)
-        signals.trail.set((*trail, event.name))
-        with signals.task(event.task_id), signals.scope() as emitted:
+        signals.trail.set((*delivery.event.trail, event.name))
+        name, parent = self._handler.name, delivery.decision.trace.decode(errors="replace")
+        run = Operation(self._hub, name, event.task_id, parent=parent, kind=SpanKind.CONSUMER, event=event.name)
+        with signals.task(event.task_id), run, signals.scope() as emitted:
             arguments = (event.data, event) if self._handler.takes_event else (event.data,)
             returned = self._handler.function(*arguments)
             if inspect.isawaitable(returned):

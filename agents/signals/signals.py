@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 import uuid_utils
 from accord.agents.context import current
+from accord.agents.operations import Operation
 from accord.agents.signals.plain import NotPlain, as_json
 from accord.schemas.clock import VectorClock
 from accord.schemas.messages.signals import EmitSignal, SignalRefused
@@ -29,6 +30,7 @@ from accord.schemas.position import Position
 from accord.schemas.topics import KEY_BYTES_MAX
 
 from accord.errors import BadInput, CircularTrigger, OutcomeUnknown
+from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
@@ -238,7 +240,9 @@ def emit_on(hub: Hub, event: str, data: Mapping[str, Any]) -> Receipt:
     """`emit` on a given hub."""
     check_name("event", event)
     command = EmitSignal(hub.agent, encoded(event, data), trail.get())
-    submission = hub.connection.submit(DOMAIN, event, command, task=_task.get() or new_task())
+    task_id = _task.get() or new_task()
+    with Operation(hub, "emit", task_id, kind=SpanKind.PRODUCER, event=event):
+        submission = hub.connection.submit(DOMAIN, event, command, task=task_id)
     receipt = Receipt(event, submission)
     outbox(hub).add(receipt)
     scope = _scope.get()

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from accord.agents.locks.arguments import check_number
+from accord.agents.operations import Operation
 from accord.agents.signals.plain import NotPlain, as_json
 from accord.agents.signals.signals import new_task
 from accord.agents.tasks.graph import TaskGraph
@@ -14,6 +15,7 @@ from accord.schemas.messages.tasks import CancelTask, SubmitTask, TaskKnown, Tas
 from accord.streams.tasks.bounds import LIMIT_MS_MAX
 
 from accord.errors import BadInput, TermsDiffer
+from accord.tracing import SpanKind, traceparent
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
@@ -30,10 +32,20 @@ async def submit(hub: Hub, graph: TaskGraph, input: Any, *, key: str | None, kee
     except NotPlain as error:
         raise BadInput(f"the input of {graph.name} has {error}; it must be JSON.") from None
     check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
-    handle = Handle(hub, key or new_task(), graph.last)
-    command = SubmitTask(hub.agent, graph.name, graph.team, given, steps, keep_ms)
+    task_id = key or new_task()
+    with Operation(hub, "submit", task_id, kind=SpanKind.PRODUCER, graph=graph.name):
+        command = SubmitTask(hub.agent, graph.name, graph.team, given, steps, keep_ms, traceparent() or "")
+        return await _begin(hub, Handle(hub, task_id, graph.last), command, again=key is not None)
+
+
+async def _begin(hub: Hub, handle: Handle, command: SubmitTask, *, again: bool) -> Handle:
+    """Sends the command, and returns when the log has the task.
+
+    Args:
+        again: who submits it may do so again.
+    """
     # Nobody knows the id of a task that was submitted in vain, unless it is a key that may be tried again.
-    withdrawal = None if key else lambda _: CancelTask(hub.agent, "whoever submitted it has given up")
+    withdrawal = None if again else lambda _: CancelTask(hub.agent, "whoever submitted it has given up")
     try:
         submission = hub.connection.submit("tasks", handle.id, command, task=handle.id, withdrawal=withdrawal)
         answer = await asyncio.wrap_future(submission.decided)

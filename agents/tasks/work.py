@@ -31,6 +31,7 @@ from accord.agents.agent import Agent
 from accord.agents.connection.connection import Answer
 from accord.agents.leases.leases import RENEWALS_A_LEASE
 from accord.agents.locks.arguments import check_lease_ms, check_number
+from accord.agents.operations import Operation
 from accord.agents.signals import signals
 from accord.agents.signals.plain import NotPlain, as_json
 from accord.agents.tasks.graph import INPUT, STEP, TEAM, Function, GiveUp, Run, TaskGraph, checked_name
@@ -59,11 +60,13 @@ from accord.schemas.messages.tasks import (
     TaskCancelled,
     TaskRead,
 )
+from accord.streams.chain import Decision
 from accord.streams.roster.bounds import SLOTS_MAX
 from accord.streams.tasks.bounds import CAPABILITIES_MAX, ERROR_CHARS_MAX, INPUT_BYTES_MAX
 
 from accord import logs
 from accord.errors import AccordError, BadInput, Overloaded, Unavailable
+from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
@@ -85,7 +88,50 @@ class Running:
         self.ended = False
         """The log has ended it, or this process has."""
         self.body: asyncio.Task[None] | None = None
+        self.trace: str | None = None
+        """Of its span, once it has begun."""
         self.unwatch: Callable[[], None] = lambda: None
+
+
+class _Observed(Operation):
+    """The run of a step as spans, logs and figures tell it: part of its task's trace, wherever it runs."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, hub: Hub, run: Running, agent: str) -> None:
+        started = run.started
+        super().__init__(
+            hub,
+            started.step,
+            run.task_id,
+            agent=agent,
+            parent=started.trace,
+            kind=SpanKind.CONSUMER,
+            counted=False,
+            capability=started.capability,
+            member=started.member,
+            tries=started.tries,
+        )
+        self._run = run
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._run.trace = self.traceparent
+        if self._hub is not None and self._hub.metrics is not None:
+            self._hub.metrics.step_started(self._name[0], self._run.started.capability)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self._hub is None or self._hub.metrics is None:
+            return
+        if isinstance(error, asyncio.CancelledError):
+            outcome = "ended" if self._run.ended else "returned"
+        else:
+            outcome = "completed" if error is None else "failed"
+        self._hub.metrics.step_ended(self._name[0], self._run.started.capability, outcome, self.seconds)
 
 
 class Work:
@@ -111,6 +157,7 @@ class Work:
             raise BadInput(f"graphs of {len(teams)} teams: one works for one team at a time.")
         (self.team,) = teams
         self._agents = {name: agent.function for agent in agents for name in agent.capabilities}
+        self._names = {name: agent.shown for agent in agents for name in agent.capabilities}
         self._functions: dict[tuple[str, str], Function] = {
             (graph.name, name): function for graph in graphs for name, function in graph.functions.items()
         }
@@ -227,9 +274,9 @@ class Work:
                 case AgentsAssigned(assignments):
                     for assignment in assignments:
                         if assignment.member == self.member:
-                            self._take(assignment)
+                            self._take(assignment, answer.decision)
                 case MemberLost(_, member) | RenewalRefused(_, member) if member == self.member and not self._stopping:
-                    logger.warning("lost its place in the team; joining again", team=self.team, member=member)
+                    logger.warning("lost its place; joining again", team=self.team, member=member, agent=self._agent)
                     for run in list(self._runs.values()):
                         self._end(run)
                     with suppress(AccordError):
@@ -237,31 +284,40 @@ class Work:
 
     # -- taking steps
 
-    def _take(self, given: Assignment) -> None:
+    def _take(self, given: Assignment, decision: Decision) -> None:
         """Takes up what the team has given; on accord's thread."""
         if not self._stopping:
             command = StartStep(self._agent, self.member, self.team, given.step, given.attempt, self.capabilities)
-            self._tell(given.task, command, self._started)
+            of_this_task = decision.task == given.task.encode() and decision.trace.isascii()
+            self._tell(given.task, command, self._started, decision.trace.decode() if of_this_task else None)
 
-    def _tell(self, task_id: str, command: Command, told: Callable[[Answer], None], message_id: str = "") -> None:
+    def _tell(
+        self, task_id: str, command: Command, told: Callable[[Answer], None], trace: str | None, message_id: str = ""
+    ) -> None:
         """Sends a command about a task, and again under its id until it is decided."""
         message_id = message_id or self._connection.new_id()
+        about = {"agent": self._agent, "task": task_id, "action": type(command).__name__}
+
+        def again() -> None:
+            self._tell(task_id, command, told, trace, message_id)
 
         def decided(decision: Future[Answer]) -> None:
             error = decision.exception()
             if error is None:
                 told(decision.result())
             elif isinstance(error, Unavailable) and not self._stopping:
-                self._connection.call_later(AGAIN_MS, lambda: self._tell(task_id, command, told, message_id))
+                self._connection.call_later(AGAIN_MS, again)
             else:
-                logger.warning("could not be told", task=task_id, command=type(command).__name__, why=str(error))
+                logger.warning("could not be told", why=str(error), **about)
 
         try:
-            submission = self._connection.submit("tasks", task_id, command, task=task_id, message_id=message_id)
+            submission = self._connection.submit(
+                "tasks", task_id, command, task=task_id, trace=trace, message_id=message_id
+            )
         except Overloaded:
-            self._connection.call_later(AGAIN_MS, lambda: self._tell(task_id, command, told, message_id))
+            self._connection.call_later(AGAIN_MS, again)
         except AccordError as error:
-            logger.warning("could not be told", task=task_id, command=type(command).__name__, why=str(error))
+            logger.warning("could not be told", why=str(error), **about)
         else:
             submission.decided.add_done_callback(decided)
 
@@ -276,7 +332,8 @@ class Work:
                     run.unwatch = self._connection.watch("tasks", task_id, partial(self._of, run))
                     self._loop.call_soon_threadsafe(self._begin, run, context=self._context.copy())
                 case ResultIgnored(_, step, token, reason):
-                    logger.warning("a result came too late", task=task_id, step=step, token=token, why=reason)
+                    about = {"agent": self._agent, "task": task_id, "action": step}
+                    logger.warning("a result came too late", token=token, why=reason, **about)
 
     def _of(self, run: Running, answer: Answer) -> None:
         """A decision about the task of a run; on accord's thread."""
@@ -322,15 +379,16 @@ class Work:
             if self._runs.get((run.task_id, started.step)) is run:
                 del self._runs[run.task_id, started.step]
             if command is not None and not run.ended:
-                self._tell(run.task_id, command, self._started)
+                self._tell(run.task_id, command, self._started, run.trace)
 
     async def _outcome(self, run: Running) -> Command:
         """What came of a run, as the command that tells it."""
         started, agent = run.started, self._agent
         limit_s = started.timeout_ms / 1_000
         try:
-            async with asyncio.timeout(limit_s):
-                result = as_json(await self._call(run))
+            with _Observed(self._hub, run, self._name_of(started)):
+                async with asyncio.timeout(limit_s):
+                    result = as_json(await self._call(run))
             size = len(result.encode())
             if size > INPUT_BYTES_MAX:
                 error = (
@@ -345,9 +403,14 @@ class Work:
             error = str(problem) or f"took more than {started.timeout_ms} ms"
             return FailStep(agent, started.step, started.token, "TimeoutError", error, final=False)
         except Exception as problem:
-            logger.info("a step failed", task=run.task_id, step=started.step, agent=agent, why=repr(problem))
+            about = {"agent": self._name_of(started), "task": run.task_id, "action": started.step}
+            logger.info("a step failed", why=repr(problem), **about)
             kind, error = type(problem).__name__, str(problem)[:ERROR_CHARS_MAX]
             return FailStep(agent, started.step, started.token, kind, error, final=isinstance(problem, GiveUp))
+
+    def _name_of(self, started: StepStarted) -> str:
+        """Who runs a step, by the name that people know: of several agents in a process, the one that is able."""
+        return self._names.get(started.capability, self._agent)
 
     async def _call(self, run: Running) -> Any:
         started = run.started

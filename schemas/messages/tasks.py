@@ -89,6 +89,7 @@ class SubmitTask(Command, frozen=True):
     input: str
     steps: tuple[Step, ...]
     keep_ms: int
+    trace: str = ""
 
 
 class StartStep(Command, frozen=True):
@@ -162,6 +163,7 @@ class TaskSubmitted(Event, frozen=True):
     steps: tuple[Step, ...]
     keep_ms: int
     created_ms: int
+    trace: str = ""
 
 
 class TaskKnown(Event, frozen=True):
@@ -201,6 +203,7 @@ class StepStarted(Event, frozen=True):
     inputs: tuple[Input, ...]
     type: str
     capability: str
+    trace: str = ""
 
 
 class StartRefused(Event, frozen=True):

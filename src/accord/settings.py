@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -109,6 +109,9 @@ class WorkerSettings(_Group):
     """Most decisions of a partition under way to the log; at the bound no more commands are taken."""
     accept_loss: tuple[str, ...] = ()
     """The operator's word to go on without lost commands, as positions: `locks.commands/3@977` is the last one lost."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65_535)
+    """Where `GET /metrics` gives figures for Prometheus; 0: nowhere. Whoever reaches it may read them."""
 
     @field_validator("domains")
     @classmethod
@@ -153,6 +156,9 @@ class AgentsSettings(_Group):
     """Steps at a time, a process."""
     lease_ms: int = Field(10_000, ge=1_000)
     """After so long without a sign of life from a process, others get its steps."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65_535)
+    """As `worker.metrics_port`, of a process of `accord work`."""
 
 
 class ServiceSettings(_Group):
@@ -173,6 +179,15 @@ class ServiceSettings(_Group):
     """How long `GET /health` waits for a broker."""
 
 
+class LogSettings(_Group):
+    """What `accord worker`, `serve` and `work` write to stderr."""
+
+    format: Literal["text", "json"] = "text"
+    """Lines for people, or an object a line."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is shown."""
+
+
 class Settings(BaseSettings):
     """All settings. `Settings.load()` reads them and raises `ConfigError` naming what is wrong."""
 
@@ -190,8 +205,22 @@ class Settings(BaseSettings):
     llm: LlmSettings = LlmSettings()
     agents: AgentsSettings = AgentsSettings()
     service: ServiceSettings = ServiceSettings()
+    log: LogSettings = LogSettings()
     schema_registry_url: str = ""
     """Empty: values carry Avro single-object framing and no registry is asked."""
+
+    def secrets(self) -> tuple[str, ...]:
+        """The values that nobody may read in a log: of the settings that have `repr=False`, and OPENAI_API_KEY."""
+        found, groups = [os.environ.get("OPENAI_API_KEY", "")], [cast(BaseModel, self)]
+        while groups:
+            group = groups.pop()
+            for name, field in type(group).model_fields.items():
+                value = getattr(group, name)
+                if isinstance(value, BaseModel):
+                    groups.append(value)
+                elif not field.repr:
+                    found += [value] if isinstance(value, str) else value
+        return tuple(filter(None, found))
 
     @classmethod
     def load(cls, **arguments: Any) -> Settings:

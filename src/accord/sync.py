@@ -110,12 +110,13 @@ class Leased(Asked, Generic[G]):
 
     def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> G:
         """Waits for it; arguments and errors are those of `accord.agents.locks.locks.Leased.acquire`."""
-        hold = self._ask(wait_ms)
-        try:
-            hold.granted.result()
-        except KeyboardInterrupt:
-            hold.withdraw()
-            raise
+        with self._operation("acquire"):
+            hold = self._ask(wait_ms)
+            try:
+                hold.granted.result()
+            except KeyboardInterrupt:
+                hold.withdraw()
+                raise
         enter_chain(hold)
         return self._granted(hold)
 
@@ -203,15 +204,16 @@ class Condition(Lock):
 
     def wait(self, *, wait_ms: int | None = None) -> bool:
         """Frees the lock, waits for a notice, and returns with the lock held again: whether there was one."""
-        hold = conditions.mine(self, "wait()")
-        again = conditions.sleep(hold, wait_ms)
-        try:
-            again.granted.result()
-        except KeyboardInterrupt:
-            again.withdraw()
-            raise
-        finally:
-            conditions.show(hold, again)
+        with self._operation("wait"):
+            hold = conditions.mine(self, "wait()")
+            again = conditions.sleep(hold, wait_ms)
+            try:
+                again.granted.result()
+            except KeyboardInterrupt:
+                again.withdraw()
+                raise
+            finally:
+                conditions.show(hold, again)
         return again.notified
 
     def wait_for(self, predicate: Callable[[], bool], *, wait_ms: int | None = None) -> bool:
@@ -244,12 +246,13 @@ class Barrier(Reached):
 
     def wait(self, *, wait_ms: int | EllipsisType | None = ...) -> int:
         """Waits until all parties have come; returns the place in the order of arrival, 0 for the first."""
-        arrival = self._reach(wait_ms)
-        try:
-            return arrival.passed.result()
-        except KeyboardInterrupt:
-            arrival.withdraw()
-            raise
+        with self._operation():
+            arrival = self._reach(wait_ms)
+            try:
+                return arrival.passed.result()
+            except KeyboardInterrupt:
+                arrival.withdraw()
+                raise
 
 
 class _Entered(threading.local, Generic[T]):

@@ -147,6 +147,11 @@ class Domain:
             raise RuntimeError(f"the table of {self.name} exists only while its app runs")
         return self._table
 
+    def commands_end(self, partition: int) -> int | None:
+        """One past the last command, as the last fetch told it; None: none has, or the app is not running."""
+        reader = self._app.running_reader
+        return None if reader is None else reader.end(TP(self.commands_topic, partition))
+
     async def seek(self, partition: int, offset: int) -> None:
         """Deliver from `offset` on; what was read before is dropped. Also from within `on_batch`."""
         self._fetched_again.pop(partition, None)
@@ -289,6 +294,10 @@ class StreamApp:
         if self._faust is None:
             raise RuntimeError("the app is not running")
         return cast(GroupConsumer, self._faust.consumer)
+
+    @property
+    def running_reader(self) -> CommandReader | None:
+        return self._reader
 
     @property
     def reader(self) -> CommandReader:

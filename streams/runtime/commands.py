@@ -122,6 +122,17 @@ class CommandReader:
             self._waiting -= len(batch.records)
             self._lock.notify()
 
+    def end(self, tp: TP) -> int | None:
+        """One past the last record of a partition that is read, as the last fetch told it; None: none has."""
+        with self._lock:  # it is not closed meanwhile
+            if self._stopping:
+                return None
+            try:
+                _, end = self._consumer.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), cached=True)
+            except KafkaException:  # it is not read
+                return None
+        return end if end >= 0 else None
+
     def stop(self) -> None:
         """End the thread. Blocks until it has ended."""
         with self._lock:
@@ -140,6 +151,8 @@ class CommandReader:
             if not self._stopping:
                 self._fail(error)
         finally:
+            with self._lock:
+                self._stopping = True
             self._consumer.close()
 
     def _may_read(self) -> bool:

@@ -100,6 +100,7 @@ class Consequences:
             codec.type_name(order.command),
             decision.clock,
             decision.task.decode() or None,
+            decision.trace.decode() if decision.trace.isascii() else None,  # what others write may be anything
         )
         topic, partition = commands_topic(order.domain, identity.prefix), partition_of(key, self._partition_count)
         return Addressed(topic, partition, key, codec.encode(order.command), headers)

@@ -26,7 +26,7 @@ class Owned:
     def __init__(
         self, owner: Owner, checkpoint: cp.Checkpoint | None, output: Output, waits: WaitReports | None
     ) -> None:
-        self.owner = owner
+        self.owner: Owner = owner
         self.checkpoint = checkpoint
         self.stale_rows: list[bytes] = []
         self.verified = checkpoint and Confirmed(checkpoint.offset, checkpoint.seq, checkpoint.digest)

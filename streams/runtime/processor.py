@@ -38,6 +38,7 @@ from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
 from accord.streams.runtime.consequences import RECENT_COUNT, Consequences
 from accord.streams.runtime.followups import UNSENT_MAX
+from accord.streams.runtime.metrics import DomainMetrics
 from accord.streams.runtime.output import Outgoing, Output
 from accord.streams.runtime.owned import Owned
 from accord.streams.runtime.waits import WaitReports
@@ -108,6 +109,7 @@ class Processor:
         self.owned: dict[int, Owned] = {}
         self._kept: dict[int, Owned] = {}
         self._consequences = Consequences(domain, prefix, partition_count, inboxes)
+        self.metrics = DomainMetrics(domain, clock_ms)
         self._tick_value = commands_codec(domain.name).encode(Tick())
         self._tick_type = commands_codec(domain.name).type_name(Tick())
         self._log = Fetcher(settings.kafka)
@@ -140,6 +142,10 @@ class Processor:
         self._reading.shutdown(wait=True)
         self._log.close()
 
+    def commands_end(self, index: int) -> int | None:
+        """One past the last command of the log, as far as it is known."""
+        return self.delivery.commands_end(index)
+
     def advance(self, ms: int) -> None:
         """The log's time has jumped ahead (embedded broker)."""
         for owned in self.owned.values():
@@ -167,6 +173,7 @@ class Processor:
             starts[index] = owned.owner.next_command
         for index in partitions:
             self._consequences.tell_waits_anew(self.owned[index])
+        self.metrics.assignments += 1
         self._kept.clear()
         self._wake.set()
         return starts
@@ -237,6 +244,7 @@ class Processor:
         except Corrupt as error:
             self._halt(owned, error)
         self._probe(index, owned)
+        self.metrics.recovered(index, used_checkpoint=recovered.checkpoint is not None, began_s=began)
         logger.info(
             "partition recovered",
             partition=identity.name,
@@ -324,6 +332,7 @@ class Processor:
         await self._wait_for_followups(owned, needed)
         # One fetch brought these records, so offsets missing among them do not exist; before them, it must be shown.
         hole = records[0].offset <= owner.next_command or await self._is_hole(index, owned, records[0].offset)
+        began_s = time.perf_counter()
         appends: list[Append] = []
         ticking, waits = owned.ticking, owned.waits
         consequences = self._consequences
@@ -348,6 +357,7 @@ class Processor:
             if appends:
                 consequences.notify(owned, [(append.decision, append.decided.events) for append in appends])
             self._write(index, owned, appends)
+            self.metrics.decided(index, appends, records, began_s)
         await asyncio.sleep(0)
         return True
 
@@ -400,6 +410,8 @@ class Processor:
         owned.reports -= 1
         owned.owner.delivered(seq, offset)
         owned.changed.set()
+        if owned.owner.confirmed is not None:
+            self.metrics.confirmed(index, owned.owner.confirmed.seq)
         if owned.owner.contested and owned.reports == 0 and self.owned.get(index) is owned:
             owned.settlement = asyncio.create_task(self._settle_unasked(index, owned))
         self._consequences.send(owned)
@@ -427,8 +439,10 @@ class Processor:
                 break
             try:
                 if await self._settle(index, owned):
+                    self.metrics.contests["settled"] += 1
                     logger.info("contested partition settled", partition=identity.name)
                     break
+                self.metrics.contests["lost"] += 1
                 logger.warning("contested partition differs from the log, rebuilding", partition=identity.name)
                 if owned.checkpointing is not None:
                     owned.checkpointing.cancel()
@@ -540,7 +554,7 @@ class Processor:
 
     async def _checkpoint_alone(self, index: int, owned: Owned) -> None:
         owner = owned.owner
-        owned.checkpointed_at = time.monotonic()
+        owned.checkpointed_at = began_s = time.monotonic()
         if owner.contested or not owner.partition.changed:
             return
         taken = cp.snapshot(owner.partition)
@@ -564,6 +578,7 @@ class Processor:
             owner.partition.changed.update(taken.changed)
             raise
         owned.checkpoint, owned.stale_rows = done, stale
+        self.metrics.checkpointed(index, began_s)
 
     # -- helpers
 
@@ -577,6 +592,7 @@ class Processor:
 
     def _halt(self, owned: Owned, error: BaseException) -> None:
         owned.halted = error
+        self.metrics.halts += 1
         partition = owned.owner.partition
         at = Position(self.domain.name, partition.identity.partition, partition.position + 1, commands=True)
         logger.error("partition halted", at=str(at), why=f"{type(error).__name__}: {error}", exc_info=_bug(error))

@@ -20,6 +20,7 @@ import faust
 from accord.schemas.topics import commands_topic, events_topic, inbox_topic
 from accord.streams.domains import DOMAINS
 from accord.streams.runtime.app import StreamApp, StreamOptions
+from accord.streams.runtime.collector import WorkerCollector
 from accord.streams.runtime.output import Output
 from accord.streams.runtime.processor import Processor
 from accord.streams.runtime.stacks import stacks
@@ -27,7 +28,7 @@ from aiokafka.errors import KafkaError as AIOKafkaError
 from aiokafka.errors import KafkaTimeoutError
 from confluent_kafka import KafkaError, KafkaException
 
-from accord import logs
+from accord import logs, metrics
 from accord.errors import AccordError, TopicMismatch
 from accord.kafka import bootstrap, client_config, consumer, metadata, ssl_context, unreachable
 from accord.registry import Registry
@@ -67,6 +68,7 @@ class Worker:
         self._static = static
         self._app: StreamApp | None = None
         self._output: Output | None = None
+        self._end_metrics: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Joins the group and recovers the partitions that it is given.
@@ -113,12 +115,21 @@ class Worker:
             processor.attach(app)
             self.processors[name] = processor
         try:
+            if worker.metrics_port:
+                self._end_metrics = self._tell_metrics(loop)
             await app.start()
         except BaseException as error:
             await self.stop()
             if _broker_is_away(error):
                 raise unreachable(settings.kafka) from error
             raise
+
+    def _tell_metrics(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """Answers Prometheus; returns what ends that. Raises ConfigError: not at this port."""
+        registry = metrics.new_registry()
+        registry.register(WorkerCollector(loop, self.processors, lambda: self._output.number if self._output else 0))
+        _, end = metrics.serve(registry, self.settings.worker.metrics_host, self.settings.worker.metrics_port)
+        return end
 
     def advance(self, ms: int) -> None:
         """Tells the processors that the log's time has jumped ahead (embedded broker)."""
@@ -141,6 +152,8 @@ class Worker:
 
     async def stop(self) -> None:
         """Finishes what is under way, writes checkpoints, leaves. Safe to call twice."""
+        await asyncio.get_running_loop().run_in_executor(None, self._end_metrics)
+        self._end_metrics = lambda: None
         app, self._app = self._app, None
         if app is not None:
             with contextlib.suppress(TimeoutError):

@@ -131,7 +131,7 @@ _RANGES: Final = {
 _BOUNDS: Final = Bounds(
     "tasks",
     COMMANDS,
-    ("agent", "member", "type", "team", "step", "error_type", "reason"),
+    ("agent", "member", "type", "team", "step", "error_type", "reason", "trace"),
     TEXT_BYTES_MAX,
     {name: (low, high, f"{low} to {high} are possible") for name, (low, high) in _RANGES.items()},
 )

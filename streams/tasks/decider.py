@@ -261,7 +261,7 @@ class Draft:
         self.add(
             StepStarted(
                 agent, member, step.name, attempt, at.seq, outcomes, slot, capabilities, step.timeout_ms,
-                deadline_ms, progress.tries, task.input, self._inputs(number), task.type, step.capability,
+                deadline_ms, progress.tries, task.input, self._inputs(number), task.type, step.capability, task.trace,
             )
         )  # fmt: skip
 
@@ -310,7 +310,7 @@ def _of_no_task(command: Command, at: At) -> list[Event]:
 
 
 def _begun(c: SubmitTask, at: At) -> list[Event]:
-    submitted = TaskSubmitted(c.agent, c.type, c.team, c.input, c.steps, c.keep_ms, at.now_ms)
+    submitted = TaskSubmitted(c.agent, c.type, c.team, c.input, c.steps, c.keep_ms, at.now_ms, c.trace)
     task = evolve(None, submitted)
     assert task is not None
     draft = Draft(task, at)

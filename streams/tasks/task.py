@@ -80,6 +80,7 @@ class Task(msgspec.Struct, frozen=True):
     status: str = PENDING
     reason: str = ""
     ended_ms: int | None = None
+    trace: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -119,7 +120,8 @@ def _submitted(_: Task | None, e: TaskSubmitted) -> Task:
     for number, step in enumerate(graph):
         if step.deadline_ms is not None:
             steps = steps.put(number, Progress(PENDING, due_ms=e.created_ms + step.deadline_ms))
-    return Task(e.agent, e.type, e.team, e.input, graph, e.created_ms, e.keep_ms, len(graph), steps)
+    left = len(graph)
+    return Task(e.agent, e.type, e.team, e.input, graph, e.created_ms, e.keep_ms, left, steps, trace=e.trace)
 
 
 def _unchanged(task: Task | None, _: Event) -> Task | None:

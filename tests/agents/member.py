@@ -18,6 +18,7 @@ from accord.agents.connection.connection import Answer
 from accord.agents.tasks.work import Running, Work
 from accord.schemas.messages.roster import Assignment
 from accord.schemas.messages.tasks import CompleteStep, StepCompleted
+from accord.streams.chain import Decision
 
 from accord import Accord, Run, TaskGraph
 
@@ -51,18 +52,18 @@ class Dying(Work):
 
     died_at: tuple[str, str]
 
-    def _take(self, given: Assignment) -> None:
+    def _take(self, given: Assignment, decision: Decision) -> None:
         if self.died_at == ("given", given.step):
             die()
-        super()._take(given)
+        super()._take(given, decision)
 
     def _begin(self, run: Running) -> None:
         if self.died_at == ("started", run.started.step):
             die()
         super()._begin(run)
 
-    def _tell(self, task_id: str, command: Any, told: Any, message_id: str = "") -> None:
-        super()._tell(task_id, command, told, message_id)
+    def _tell(self, task_id: str, command: Any, told: Any, trace: str | None, message_id: str = "") -> None:
+        super()._tell(task_id, command, told, trace, message_id)
         if isinstance(command, CompleteStep) and self.died_at == ("told", command.step):
             die()
 

@@ -180,6 +180,12 @@ def test_tasks_trace_as_json(archive: str, capsys: pytest.CaptureFixture[str]) -
     assert {line["domain"] for line in lines} == {"tasks", "roster"}
 
 
+def test_tasks_trace_of_what_went_wrong(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Ran(capsys, "tasks", "trace", "report", archive, "--errors", "--json").objects
+    assert [line["operation"] for line in lines] == ["StepFailed", "StepDeadLettered", "StepsBlocked", "TaskFailed"]
+    assert Ran(capsys, "tasks", "trace", "article", archive, "--errors").out == ""
+
+
 @pytest.mark.parametrize("command", ["show", "trace"])
 def test_a_task_that_there_is_not(command: str, archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     ran = Ran(capsys, "tasks", command, "nothing", archive)
@@ -251,6 +257,34 @@ def test_agents_list_of_an_open_breaker(tmp_path: Path, capsys: pytest.CaptureFi
     office.tell("tasks", "t6", Tick(), after_ms=61_000)
     office.save(tmp_path / "trial.accord")
     assert "half open, on trial: t6/write" in Ran(capsys, "agents", "list", str(tmp_path / "trial.accord")).out
+
+
+def test_agents_performance(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "agents", "performance", archive)
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert lines[0].split() == ["agent", "runs", "completed", "average", "p95", "longest"]
+    assert lines[1].split() == ["ada", "1", "1", *["1.5", "s"] * 3]
+    assert lines[2].split()[:3] == ["bob", "1", "0"]
+    by_ability = Ran(capsys, "agents", "performance", archive, "--by", "capability", "--json").objects
+    assert [one["name"] for one in by_ability] == ["research", "print"]
+    assert list(by_ability[0]) == ["name", "count", "completed", "avg_ms", "p95_ms", "max_ms"]
+    assert by_ability[0]["p95_ms"] == 1_510
+
+
+def test_agents_failures(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "agents", "failures", archive)
+    assert ran.code == 0
+    assert [line.split() for line in ran.out.splitlines()] == [
+        ["bob", "1", "failure,", "1", "error"], ["1", "ValueError:", "no", "use"],
+    ]  # fmt: skip
+    (bob,) = Ran(capsys, "agents", "failures", archive, "--json").objects
+    assert bob == {"name": "bob", "count": 1, "errors": [{"error": "ValueError: no use", "count": 1}]}
+
+
+def test_agents_by_something_else(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "agents", "failures", archive, "--by", "weather")
+    assert ran.code == 2 and "agent or capability is needed" in ran.err
 
 
 def test_agents_list_of_a_team_that_there_is_not(archive: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -220,6 +220,7 @@ LONG = b"x" * (TEXT_BYTES_MAX + 1)
         [(h.ID, LONG)],
         [(h.ID, b"\xff")],
         [(h.ID, b"r"), (h.TASK, LONG)],
+        [(h.ID, b"r"), (h.TASK, b"\xff")],
         [(h.ID, b"r"), (h.TRACE, LONG)],
         [(h.ID, b"r"), (h.CLOCK, b"garbage")],
         [(h.ID, b"r"), (h.CLOCK, json.dumps([1, {f"n{i}": 1 for i in range(ENTRIES_MAX + 1)}]).encode())],

@@ -343,6 +343,23 @@ def test_another_agent_is_asked_for_what_he_is_not_able_to_do() -> None:
     )
 
 
+def test_every_start_tells_the_trace_of_who_submitted_the_task() -> None:
+    """Of the first run, of one after a failure, and of the next step."""
+    task = submit(step("a"), step("b", "a"), trace="00-1-2-01")
+    after(task).when(start("a"), T0).then(started("a", trace="00-1-2-01"))
+    again = after(task, start("a"), fail("a", 2), 6_000, Tick())
+    again.when(start("a", 2), 6_000).then(started("a", now_ms=6_000, attempt=2, tries=1, trace="00-1-2-01"))
+    events = decider.decide(after(task, start("a")).state, complete("a", 2), At(T0, 3, "r3"))
+    assert [(one.step, one.trace) for one in events if isinstance(one, StepStarted)] == [("b", "00-1-2-01")]
+
+
+def test_a_trace_is_no_part_of_what_a_task_is() -> None:
+    after(submit(step("a"), trace="00-1-2-01")).when(submit(step("a"), trace="00-3-4-01"), 2_000).then(
+        TaskKnown("ada", "in_progress")
+    )
+    given().when(submit(step("a"), trace="t" * 256), T0).then(rejected("trace has more than 255 bytes"))
+
+
 @pytest.mark.parametrize("word", [complete, fail, lambda name, token: ReturnStep("bob", name, token)])
 def test_the_word_of_another_run_is_ignored_and_recorded(word: Any) -> None:
     again = after(submit(step("a")), start("a"), fail("a", 2), 6_000, Tick(), start("a", 2))

@@ -1,23 +1,30 @@
-"""`accord agents`: who works in which team, on what, and what each queue has before it."""
+"""`accord agents`: who works in which team, on what; what each queue has before it; how fast and how well."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from accord.cli.options import Json, Processes, Source, open_log
-from accord.cli.output import json_line, plural, say
+from accord.cli.output import json_line, plural, say, shortened
 from accord.cli.sharing import At, now_of, print_table, some, span
-from accord.errors import NotFound
+from accord.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
     from accord.replay.roster import BreakerView, RunView, TeamView
+
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="agent: whose runs; capability: of whoever is able.")]
+ERRORS_SHOWN: Final = 5
+"""Of each name, on a terminal."""
+ERROR_CHARS_MAX: Final = 150
 
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Agents: who works in which team, on what, and what waits for them.")
     group.command("list")(list_agents)
+    group.command("performance")(show_performance)
+    group.command("failures")(show_failures)
     app.add_typer(group, name="agents")
 
 
@@ -45,6 +52,62 @@ def list_agents(
             _print(view)
     if not views and not as_json:
         say("there is no team")
+
+
+def show_performance(source: Source = None, by: By = "agent", processes: Processes = 0, as_json: Json = False) -> None:
+    """Show how long runs of steps take, by the log's clock: count, average, 95th percentile; the slowest first."""
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.replay.performance import performance  # noqa: PLC0415
+
+    with open_log(source) as log:
+        found = performance(log, by=_by(by), processes=processes)
+    if as_json:
+        for one in found:
+            json_line(one)
+    elif found:
+        rows = [
+            (
+                escape(one.name),
+                f"{one.count:,}",
+                f"{one.completed:,}",
+                span(round(one.avg_ms)),
+                span(one.p95_ms),
+                span(one.max_ms),
+            )
+            for one in found
+        ]
+        print_table((by, "<runs", "<completed", "<average", "<p95", "<longest"), rows)
+    else:
+        say("no run has ended")
+
+
+def show_failures(source: Source = None, by: By = "agent", processes: Processes = 0, as_json: Json = False) -> None:
+    """Show what failed, steps and handlers: how often, and with which errors; the worst first."""
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.replay.performance import failures  # noqa: PLC0415
+
+    with open_log(source) as log:
+        found = failures(log, by=_by(by), processes=processes)
+    for one in found:
+        if as_json:
+            errors = [{"error": error, "count": count} for error, count in one.errors]
+            json_line({"name": one.name, "count": one.count, "errors": errors})
+            continue
+        say(f"[bold cyan]{escape(one.name)}[/]  {plural(one.count, 'failure')}, {plural(len(one.errors), 'error')}")
+        for error, count in one.errors[:ERRORS_SHOWN]:
+            say(f"  {count:>6,}  {escape(shortened(error, ERROR_CHARS_MAX))}")
+        if len(one.errors) > ERRORS_SHOWN:
+            say(f"          and {len(one.errors) - ERRORS_SHOWN:,} more: --json has them all")
+    if not found and not as_json:
+        say("nothing has failed")
+
+
+def _by(text: str) -> Literal["agent", "capability"]:
+    if text not in ("agent", "capability"):
+        raise BadInput(f"--by {text}: agent or capability is needed.")
+    return "agent" if text == "agent" else "capability"
 
 
 def _print(view: TeamView) -> None:

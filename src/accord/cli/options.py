@@ -27,6 +27,7 @@ Source = Annotated[
 Partial = Annotated[
     bool, typer.Option("--partial", help="Take an archive that was never completed, as far as it goes.")
 ]
+Errors = Annotated[bool, typer.Option("--errors", help="Log errors only; as ACCORD_LOG__LEVEL=error.")]
 Domains = Annotated[
     str,
     typer.Option(
@@ -62,6 +63,11 @@ def load(
         groups.setdefault("topics", {})["prefix"] = prefix
     settings = Settings.load(**groups)
     return resolve(settings, None) if find_dev else settings
+
+
+def log_chosen(errors: bool) -> dict[str, Any]:
+    """The settings `log` that `--errors` says."""
+    return {"level": "error"} if errors else {}
 
 
 def open_log(source: str | None, *, partial: bool = False) -> Log:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from accord import logs
-from accord.cli.options import Bootstrap, Prefix, load, names
+from accord.cli.options import Bootstrap, Errors, Prefix, load, log_chosen, names
 from accord.schemas.position import Position
 
 
@@ -49,6 +49,7 @@ def worker(
     ] = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
+    errors: Errors = False,
 ) -> None:
     """Run a worker until Ctrl-C or SIGTERM: it decides the commands of its share of the partitions.
 
@@ -64,7 +65,7 @@ def worker(
         chosen["name"] = name
     if accept_loss:
         chosen["accept_loss"] = tuple(str(Position.parse(position)) for position in accept_loss)
-    settings = load(bootstrap, prefix, find_dev=False, worker=chosen)
+    settings = load(bootstrap, prefix, find_dev=False, worker=chosen, log=log_chosen(errors))
     refuse(Admin(settings).check())
-    logs.show()
+    logs.show(settings)
     raise typer.Exit(run(settings))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from accord import logs
-from accord.cli.options import Bootstrap, Prefix, load
+from accord import logs, metrics, tracing
+from accord.cli.options import Bootstrap, Errors, Prefix, load, log_chosen
 from accord.errors import AccordError, ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def serve(
     ] = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
+    errors: Errors = False,
 ) -> None:
     """Serve articles and research over HTTP until Ctrl-C or SIGTERM; GET /openapi.json describes it.
 
@@ -57,9 +58,9 @@ def serve(
         chosen["host"] = host
     if port is not None:
         chosen["port"] = port
-    settings = load(bootstrap, prefix, service=chosen)
+    settings = load(bootstrap, prefix, service=chosen, log=log_chosen(errors))
     _need_server()
-    logs.show()
+    logs.show(settings)
     with _listening(settings.service.host, settings.service.port) as listening:
         asyncio.run(_serve(settings, listening, ALL_PARTS if with_agents else ()))
 
@@ -75,13 +76,14 @@ def work(
     ],
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
+    errors: Errors = False,
 ) -> None:
     """Run agents of the service until Ctrl-C or SIGTERM; start as many processes as you like.
 
     Who is stopped takes nothing new, finishes what it can within 10 s and gives back the rest.
     """
-    settings = load(bootstrap, prefix)
-    logs.show()
+    settings = load(bootstrap, prefix, log=log_chosen(errors))
+    logs.show(settings)
     asyncio.run(_work(settings, parts))
 
 
@@ -116,7 +118,8 @@ async def _serve(settings: Settings, listening: socket.socket, parts: tuple[str,
         if parts:
             await program.work(*_agents(settings, parts))
         config = uvicorn.Config(
-            build(program.hub),
+            build(program.hub, program.metrics),
+            log_config=None,  # its lines go where ours do
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -139,6 +142,9 @@ async def _serve(settings: Settings, listening: socket.socket, parts: tuple[str,
 async def _work(settings: Settings, parts: list[str]) -> None:
     asker, agents = _agents(settings, parts)  # before anything is connected: a name may be none
     async with _Program(settings, parts[0]) as program:
+        terms = settings.agents
+        if terms.metrics_port:
+            program.tell_metrics(terms.metrics_host, terms.metrics_port)
         await program.work(asker, agents)
         await program.until_stopped()
 
@@ -174,6 +180,7 @@ class _Program:
     async def __aenter__(self) -> _Program:
         from accord.agents.client import Accord  # noqa: PLC0415
 
+        self._stack.callback(tracing.set_up(f"accord-{self._name}"))
         loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[None] = loop.create_future()
         for number in (signal.SIGINT, signal.SIGTERM):  # before uvicorn, which hands on to these what it catches
@@ -181,7 +188,14 @@ class _Program:
         agent = self._settings.agent or f"{self._name}-{socket.gethostname()}-{os.getpid()}"
         self.hub = await self._stack.enter_async_context(Accord(settings=self._settings, agent=agent))
         self.hub.connection.on_failure(partial(_soon, loop, self._stop))
+        self.metrics = metrics.new_registry()
+        self.hub.count_in(self.metrics)
         return self
+
+    def tell_metrics(self, host: str, port: int) -> None:
+        """Answers Prometheus from now on. Raises ConfigError: not at this port."""
+        _, end = metrics.serve(self.metrics, host, port)
+        self._stack.callback(end)
 
     async def __aexit__(self, *error: Any) -> None:
         await self._stack.aclose()

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 STUCK = 1
 STUCK_LINES_MAX = 20
 """Steps whose cause is told below the list of tasks."""
+WRONG = (
+    "Blocked", "Broken", "Cancelled", "DeadLettered", "Denied", "Expired", "Failed", "Ignored", "Lost", "Refused",
+    "Rejected", "Revoked", "TimedOut", "Withdrawn",
+)  # fmt: skip
+"""How the names of events end that say so."""
 INDENT_MAX = 8
 """Of steps under those before them."""
 NAME_COLUMNS = 30
@@ -167,7 +172,12 @@ def show(task_id: Id, source: Source = None, at: At = None, as_json: Json = Fals
             say(f"  result of {escape(step.name)}: {_short(result)}")
 
 
-def trace(task_id: Id, source: Source = None, as_json: Json = False) -> None:
+def trace(
+    task_id: Id,
+    source: Source = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Only what went wrong, was refused or ran out.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show everything that was decided about a task, over all domains, oldest first.
 
     --json prints an object an event: timestamp, position, agent, operation, message, key, domain, data.
@@ -179,6 +189,8 @@ def trace(task_id: Id, source: Source = None, as_json: Json = False) -> None:
 
     with open_log(source) as log:
         for event in run(log, task_id):
+            if errors and not event.event.endswith(WRONG):
+                continue
             message = story(event)
             if as_json:
                 json_line(

@@ -1,0 +1,1 @@
+"""Engines of durable workflows that `python -m benchmarks workflows` compares."""
