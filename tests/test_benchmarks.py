@@ -5,6 +5,7 @@ Those that start many processes run in the long run only.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cycles, readers, recovery, tasks_cost, waiters
+from benchmarks import cycles, readers, recovery, tasks_cost, waiters, workflows
 from benchmarks.clients import Figures, figures
-from benchmarks.peers.peer import Peer
+from benchmarks.engines.engine import Engine
+from benchmarks.peers.peer import Address, Peer
 from benchmarks.report import Goal, Sample, quantile, summary
 from tests.counts import only_long
 
@@ -107,6 +109,48 @@ def test_a_peer_that_is_installed_serves_cycles(peer: Peer) -> None:
         for cycle in (first, second, first):  # who does not release leaves the next one waiting
             began = time.perf_counter()
             assert began < cycle("room") < time.perf_counter()
+
+
+@pytest.mark.timeout(300)
+@only_long
+def test_workflows_without_other_engines_tells_accords_own_figures(
+    accord_kafka: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert command.main(["workflows", "--bootstrap", accord_kafka, "--runs", "1", "--size", "1"]) == 0
+    printed = capsys.readouterr()
+    lines = {line["name"]: line for line in map(json.loads, printed.out.splitlines())}
+    assert list(lines) == [
+        f"workflows_{shape}_{field}" for shape in workflows.SHAPES for field in ("p50_ms", "p99_ms", "per_second")
+    ]
+    assert all(line["value"] > 0 and line["baseline_name"] == "accord, one partition" for line in lines.values())
+    for engine in workflows.ENGINES:
+        assert f"{engine.name}: left_out=no " in printed.err
+
+
+def test_workflows_compares_each_shape_with_an_engines_of_the_same_run() -> None:
+    mine = [dict.fromkeys(workflows.SHAPES, workflows.Figures(10.0, 20.0, 100.0))]
+    theirs = [dict.fromkeys(workflows.SHAPES, workflows.Figures(5.0, 40.0, 50.0))]
+    found = {line.name: line for line in workflows.beside("chain", mine, "restate", theirs)}
+    assert {name: (line.ratio, line.holds) for name, line in found.items()} == {
+        "workflows_chain_p50_ms": (2.0, False),
+        "workflows_chain_p99_ms": (0.5, None),
+        "workflows_chain_per_second": (2.0, True),
+    }
+    assert {line.holds for line in workflows.beside("fan", mine, "accord, one partition", theirs)} == {None}
+
+
+@pytest.mark.parametrize("engine", workflows.ENGINES, ids=lambda engine: engine.name)
+def test_an_engine_that_is_installed_runs_workflows(engine: Engine) -> None:
+    if lack := engine.lacking():
+        pytest.skip(lack)
+
+    async def run(address: Address) -> list[int]:
+        async with engine.workflows(address) as shapes:
+            return [await shapes.chain(), await shapes.fan()]
+
+    with engine.serve() as address:
+        assert asyncio.run(run(address)) == list(workflows.SHAPES.values())
 
 
 def test_what_clients_did_becomes_figures() -> None:
