@@ -23,6 +23,10 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 from accord.agents import context
 from accord.agents.agent import Agent
 from accord.agents.artifacts.artifacts import Artifacts, BlockingArtifacts
+from accord.agents.auctions import auction as auctions
+from accord.agents.auctions.auction import Auction
+from accord.agents.auctions.bidding import BASE_PRICE, Bidding, Bids, Runs
+from accord.agents.auctions.units import Number, Scoring
 from accord.agents.connection.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
@@ -34,6 +38,9 @@ from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Barrier
 from accord.agents.locks.conditions import Condition
 from accord.agents.locks.locks import Lock, MultiLock, OnLoss, RWLock
+from accord.agents.proposals import proposal as proposals
+from accord.agents.proposals.proposal import Proposal, Threshold, propose
+from accord.agents.proposals.voting import Answers, AsksModel, Voting
 from accord.agents.signals.handlers import F, when_on
 from accord.agents.signals.signals import Receipt, emit_on
 from accord.agents.tasks.fan_out import DEADLINE_MS, fan_out
@@ -491,6 +498,133 @@ class Accord(Hub):
         return Work(
             self, offered, capabilities=capabilities, slots=slots, team=team, lease_ms=lease_ms, drain_ms=drain_ms
         )
+
+    async def propose(
+        self,
+        content: str,
+        *,
+        voters: Iterable[str],
+        threshold: Threshold = proposals.THRESHOLD,
+        quorum: int | None = None,
+        weights: Mapping[str, int] | None = None,
+        deadline_ms: int = proposals.DEADLINE_MS,
+        key: str | None = None,
+        keep_ms: int = proposals.KEEP_MS,
+    ) -> Proposal:
+        """Has agents vote on something, and returns when the log has the proposal and this agent's yes.
+
+        Args:
+            content: what is voted on; text, 32 KiB at most.
+            voters: names of those who have a vote, this agent among them; 200 at most. The others are asked: each
+                process of them that runs `voter`.
+            threshold: approved is what has more than this part of the weight of yes and no; .5, "2/3", 0 to below 1.
+            quorum: how many must vote yes or no, or there is no decision; None: any number.
+            weights: how much votes count, by name; whole numbers, 1 for who is not named.
+            deadline_ms: how long votes count, by the log's clock; who has not voted by then abstains.
+            key: idempotency key and id of the proposal: the same proposal made again with it is the same one, for as
+                long as it is remembered. None: a new one.
+            keep_ms: how long it is remembered after its end; it stays on the log.
+
+        Raises:
+            BadInput: an argument cannot be right, or this agent is none of the voters.
+            TermsDiffer: the key has another proposal.
+            CircularTrigger: proposals and votes bring each other about in too long a row.
+            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+        """
+        return await propose(
+            self, content, voters=voters, threshold=threshold, quorum=quorum, weights=weights, deadline_ms=deadline_ms,
+            key=key, keep_ms=keep_ms,
+        )  # fmt: skip
+
+    async def proposal(self, proposal_id: str) -> Proposal:
+        """A proposal that was made before, by whomever. Raises NotFound: there is none, or it ended long ago."""
+        return await proposals.find(self, proposal_id)
+
+    def voter(self, voter: Answers | AsksModel, *, name: str | None = None) -> Voting:
+        """Votes whenever this agent is asked, for as long as `async with` lasts.
+
+        Args:
+            voter: a function, plain or async, that is given the question (`proposal`, `content`, `proposer`,
+                `deadline_ms`) and returns "yes", "no" or "abstain"; or a model, `hub.model()`. Any other
+                answer is an abstention with that reason, and so is a failure.
+            name: one of several agents of this program; None: the hub's agent.
+
+        Raises:
+            BadInput: an argument cannot be right.
+        """
+        return Voting(self, voter, name)
+
+    async def auction(
+        self,
+        description: str,
+        *,
+        agents: Iterable[str],
+        reward: Number | None = None,
+        capabilities: Iterable[str] = (),
+        weights: Mapping[str, Number] | None = None,
+        confidence: Number = auctions.CONFIDENCE,
+        scoring: Scoring | None = None,
+        deadline_ms: int = auctions.DEADLINE_MS,
+        lease_ms: int = auctions.LEASE_MS,
+        key: str | None = None,
+        keep_ms: int = auctions.KEEP_MS,
+    ) -> Auction:
+        """Has agents bid for a piece of work, and returns when the log has the auction. Who wins does it.
+
+        Args:
+            description: what is to be done; text, 32 KiB at most.
+            agents: names of those who may bid, 200 at most; each process of them that runs `bidder` is asked.
+            reward: the most that it may cost; None: any price.
+            capabilities: what a bidder must be able to do.
+            weights: of `price` (in hundreds), `time` (in hours) and `confidence` in a score; .4, .3 and .3.
+            confidence: bids with less cannot win.
+            scoring: in place of the one by weights.
+            deadline_ms: how long bids are taken, by the log's clock.
+            lease_ms: after so long without a sign of life of who does the work the next bid has its turn.
+            key: idempotency key and id of the auction: the same auction announced again with it is the same one, for as
+                long as it is remembered. None: a new one.
+            keep_ms: how long it is remembered after its end; it stays on the log.
+
+        Raises:
+            BadInput: an argument cannot be right.
+            TermsDiffer: the key has another auction.
+            CircularTrigger: auctions and bids bring each other about in too long a row.
+            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+        """
+        return await auctions.announce(
+            self, description, agents=agents, reward=reward, capabilities=capabilities, weights=weights,
+            confidence=confidence, scoring=scoring, deadline_ms=deadline_ms, lease_ms=lease_ms, key=key,
+            keep_ms=keep_ms,
+        )  # fmt: skip
+
+    async def find_auction(self, auction_id: str) -> Auction:
+        """An auction that was announced before, by whomever. Raises NotFound: there is none, or it ended long ago."""
+        return await auctions.find(self, auction_id)
+
+    def bidder(
+        self,
+        run: Runs,
+        *,
+        capabilities: Iterable[str] = (),
+        base_price: Number = BASE_PRICE,
+        bid: Bids | None = None,
+        name: str | None = None,
+    ) -> Bidding:
+        """Bids whenever this agent is asked, and does the work that it wins, for as long as `async with` lasts.
+
+        Args:
+            run: does the work; a function, plain or async, that is given it (`auction`, `description`, `token`, `key`)
+                and returns what JSON can express, 256 KiB at most.
+            capabilities: what the agent is able to do. It bids if one of them stands in the description.
+            base_price: of its bids without load; each award that it works on adds a fifth.
+            bid: makes the bid in place of these rules; it is given the offer (`auction`, `description`, `announcer`,
+                `capabilities`, `reward`, `load`, `deadline_ms`) and returns a `Bid`, or None to pass.
+            name: one of several agents of this program; None: the hub's agent.
+
+        Raises:
+            BadInput: an argument cannot be right.
+        """
+        return Bidding(self, run, capabilities, base_price, bid, name)
 
     async def run(self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls a function, and again from its beginning if it was a deadlock's victim; returns what it returns.

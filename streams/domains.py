@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
+from accord.streams.auctions import decider as auctions
 from accord.streams.decider import Domain
 from accord.streams.limits import decider as limits
 from accord.streams.llm import decider as llm
 from accord.streams.locks import decider as locks
+from accord.streams.proposals import decider as proposals
 from accord.streams.roster import decider as roster
 from accord.streams.signals import decider as signals
 from accord.streams.tasks import decider as tasks
 from accord.streams.waits import decider as waits
 
-_ALL: Final = (locks.DOMAIN, signals.DOMAIN, limits.DOMAIN, waits.DOMAIN, tasks.DOMAIN, roster.DOMAIN, llm.DOMAIN)
+_ALL: Final = (
+    locks.DOMAIN,
+    signals.DOMAIN,
+    limits.DOMAIN,
+    waits.DOMAIN,
+    tasks.DOMAIN,
+    roster.DOMAIN,
+    llm.DOMAIN,
+    proposals.DOMAIN,
+    auctions.DOMAIN,
+)
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

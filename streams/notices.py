@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, limits, llm, locks, log, roster, signals, tasks, waits
+from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, tasks, waits
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
@@ -28,6 +28,17 @@ TASKS_TOLD: Final = frozenset(
 )
 ROSTER_TOLD: Final = frozenset({roster.AgentsAssigned, roster.MemberLost})
 LLM_TOLD: Final = frozenset({llm.CallGranted, llm.LeaseEnded, llm.RequestWithdrawn, llm.CallRecorded})
+PROPOSALS_TOLD: Final = frozenset({proposals.ProposalDecided, proposals.ProposalWithdrawn})
+AUCTIONS_TOLD: Final = frozenset(
+    {
+        auctions.ScoresWanted,
+        auctions.WorkAwarded,
+        auctions.AwardLost,
+        auctions.WorkCompleted,
+        auctions.AuctionUnsold,
+        auctions.AuctionCancelled,
+    }
+)
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -35,6 +46,8 @@ NOBODY_ELSE: Final = frozenset(
         *waits.EVENTS,
         *(set(tasks.EVENTS) - TASKS_TOLD),
         *(set(roster.EVENTS) - ROSTER_TOLD),
+        *(set(proposals.EVENTS) - PROPOSALS_TOLD),
+        *(set(auctions.EVENTS) - AUCTIONS_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -84,6 +97,30 @@ def _cancelled(event: tasks.TaskCancelled) -> Iterable[str | None]:
     return map(address_of, {event.submitter, *event.runners})
 
 
+def _voters(event: proposals.ProposalDecided) -> Iterable[str | None]:
+    return [address_of(ballot.voter) for ballot in event.ballots]
+
+
+def _might_have_voted(event: proposals.ProposalWithdrawn) -> Iterable[str | None]:
+    return map(address_of, event.voters)
+
+
+def _awarded(event: auctions.WorkAwarded) -> Iterable[str | None]:
+    return address_in(event.member), address_of(event.announcer)
+
+
+def _member(event: auctions.AwardLost) -> Iterable[str | None]:
+    return (address_in(event.member),)
+
+
+def _completed(event: auctions.WorkCompleted) -> Iterable[str | None]:
+    return address_of(event.announcer), *map(address_in, event.members)
+
+
+def _ended(event: auctions.AuctionUnsold | auctions.AuctionCancelled) -> Iterable[str | None]:
+    return address_of(event.agent), *map(address_in, event.members)
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -113,6 +150,14 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     tasks.TaskCancelled: _cancelled,
     roster.AgentsAssigned: _assigned,
     roster.MemberLost: _agent,
+    proposals.ProposalDecided: _voters,
+    proposals.ProposalWithdrawn: _might_have_voted,
+    auctions.ScoresWanted: _agent,
+    auctions.WorkAwarded: _awarded,
+    auctions.AwardLost: _member,
+    auctions.WorkCompleted: _completed,
+    auctions.AuctionUnsold: _ended,
+    auctions.AuctionCancelled: _ended,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

@@ -33,6 +33,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHARING = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
 LLM = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
 TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
+PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
 
@@ -50,9 +52,13 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
     return await act()
 
 
-@pytest.mark.parametrize(
-    "document", [SHARING, TASKS, LLM, OBSERVABILITY], ids=["sharing", "tasks", "llm", "observability"]
-)
+DOCUMENTS = {
+    "sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS,
+    "observability": OBSERVABILITY,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
 def test_every_example_prints_what_it_says(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         with ModelServer() as server:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from accord import sync as sync
     from accord.agents.agent import Agent as Agent
+    from accord.agents.auctions.units import Bid as Bid
+    from accord.agents.auctions.units import Scoring as Scoring
     from accord.agents.client import Accord as Accord
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from accord.errors import TopicMismatch as TopicMismatch
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
+    from accord.errors import Unsold as Unsold
+    from accord.errors import VoteRefused as VoteRefused
     from accord.errors import WouldSelfDeadlock as WouldSelfDeadlock
     from accord.schemas.messages.tasks import Artifact as Artifact
     from accord.schemas.position import Position as Position
@@ -69,6 +73,7 @@ _HOMES: Final = {
     "Accord": "accord.agents.client",
     "Agent": "accord.agents.agent",
     "Artifact": "accord.schemas.messages.tasks",
+    "Bid": "accord.agents.auctions.units",
     "Event": "accord.agents.signals.signals",
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
@@ -78,6 +83,7 @@ _HOMES: Final = {
     "Receipt": "accord.agents.signals.signals",
     "Reply": "accord.agents.llm.model",
     "Run": "accord.agents.tasks.graph",
+    "Scoring": "accord.agents.auctions.units",
     "Settings": "accord.settings",
     "TaskGraph": "accord.agents.tasks.graph",
     "coordinate": "accord.agents.coordinate",
@@ -97,6 +103,7 @@ __all__ = [
     "ArtifactDamaged",
     "ArtifactMissing",
     "BadInput",
+    "Bid",
     "BrokenBarrier",
     "ChainBroken",
     "CircularTrigger",
@@ -128,6 +135,7 @@ __all__ = [
     "ResultNotSerializable",
     "Run",
     "SchemaError",
+    "Scoring",
     "Settings",
     "StaleToken",
     "TaskCancelledError",
@@ -137,6 +145,8 @@ __all__ = [
     "TopicMismatch",
     "Unavailable",
     "UnknownRules",
+    "Unsold",
+    "VoteRefused",
     "WouldSelfDeadlock",
     "coordinate",
     "emit",

@@ -151,6 +151,15 @@ class TaskCancelledError(Refused):
     """Somebody has ended the task before it was done."""
 
 
+class VoteRefused(Refused):
+    """The vote does not count. Details `reason` (`voted`, `late`) and `counted`: how the voter has voted before."""
+
+
+class Unsold(Refused):
+    """Nobody does the work of an auction. Details `reason`: `no_bids`, `no_valid_bid`, `not_scored`, `exhausted`,
+    `cancelled`."""
+
+
 class Rejected(Refused):
     """The command reached the log but could not be decided; it is among the dead letters."""
 

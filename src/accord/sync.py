@@ -26,6 +26,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from accord import logs
 from accord.agents.agent import Agent
 from accord.agents.artifacts.artifacts import BlockingArtifacts
+from accord.agents.auctions import auction as auctions
+from accord.agents.auctions.auction import Award
+from accord.agents.auctions.bidding import BASE_PRICE, Bidding, Bids, Runs
+from accord.agents.auctions.units import Number, Scoring
 from accord.agents.client import Hub, not_drained
 from accord.agents.connection.timers import countdown
 from accord.agents.leases.call_chain import enter_chain, leave_chain, one_chain, runs
@@ -37,12 +41,17 @@ from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Reached
 from accord.agents.locks.fencing import FencedResource
 from accord.agents.locks.locks import Asked, AskedLock, Held, RWLock, SeveralLocks
+from accord.agents.proposals import proposal as proposals
+from accord.agents.proposals.proposal import Outcome, Threshold
+from accord.agents.proposals.voting import Answers, AsksModel, Voting
 from accord.agents.tasks import handle as tasks
 from accord.agents.tasks.fan_out import DEADLINE_MS, fan_out
 from accord.agents.tasks.graph import TEAM, TaskGraph
 from accord.agents.tasks.submit import KEEP_MS, find, submit
 from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
 from accord.errors import BadInput, DeadlockVictim, LeaseLost, NotOwner, Unavailable
+from accord.schemas.messages.auctions import AuctionRead
+from accord.schemas.messages.proposals import ProposalRead
 from accord.settings import LlmSettings, Settings
 
 if TYPE_CHECKING:
@@ -418,6 +427,78 @@ class Accord(Hub):
         )
         return self._loop.wrap_async_context_manager(made)
 
+    def propose(
+        self,
+        content: str,
+        *,
+        voters: Iterable[str],
+        threshold: Threshold = proposals.THRESHOLD,
+        quorum: int | None = None,
+        weights: Mapping[str, int] | None = None,
+        deadline_ms: int = proposals.DEADLINE_MS,
+        key: str | None = None,
+        keep_ms: int = proposals.KEEP_MS,
+    ) -> Proposal:
+        """Has agents vote on something; as `accord.Accord.propose`."""
+        self.ensure_open("propose()")
+        make = partial(
+            proposals.propose, self, content, voters=voters, threshold=threshold, quorum=quorum, weights=weights,
+            deadline_ms=deadline_ms, key=key, keep_ms=keep_ms,
+        )  # fmt: skip
+        return Proposal(self._loop, self._loop.call(make))
+
+    def proposal(self, proposal_id: str) -> Proposal:
+        """A proposal that was made before; as `accord.Accord.proposal`."""
+        self.ensure_open("proposal()")
+        return Proposal(self._loop, self._loop.call(partial(proposals.find, self, proposal_id)))
+
+    def voter(self, voter: Answers | AsksModel, *, name: str | None = None) -> AbstractContextManager[Voting]:
+        """Votes whenever this agent is asked, for as long as `with` lasts; as `accord.Accord.voter`."""
+        self.ensure_open("voter()")
+        return self._loop.wrap_async_context_manager(Voting(self, voter, name))
+
+    def auction(
+        self,
+        description: str,
+        *,
+        agents: Iterable[str],
+        reward: Number | None = None,
+        capabilities: Iterable[str] = (),
+        weights: Mapping[str, Number] | None = None,
+        confidence: Number = auctions.CONFIDENCE,
+        scoring: Scoring | None = None,
+        deadline_ms: int = auctions.DEADLINE_MS,
+        lease_ms: int = auctions.LEASE_MS,
+        key: str | None = None,
+        keep_ms: int = auctions.KEEP_MS,
+    ) -> Auction:
+        """Has agents bid for a piece of work; as `accord.Accord.auction`."""
+        self.ensure_open("auction()")
+        make = partial(
+            auctions.announce, self, description, agents=agents, reward=reward, capabilities=capabilities,
+            weights=weights, confidence=confidence, scoring=scoring, deadline_ms=deadline_ms, lease_ms=lease_ms,
+            key=key, keep_ms=keep_ms,
+        )  # fmt: skip
+        return Auction(self._loop, self._loop.call(make))
+
+    def find_auction(self, auction_id: str) -> Auction:
+        """An auction that was announced before; as `accord.Accord.find_auction`."""
+        self.ensure_open("find_auction()")
+        return Auction(self._loop, self._loop.call(partial(auctions.find, self, auction_id)))
+
+    def bidder(
+        self,
+        run: Runs,
+        *,
+        capabilities: Iterable[str] = (),
+        base_price: Number = BASE_PRICE,
+        bid: Bids | None = None,
+        name: str | None = None,
+    ) -> AbstractContextManager[Bidding]:
+        """Bids and works, for as long as `with` lasts; as `accord.Accord.bidder`."""
+        self.ensure_open("bidder()")
+        return self._loop.wrap_async_context_manager(Bidding(self, run, capabilities, base_price, bid, name))
+
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls a function, and again if it was a deadlock's victim; as `accord.Accord.run`."""
         with one_chain():
@@ -466,6 +547,56 @@ class Handle:
     def cancel(self, reason: str = "") -> bool:
         """Ends the task; False: it had ended before."""
         return self._loop.call(self._handle.cancel, reason)
+
+
+class Proposal:
+    """A proposal; see `accord.agents.proposals.proposal.Proposal`, whose arguments and errors these have."""
+
+    def __init__(self, loop: BlockingPortal, proposal: proposals.Proposal) -> None:
+        self._loop = loop
+        self._proposal = proposal
+        self.id: Final = proposal.id
+
+    def vote(self, choice: str, *, reason: str = "", voter: str | None = None) -> None:
+        """Votes, and returns when the log has the vote."""
+        self._loop.call(partial(self._proposal.vote, choice, reason=reason, voter=voter))
+
+    def outcome(self, *, wait_ms: int | None = None) -> Outcome:
+        """How it ended, once all have voted or its deadline is over."""
+        return self._loop.call(partial(self._proposal.outcome, wait_ms=wait_ms))
+
+    def look(self) -> ProposalRead:
+        """How it stands."""
+        return self._loop.call(self._proposal.look)
+
+    def withdraw(self, reason: str = "") -> bool:
+        """Ends it without an outcome; False: it had ended before."""
+        return self._loop.call(self._proposal.withdraw, reason)
+
+
+class Auction:
+    """An auction; see `accord.agents.auctions.auction.Auction`, whose arguments and errors these have."""
+
+    def __init__(self, loop: BlockingPortal, auction: auctions.Auction) -> None:
+        self._loop = loop
+        self._auction = auction
+        self.id: Final = auction.id
+
+    def award(self, *, wait_ms: int | None = None) -> Award | None:
+        """Who does the work, once bidding is over; None: it ended without that."""
+        return self._loop.call(partial(self._auction.award, wait_ms=wait_ms))
+
+    def result(self, *, wait_ms: int | None = None) -> Any:
+        """What the work brought, once it is done."""
+        return self._loop.call(partial(self._auction.result, wait_ms=wait_ms))
+
+    def look(self) -> AuctionRead:
+        """How it stands."""
+        return self._loop.call(self._auction.look)
+
+    def cancel(self, reason: str = "") -> bool:
+        """Ends it; False: it had ended before."""
+        return self._loop.call(self._auction.cancel, reason)
 
 
 class LocalHub(Accord):

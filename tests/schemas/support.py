@@ -7,7 +7,20 @@ from importlib import import_module, resources
 from typing import Any
 
 from accord.schemas.codec import Codec, commands_codec, deadletters_codec, events_codec
-from accord.schemas.messages import Message, deadletters, limits, llm, locks, log, roster, signals, tasks, waits
+from accord.schemas.messages import (
+    Message,
+    auctions,
+    deadletters,
+    limits,
+    llm,
+    locks,
+    log,
+    proposals,
+    roster,
+    signals,
+    tasks,
+    waits,
+)
 from accord.schemas.topics import DOMAINS
 from hypothesis import strategies as st
 
@@ -28,6 +41,10 @@ MESSAGES: tuple[type[Message], ...] = (
     *roster.EVENTS,
     *llm.COMMANDS,
     *llm.EVENTS,
+    *proposals.COMMANDS,
+    *proposals.EVENTS,
+    *auctions.COMMANDS,
+    *auctions.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

@@ -89,6 +89,10 @@ def test_the_topic_table() -> None:
         "shop.roster.events.v1",
         "shop.llm.commands.v1",
         "shop.llm.events.v1",
+        "shop.proposals.commands.v1",
+        "shop.proposals.events.v1",
+        "shop.auctions.commands.v1",
+        "shop.auctions.events.v1",
         "shop.dlq.v1",
     }
     for domain in DOMAINS:

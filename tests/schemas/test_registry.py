@@ -54,6 +54,10 @@ def test_todays_schemas_are_registered_by_topic_name(server: RegistryServer) -> 
         "shop.roster.events.v1",
         "shop.llm.commands.v1",
         "shop.llm.events.v1",
+        "shop.proposals.commands.v1",
+        "shop.proposals.events.v1",
+        "shop.auctions.commands.v1",
+        "shop.auctions.events.v1",
         "shop.dlq.v1",
     }
     assert set(server.subjects) == {f"{topic}-value" for topic in ids}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from accord.schemas.headers import LogRecord
 from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
-from accord.schemas.messages import Event, limits, llm, locks, log, roster, signals, tasks, waits
+from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, tasks, waits
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.chain import Chain, Decision
@@ -19,7 +19,11 @@ from tests.streams.support import START_MS, command, partition, record_of, run
 
 INBOXES = 32
 ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
-EVERY_EVENT = [event for domain in (log, locks, limits, signals, waits, tasks, roster, llm) for event in domain.EVENTS]
+EVERY_EVENT = [
+    event
+    for domain in (log, locks, limits, signals, waits, tasks, roster, llm, proposals, auctions)
+    for event in domain.EVENTS
+]
 
 
 def by(agent: str, name: str) -> str:
@@ -38,7 +42,7 @@ def told(made: Partition, *commands: tuple[str, Any], at_ms: int = START_MS) -> 
 
 
 def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
-    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster", "llm"}, (
+    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions"}, (
         "a new domain: add its events to EVERY_EVENT"
     )
     both = set(SOMEBODY) & NOBODY_ELSE
@@ -46,8 +50,10 @@ def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
 
 
-BY_REQUEST = [event for event in EVERY_EVENT if event not in (*tasks.EVENTS, *roster.EVENTS)]
-"""Those of tasks and rosters name no requests: who is told of them is named himself."""
+BY_REQUEST = [
+    event for event in EVERY_EVENT if event not in (*tasks.EVENTS, *roster.EVENTS, *proposals.EVENTS, *auctions.EVENTS)
+]
+"""Those of tasks, rosters, proposals and auctions name no requests: who is told of them is named himself."""
 
 
 @pytest.mark.parametrize(
@@ -252,6 +258,43 @@ def test_who_is_given_a_step_is_told_and_who_is_lost() -> None:
     assert found == [{ADA}, {ADA}]
     assert told(made, (by("bob", "2"), roster.JoinTeam("bob", "b-1", ("write",), 1, 20_000))) == [{BOB}]
     assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 10_000) == [{ADA}]
+
+
+# -- proposals and auctions
+
+
+def test_all_voters_are_told_of_the_outcome() -> None:
+    made = partition("proposals")
+    electorate = (proposals.Voter("ada", 1), proposals.Voter("bob", 1), proposals.Voter("carol", 1))
+    propose = proposals.Propose("ada", "?", electorate, 1, 2, None, 1_000, 1_000, ())
+    found = told(made, (by("ada", "1"), propose), (by("bob", "2"), proposals.CastVote("bob", "no", "")))
+    assert found == [{ADA}, {BOB}]
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, BOB, CAROL}]
+    made = partition("proposals")
+    end = proposals.WithdrawProposal("ada", "")
+    assert told(made, (by("ada", "1"), propose), (by("ada", "2"), end))[1] == {ADA, BOB, CAROL}
+
+
+def test_who_bids_is_told_where_it_listens_whatever_its_name() -> None:
+    made = partition("auctions")
+    weights, scoring = auctions.Weights(1, 0, 0), auctions.Scoring("own", "1")
+    terms = ((), None, weights, 0, scoring, 10_000, 10_000, 1_000, 10_000, ())
+    announce = auctions.AnnounceAuction("carol", "?", ("one", "two"), *terms)
+    offers = [
+        auctions.PlaceBid(name, by(where, name), price, 0, 0, 0, ())
+        for name, where, price in (("one", "ada", 1), ("two", "bob", 2))
+    ]
+    scores = auctions.ScoreBids("carol", scoring, (auctions.Score("one", 1), auctions.Score("two", 2)))
+    found = told(
+        made,
+        (by("carol", "1"), announce),
+        (by("ada", "2"), offers[0]),
+        (by("bob", "3"), offers[1]),
+        (by("carol", "4"), scores),
+    )
+    assert found == [{CAROL}, {ADA}, {BOB, CAROL}, {ADA, CAROL}], "the scores are wanted of who announced it"
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, BOB, CAROL}], "lost, and the next one"
+    assert told(made, ("tick-2", log.Tick()), at_ms=START_MS + 2_000) == [{ADA, BOB, CAROL}], "unsold"
 
 
 # -- the records

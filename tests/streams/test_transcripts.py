@@ -4,10 +4,10 @@ A block's commands go to one partition in order; a file is one log. A command is
 
     acquire lock=room-7 agent=ada lease_ms=5000 at=1000
 
-`at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing), `lock`,
-`event`, `pool` or `question` the key. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the other fields
-that may be left out. `show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a
-decision without events. A file's name begins with its domain.
+`at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing). The
+key is one of `KEYS`. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the others that may be left out.
+`show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a decision without events.
+A file's name begins with its domain.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import shlex
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, limits, llm
+from accord.schemas.messages import Command, Event, Message, auctions, limits, llm, proposals
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -28,6 +29,7 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
+from accord.streams.auctions.scoring import WEIGHTS
 
 from tests.streams.support import apply, command, partition
 
@@ -52,6 +54,25 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "release": limits.ReleaseCapacity,
         "withdraw": limits.WithdrawRequest,
     },
+    "proposals": SHARED
+    | {
+        "propose": proposals.Propose,
+        "vote": proposals.CastVote,
+        "withdraw": proposals.WithdrawProposal,
+        "read": proposals.ReadProposal,
+    },
+    "auctions": SHARED
+    | {
+        "announce": auctions.AnnounceAuction,
+        "bid": auctions.PlaceBid,
+        "pass": auctions.PassAuction,
+        "score": auctions.ScoreBids,
+        "renew": auctions.RenewAward,
+        "complete": auctions.CompleteWork,
+        "fail": auctions.FailWork,
+        "cancel": auctions.CancelAuction,
+        "read": auctions.ReadAuction,
+    },
     "llm": SHARED
     | {
         "ask": llm.RequestAnswer,
@@ -61,6 +82,7 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction")
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
@@ -74,6 +96,18 @@ UNLESS_GIVEN = {
     "amount": "1",
     "mode": "shared",
     "must_exist": "false",
+    "reason": "",
+    **dict.fromkeys(("quorum", "reward_millionths"), "null"),
+    **dict.fromkeys(("capabilities", "scoring"), ""),
+    "confidence_least_millionths": "500000",
+    "scoring_ms": "5000",
+    "lease_ms": "30000",
+    "member": "m1",
+    "load": "0",
+    "threshold_numerator": "1",
+    "threshold_denominator": "2",
+    "deadline_ms": "30000",
+    "keep_ms": "3600000",
 }
 BAR = "----"
 
@@ -90,7 +124,7 @@ class Transcript:
         """What a line brings, as it is printed."""
         name, *words = shlex.split(line)
         fields: dict[str, Any] = dict(word.split("=", 1) for word in words)
-        key = "".join(fields.pop(kind, "") for kind in ("lock", "event", "pool", "question"))
+        key = "".join(fields.pop(kind, "") for kind in KEYS)
         if name == "show":
             return [shown(self.partition.canonical()["aggregates"].get(key))]
         self.at_ms = int(fields.pop("at", self.at_ms))
@@ -123,6 +157,17 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
             values[name] = tuple(part for part in text.split(",") if part)
         elif hint == tuple[int, ...]:
             values[name] = tuple(int(part) for part in text.split(",") if part)
+        elif hint == tuple[proposals.Voter, ...]:
+            pairs = [part.partition(":") for part in text.split(",")]
+            values[name] = tuple(proposals.Voter(name, int(weight or 1)) for name, _, weight in pairs)
+        elif hint == auctions.Weights:
+            values[name] = auctions.Weights(*[int(part) for part in text.split(",")]) if text else WEIGHTS
+        elif hint in (auctions.Scoring, auctions.Scoring | None):
+            scored_by, _, version = text.partition("/")
+            values[name] = auctions.Scoring(scored_by, version) if text else None
+        elif hint == tuple[auctions.Score, ...]:
+            pairs = [part.partition(":") for part in text.split(",")]
+            values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
         elif hint is bool:
             values[name] = text == "true"
         else:
@@ -154,6 +199,8 @@ def shown(value: Any) -> str:
             return "null"
         case dict():
             return "{" + " ".join(f"{name}={shown(inner)}" for name, inner in value.items()) + "}"
+        case msgspec.Struct():
+            return shown(msgspec.structs.asdict(value))
         case list() | tuple():
             return "[" + " ".join(shown(inner) for inner in value) + "]"
         case str() if not value or set(value) & set(" =\"'\\"):

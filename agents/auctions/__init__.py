@@ -1,0 +1,1 @@
+"""Auctions for programs: announcing work, bidding for it, doing it."""

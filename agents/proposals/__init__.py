@@ -1,0 +1,1 @@
+"""Proposals for programs: making them, voting on them, having a model vote."""

@@ -1,0 +1,1 @@
+"""The auctions domain: work that agents bid for, and who does it, as pure rules."""

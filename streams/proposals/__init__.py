@@ -1,0 +1,1 @@
+"""The proposals domain: what agents vote on, and how votes are counted, as pure rules."""
