@@ -46,9 +46,11 @@ def lacking(module: str, *programs: str) -> str | None:
     for program in programs:
         if shutil.which(program) is None:
             return f"no {program} on PATH"
-    if find_spec(module) is None:
-        return f"no Python module {module}; pip install -e '.[benchmarks]'"
-    return None
+    try:
+        found = find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        found = False
+    return None if found else f"no Python module {module}; pip install -e '.[benchmarks]'"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, cast
 
 from accord.schemas.headers import Record
@@ -34,6 +35,7 @@ POLL_S: Final = 0.05
 """How soon a seek is seen."""
 WAITING_MAX: Final = 8_000
 QUEUED_KBYTES_MAX: Final = 16_384
+LEARN_S: Final = 2.0
 STOP_S: Final = 5.0
 PASSING_ERRORS: Final = (
     KafkaError._ALL_BROKERS_DOWN,
@@ -88,6 +90,7 @@ class CommandReader:
                 "allow.auto.create.topics": False,
                 "fetch.wait.max.ms": fetch_wait_ms,
                 "fetch.message.max.bytes": fetch_bytes_max,
+                "fetch.error.backoff.ms": 20,  # a topic just made has no leader for a moment
                 "fetch.queue.backoff.ms": 1,  # librdkafka would look a second later whether there is room again
                 "queued.max.messages.kbytes": QUEUED_KBYTES_MAX,
             }
@@ -103,6 +106,7 @@ class CommandReader:
         """What the thread has still to seek or close: offset and epoch, or None."""
         self._epochs: dict[TP, int] = {}
         """Of what is read; the thread's own."""
+        self._known: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="accord-commands", daemon=True)
         self._thread.start()
 
@@ -160,13 +164,20 @@ class CommandReader:
         with self._lock:
             self._lock.wait_for(lambda: self._stopping or self._waiting < WAITING_MAX)
             wanted, self._wanted = self._wanted, {}
-        for tp, place in wanted.items():
-            if self._epochs.pop(tp, None) is not None:
-                self._consumer.incremental_unassign([TopicPartition(tp.topic, tp.partition)])
-            if place is not None:
-                offset, self._epochs[tp] = place
-                self._consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, offset)])
+        if left := [TopicPartition(*tp) for tp in wanted if self._epochs.pop(tp, None) is not None]:
+            self._consumer.incremental_unassign(left)
+        sought = {tp: place for tp, place in wanted.items() if place is not None}
+        if sought:
+            self._learn({tp.topic for tp in sought})
+            self._epochs.update({tp: epoch for tp, (_, epoch) in sought.items()})
+            self._consumer.incremental_assign([TopicPartition(*tp, offset) for tp, (offset, _) in sought.items()])
         return not self._stopping
+
+    def _learn(self, topics: set[str]) -> None:
+        """Asks where topics are; left to itself, librdkafka does so up to a second later."""
+        if not topics <= self._known:
+            with suppress(KafkaException):  # a broker that is away is waited for
+                self._known = set(self._consumer.list_topics(timeout=LEARN_S).topics)
 
     def _read(self) -> list[Batch]:
         """What there is by now; waits a moment for the first."""
