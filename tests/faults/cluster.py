@@ -186,8 +186,8 @@ class Cluster:
         for domain in DOMAINS:
             events, commands = events_topic(domain, PREFIX), commands_topic(domain, PREFIX)
             for partition in range(PARTITIONS):
+                asked = rawlog.read_all(consumer, commands, partition)  # first: what is asked meanwhile is not decided
                 chained = rawlog.chain(cluster, events, partition, rawlog.read_all(consumer, events, partition))
-                asked = rawlog.read_all(consumer, commands, partition)
                 log[f"{domain}/{partition}"] = Decided(chained, len(asked))
         consumer.close()
         return log

@@ -32,7 +32,7 @@ from accord import replay
 from accord.testing.broker import NativeKafka
 from tests.faults import checker, history, porcupine, steps
 from tests.faults.api import Api
-from tests.faults.checker import Violation
+from tests.faults.checker import Decided, Violation
 from tests.faults.cluster import PARTITIONS, Cluster
 from tests.faults.history import Operation
 from tests.faults.outages import DOMAINS, Fault, outages_ms, place
@@ -358,8 +358,21 @@ class Run:
                 continue
             if status != 0:
                 raise RuntimeError(f"{client.name} failed ({status}):\n{client.last_words()}")
+        self.log = self._decided()
         self.cluster.stop_workers()
         self.tell("clients and workers have stopped")
+
+    def _decided(self) -> dict[str, Decided]:
+        """The log once every command in it is decided. A client that leaves brings commands of process managers, which
+        come after its own; a worker that stopped meanwhile would leave them to the next one."""
+        deadline = time.monotonic() + SERVED_BOUND_S
+        while True:
+            log = self.cluster.log()
+            if all(len(partition.events.accepted) == partition.commands + 1 for partition in log.values()):
+                return log
+            if time.monotonic() > deadline:  # the checker tells which are not
+                self.cluster.print_stacks()
+                return log
 
     def _kill_all(self) -> None:
         for process in self.clients:
@@ -370,7 +383,7 @@ class Run:
 
     def _judge(self) -> Report:
         operations = self._operations()
-        log = self.cluster.log()
+        log = self.log
         tasks, wrong = steps.judged(log, int(SERVED_BOUND_S * 1_000))
         self.violations += wrong
         self.violations += checker.one_holder(operations)
