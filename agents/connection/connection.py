@@ -359,6 +359,11 @@ class Connection:
             about = self._about(underway)
             logger.warning("a request could not be withdrawn", request=str(underway), why=str(error), **about)
 
+    def _warn(self, underway: Underway, now_s: float) -> None:
+        what = "not delivered yet" if underway.offset is None else "delivered, but not decided yet: a worker?"
+        waiting_ms = round((now_s - underway.since_s) * 1_000)
+        logger.warning(what, command=str(underway), waiting_ms=waiting_ms, **self._about(underway))
+
     def _about(self, underway: Underway) -> dict[str, str]:
         """Whose command it is, of which task, for lines that accord's thread writes."""
         about = {"agent": self.agent, "action": type(underway.command).__name__}
@@ -384,12 +389,11 @@ class Connection:
                 if self._forget(underway):
                     settle(underway.decided, underway.given_up(now_s))
                     self._withdraw(underway)
-            elif not underway.warned:
-                underway.warned = True
+            elif now_s >= underway.look_s:
+                if not underway.look_s:
+                    self._warn(underway, now_s)
+                underway.look_s = now_s + (now_s - underway.since_s)
                 look = look or underway
-                what = "not delivered yet" if underway.offset is None else "delivered, but not decided yet: a worker?"
-                waiting_ms = round((now_s - underway.since_s) * 1_000)
-                logger.warning(what, command=str(underway), waiting_ms=waiting_ms, **self._about(underway))
         assert self._answers is not None
         if look is not None or check:
             self._next_check_s = now_s + CHECK_S

@@ -48,13 +48,13 @@ class Underway:
         "give_up_s",
         "id",
         "key",
+        "look_s",
         "offset",
         "place",
         "sent",
         "since_s",
         "task",
         "trace",
-        "warned",
         "withdrawal",
     )
 
@@ -79,7 +79,8 @@ class Underway:
         self.since_s = time.monotonic()
         self.give_up_s = self.since_s + wait_s
         self.sent = False
-        self.warned = False
+        self.look_s = 0.0
+        """When it is looked for again; 0: it has not been slow yet."""
         self.offset: int | None = None
         self.decided: Future[Answer] = future()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from accord.agents.client import Accord
 from accord.agents.connection.connection import Answer, Connection
+from accord.agents.connection.inbox_reader import InboxReader
 from accord.schemas.headers import LogRecord
 from accord.schemas.inbox import address_in, address_of, inbox_of
 from accord.schemas.messages.locks import AcquireLock, LockGranted, LockReleased, ReleaseLock
@@ -15,7 +17,7 @@ from accord.schemas.topics import inbox_topic
 from accord.streams.runtime.worker import EmbeddedWorker
 
 from accord.embedded import Embedded
-from accord.errors import BadInput, ConfigError
+from accord.errors import AccordError, BadInput, ConfigError
 from accord.kafka import bounds, producer, read, reader
 from accord.mock import MockCluster
 from accord.settings import Settings
@@ -129,10 +131,19 @@ def test_without_an_inbox_the_connection_does_not_open(lonely: Settings) -> None
         connection.open()
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after the first look"])
 def test_a_worker_that_sends_no_notices_is_found_out(
-    lonely: Settings, bare_cluster: MockCluster, tmp_path: Any
+    lonely: Settings, bare_cluster: MockCluster, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
     """It was started before there was an inbox."""
+    looks: list[AccordError | None] = []
+    look = InboxReader._untold
+
+    def looked(*args: Any) -> AccordError | None:
+        looks.append(look(*args))
+        return looks[-1]
+
+    monkeypatch.setattr(InboxReader, "_untold", looked)
     settings = with_(lonely, "worker", data_dir=tmp_path, session_timeout_ms=2_000)
     worker = EmbeddedWorker(settings, timestamps="create", static=False)
     worker.start()
@@ -141,11 +152,15 @@ def test_a_worker_that_sends_no_notices_is_found_out(
         settings = with_(settings, "client", answers="inbox", worker_wait_ms=20_000)
         connection = Connection(settings, agent="ada")
         connection.open()
-        submission = connection.submit("locks", "k", ACQUIRE)
+        with ThreadPoolExecutor(1) as held:
+            if late:
+                held.submit(worker.run, lambda _: until(lambda: bool(looks)))
+            submission = connection.submit("locks", "k", ACQUIRE)
         with pytest.raises(ConfigError, match=r"the worker that decided locks/\d@\d+ sends no notices\. Restart"):
             submission.decided.result(15)
         with pytest.raises(ConfigError):
             connection.submit("locks", "k", ACQUIRE)
+        assert (looks[0] is None) == late
         connection.close()
     finally:
         worker.stop()
@@ -158,7 +173,7 @@ def test_a_slow_answer_is_no_reason_to_fail(lonely: Settings, bare_cluster: Mock
     connection = Connection(settings, agent="ada")
     connection.open()
     submission = connection.submit("locks", "k", ACQUIRE)
-    until(lambda: any(underway.warned for underway in connection._underway.values()))
+    until(lambda: any(underway.look_s for underway in connection._underway.values()))
     worker = EmbeddedWorker(settings, timestamps="create", static=False)
     worker.start()
     try:
