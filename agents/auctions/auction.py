@@ -8,7 +8,6 @@ Rules that act here:
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,10 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from accord.agents.auctions.units import BILLION, Scoring, exact, millionths, told
 from accord.agents.connection.connection import Answer, future, settle
-from accord.agents.locks.arguments import check_lease_ms, check_name, check_number, check_wait_ms
-from accord.agents.proposals.proposal import shortened
+from accord.agents.locks.arguments import check_lease_ms, check_names, check_number, check_wait_ms, shortened
 from accord.agents.signals import signals
-from accord.schemas.messages import Command
+from accord.agents.watched import Watched
 from accord.schemas.messages.auctions import (
     AnnounceAuction,
     AuctionCancelled,
@@ -50,10 +48,10 @@ from accord.streams.auctions.bounds import (
     WEIGHT_MAX,
 )
 from accord.streams.auctions.scoring import WEIGHTS
-from accord.streams.tasks.bounds import CAPABILITIES_MAX, LIMIT_MS_MAX, problem_of_names
+from accord.streams.tasks.bounds import CAPABILITIES_MAX, LIMIT_MS_MAX
 
 from accord import errors, logs
-from accord.errors import BadInput, CircularTrigger, Denied, NotFound, TermsDiffer, Unavailable
+from accord.errors import BadInput, CircularTrigger, Denied, TermsDiffer
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
@@ -101,8 +99,8 @@ async def announce(
     command = AnnounceAuction(
         agent=hub.agent,
         description=description,
-        bidders=checked_names("agents", agents, BIDDERS_MAX),
-        capabilities=checked_names("capabilities", capabilities, CAPABILITIES_MAX, least=0),
+        bidders=check_names("agents", agents, BIDDERS_MAX),
+        capabilities=check_names("capabilities", capabilities, CAPABILITIES_MAX, least=0),
         reward_millionths=None if reward is None else millionths("reward", reward),
         weights=checked_weights(weights or {}),
         confidence_least_millionths=millionths("confidence", confidence, MILLION),
@@ -139,28 +137,7 @@ async def announce(
 async def find(hub: Hub, auction_id: str) -> Auction:
     """`Accord.find_auction`, on any hub."""
     hub.ensure_open("find_auction()")
-    found = Auction(hub, auction_id, None)
-    try:
-        await found.look()
-    except BaseException:
-        found.forget()
-        raise
-    return found
-
-
-def checked_names(what: str, given: Iterable[str], most: int, *, least: int = 1) -> tuple[str, ...]:
-    """Names of agents or capabilities. Raises BadInput: they cannot be such, are too few, too many or repeated."""
-    names = (given,) if isinstance(given, str) else tuple(given)
-    if not all(isinstance(name, str) for name in names):
-        raise BadInput(f"{what}={names!r}: names are needed.")
-    if len(names) < least:
-        raise BadInput(f"{what}: none is named.")
-    if len(set(names)) < len(names):
-        raise BadInput(f"{what}={names!r}: one is named twice.")
-    problem = problem_of_names(what, names, most)
-    if problem is not None:
-        raise BadInput(f"{problem}.")
-    return names
+    return await Auction(hub, auction_id, None).looked()
 
 
 def checked_weights(given: Mapping[str, Any]) -> Weights:
@@ -174,25 +151,15 @@ def checked_weights(given: Mapping[str, Any]) -> Weights:
     return Weights(known["price"], known["time"], known["confidence"])
 
 
-class Auction:
+class Auction(Watched):
     """An auction; made by `Accord.auction` and `Accord.find_auction`."""
 
     def __init__(self, hub: Hub, auction_id: str, scoring: Scoring | None) -> None:
-        self.id: Final = check_name(auction_id, "auction")
-        self._hub = hub
         self._scoring = scoring
         self._awarded: Future[Award | None] = future()
         self._ended: Future[tuple[str, Any, str]] = future()
         """Status, result or reason, position."""
-        self._unwatch = hub.connection.watch(DOMAIN, self.id, self._heard)
-        self._end = hub.connection.on_failure(self._failed)
-
-    async def send(self, command: Command, **terms: Any) -> Answer:
-        """Has a command about it decided. Raises what `Connection.submit` raises."""
-        return await asyncio.wrap_future(self._submit(command, **terms))
-
-    def _submit(self, command: Command, **terms: Any) -> Future[Answer]:
-        return self._hub.connection.submit(DOMAIN, self.id, command, task=signals.current_task(), **terms).decided
+        super().__init__(hub, DOMAIN, "auction", auction_id, self._awarded, self._ended)
 
     # -- what the log says; on accord's thread
 
@@ -234,20 +201,10 @@ class Auction:
         if error is not None:
             logger.error("scores could not be told", auction=self.id, why=str(error))
 
-    def _failed(self, error: BaseException) -> None:
-        self.forget()
-        settle(self._awarded, error)
-        settle(self._ended, error)
-
     def _settle(self, status: str, told: Any, position: str) -> None:
         self.forget()
         settle(self._awarded, None)
         settle(self._ended, (status, told, position))
-
-    def forget(self) -> None:
-        """Listens no more."""
-        self._unwatch()
-        self._end()
 
     # -- for programs
 
@@ -261,8 +218,7 @@ class Auction:
         Raises:
             Unavailable: bidding is not over within `wait_ms`, or nobody decides.
         """
-        found: Award | None = await self._wait(self._awarded, wait_ms, "awarded")
-        return found
+        return await self._wait(self._awarded, check_wait_ms(wait_ms), "is not awarded")
 
     async def result(self, *, wait_ms: int | None = None) -> Any:
         """What the work brought, once it is done.
@@ -274,7 +230,7 @@ class Auction:
             Unsold: nobody does it. Details `reason`: `no_bids`, `no_valid_bid`, `not_scored`, `exhausted`, `cancelled`.
             Unavailable: it has not ended within `wait_ms`, or nobody decides.
         """
-        status, told, position = await self._wait(self._ended, wait_ms, "done")
+        status, told, position = await self._wait(self._ended, check_wait_ms(wait_ms), "is not done")
         if status == COMPLETED:
             return told
         reason = told if status == UNSOLD else CANCELLED
@@ -282,18 +238,6 @@ class Auction:
             f"nobody does the work of auction {self.id}: {_WHY.get(told, told) or 'cancelled'}.",
             remedy=f"See: accord auctions show {self.id}.", key=self.id, position=position, reason=reason,
         )  # fmt: skip
-
-    async def _wait(self, for_it: Future[Any], wait_ms: int | None, what: str) -> Any:
-        check_wait_ms(wait_ms)
-        try:
-            async with asyncio.timeout(None if wait_ms is None else wait_ms / 1_000) as waiting:
-                return await asyncio.shield(asyncio.wrap_future(for_it))
-        except TimeoutError:
-            if not waiting.expired():
-                raise
-            raise Unavailable(
-                f"auction {self.id} is not {what} within {wait_ms} ms.", remedy="Nothing is lost by it: wait longer."
-            ) from None
 
     async def look(self) -> AuctionRead:
         """How it stands: `status`, `bids`, `scores`, `winner`, `result` and more. Raises NotFound."""
@@ -331,11 +275,6 @@ class Auction:
             case AuctionKnown():
                 return False
         return True
-
-    def _unknown(self) -> NotFound:
-        return NotFound(
-            f"there is no auction {self.id}, or it ended long ago.", remedy="See: accord auctions list.", key=self.id
-        )
 
 
 _WHY: Final = {

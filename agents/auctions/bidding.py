@@ -22,12 +22,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from accord.agents import context
-from accord.agents.auctions.auction import DOMAIN, checked_names
+from accord.agents.auctions.auction import DOMAIN
 from accord.agents.auctions.units import Bid, Number, exact, millionths, recorded
 from accord.agents.connection.connection import Answer
 from accord.agents.leases.leases import RENEWALS_A_LEASE
-from accord.agents.locks.arguments import check_name
-from accord.agents.proposals.proposal import shortened
+from accord.agents.locks.arguments import check_name, check_names, shortened
 from accord.agents.signals import signals
 from accord.agents.signals.handlers import RETRIES_MAX, STOP_S, Handler, Runner
 from accord.agents.signals.plain import as_json
@@ -135,7 +134,7 @@ class Bidding:
             raise BadInput(f"bidder {self.name[:40]!r}...: a name has at most {NAME_BYTES_MAX} bytes.")
         if not callable(run) or not (bid is None or callable(bid)):
             raise BadInput(f"bidder {self.name}: {bid if callable(run) else run!r} is no function.")
-        self.capabilities: Final = checked_names("capabilities", capabilities, CAPABILITIES_MAX, least=0)
+        self.capabilities: Final = check_names("capabilities", capabilities, CAPABILITIES_MAX, least=0)
         millionths("base_price", base_price)
         self.member = ""
         self._hub = hub

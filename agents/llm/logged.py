@@ -19,6 +19,7 @@ from accord.agents import context
 from accord.agents.connection.connection import Answer, future, settle
 from accord.agents.leases.leases import RENEWALS_A_LEASE
 from accord.agents.llm.question import Question
+from accord.agents.locks.arguments import shortened
 from accord.agents.signals.signals import current_task
 from accord.schemas.headers import TEXT_BYTES_MAX
 from accord.schemas.messages.llm import (
@@ -236,21 +237,16 @@ class LoggedCall:
         outcome = ANSWERED if error is None else FAILED if type(error) in (BadInput, Unavailable) else ABANDONED
         command = RecordCall(
             self._agent, self._task or "", self._step.name, self._model, self._token, outcome,
-            _cut(made.model, TEXT_BYTES_MAX),
+            shortened(made.model, TEXT_BYTES_MAX),
             made.input_tokens, made.output_tokens, made.cost_microusd, made.duration_ms, made.tries, self._ttl_ms,
             "" if error is None else type(error).__name__,
-            "" if error is None else _cut(str(error), ERROR_CHARS_MAX), text,
+            "" if error is None else shortened(str(error), ERROR_CHARS_MAX), text,
         )  # fmt: skip
         return self._connection.submit(DOMAIN, self._key, command, task=self._task).decided
 
 
 def _nothing() -> None:
     pass
-
-
-def _cut(text: str, bytes_max: int) -> str:
-    """The beginning of what an endpoint has said, as UTF-8 can write it."""
-    return text.encode(errors="replace")[:bytes_max].decode(errors="ignore")
 
 
 def _is_recordable(text: str) -> bool:

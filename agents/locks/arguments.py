@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from accord.agents.leases.leases import MARGIN_MS, RENEWALS_A_LEASE
 from accord.schemas.topics import KEY_BYTES_MAX
-from accord.streams.locks.bounds import LEASE_MS_MAX, LEASE_MS_MIN, PARTIES_MAX, PRIORITY_MAX, SHARED_MAX, WAIT_MS_MAX
+from accord.streams.locks.bounds import (
+    LEASE_MS_MAX,
+    LEASE_MS_MIN,
+    PARTIES_MAX,
+    PRIORITY_MAX,
+    SHARED_MAX,
+    TEXT_BYTES_MAX,
+    WAIT_MS_MAX,
+)
+from accord.streams.tasks.bounds import problem_of_names
 
 from accord.errors import BadInput
 
@@ -22,6 +32,26 @@ def check_name(name: Any, noun: str = "lock") -> str:
     if not 0 < size <= KEY_BYTES_MAX:
         raise BadInput(f"{noun} name {name[:40]!r} has {size} bytes of UTF-8; 1 to {KEY_BYTES_MAX} are needed.")
     return name
+
+
+def check_names(what: str, given: Iterable[str], most: int, *, least: int = 1, noun: str = "names") -> tuple[str, ...]:
+    """Names of agents or capabilities. Raises BadInput: they cannot be such, are too few, too many or repeated."""
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if not all(isinstance(name, str) for name in names):
+        raise BadInput(f"{what}={names!r}: {noun} are needed.")
+    if len(names) < least:
+        raise BadInput(f"{what}: none is named.")
+    if len(set(names)) < len(names):
+        raise BadInput(f"{what}={names!r}: one is named twice.")
+    problem = problem_of_names(what, names, most)
+    if problem is not None:
+        raise BadInput(f"{problem}.")
+    return names
+
+
+def shortened(text: str, bytes_max: int = TEXT_BYTES_MAX) -> str:
+    """As much of a text as the log takes beside what it is about; of what UTF-8 cannot write, a question mark."""
+    return text.encode(errors="replace")[:bytes_max].decode(errors="ignore")
 
 
 def check_lease_ms(lease_ms: Any, clock_step_ms: int) -> int:

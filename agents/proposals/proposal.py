@@ -7,7 +7,6 @@ Rules that act here:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from decimal import Decimal
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from accord.agents.connection.connection import Answer, future, settle
-from accord.agents.locks.arguments import check_name, check_number, check_wait_ms
+from accord.agents.locks.arguments import check_name, check_names, check_number, check_wait_ms, shortened
 from accord.agents.signals import signals
-from accord.schemas.messages import Command, Event
+from accord.agents.watched import Watched
+from accord.schemas.messages import Event
 from accord.schemas.messages.proposals import (
     Ballot,
     CastVote,
@@ -37,7 +37,6 @@ from accord.schemas.messages.proposals import (
     WithdrawProposal,
 )
 from accord.schemas.position import Position
-from accord.streams.locks.bounds import TEXT_BYTES_MAX
 from accord.streams.proposals.bounds import (
     CHOICES,
     CONTENT_BYTES_MAX,
@@ -46,10 +45,10 @@ from accord.streams.proposals.bounds import (
     WEIGHT_MAX,
 )
 from accord.streams.proposals.proposal import APPROVED, OPEN, WITHDRAWN
-from accord.streams.tasks.bounds import LIMIT_MS_MAX, problem_of_names
+from accord.streams.tasks.bounds import LIMIT_MS_MAX
 
 from accord import errors
-from accord.errors import BadInput, CircularTrigger, Denied, NotFound, TermsDiffer, Unavailable
+from accord.errors import BadInput, CircularTrigger, Denied, TermsDiffer
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
@@ -135,25 +134,12 @@ async def propose(
 async def find(hub: Hub, proposal_id: str) -> Proposal:
     """`Accord.proposal`, on any hub."""
     hub.ensure_open("proposal()")
-    found = Proposal(hub, proposal_id)
-    try:
-        await found.look()
-    except BaseException:
-        found.forget()
-        raise
-    return found
+    return await Proposal(hub, proposal_id).looked()
 
 
 def checked_voters(proposer: str, names: Iterable[str], weights: Mapping[str, int]) -> tuple[Voter, ...]:
     """The electorate. Raises BadInput: a name or a weight cannot be one, or the proposer is no voter."""
-    named = [names] if isinstance(names, str) else list(names)
-    if not all(isinstance(name, str) for name in named):
-        raise BadInput(f"voters={named!r}: names of agents are needed.")
-    problem = problem_of_names("voters", named, VOTERS_MAX)
-    if problem is not None:
-        raise BadInput(f"{problem}.")
-    if len(set(named)) < len(named):
-        raise BadInput(f"voters={named!r}: one is named twice.")
+    named = check_names("voters", names, VOTERS_MAX, least=0, noun="names of agents")
     if proposer not in named:
         raise BadInput(
             f"{proposer} proposes and is none of the voters ({', '.join(named) or 'nobody'}).",
@@ -181,20 +167,12 @@ def checked_threshold(threshold: Threshold) -> Fraction:
     return part
 
 
-class Proposal:
+class Proposal(Watched):
     """A proposal; made by `Accord.propose` and `Accord.proposal`."""
 
     def __init__(self, hub: Hub, proposal_id: str) -> None:
-        self.id: Final = check_name(proposal_id, "proposal")
-        self._hub = hub
         self._ended: Future[Outcome] = future()
-        self._unwatch = hub.connection.watch(DOMAIN, self.id, self._heard)
-        self._end = hub.connection.on_failure(self._failed)
-
-    async def send(self, command: Command, **terms: Any) -> Answer:
-        """Has a command about it decided. Raises what `Connection.submit` raises."""
-        submission = self._hub.connection.submit(DOMAIN, self.id, command, task=signals.current_task(), **terms)
-        return await asyncio.wrap_future(submission.decided)
+        super().__init__(hub, DOMAIN, "proposal", proposal_id, self._ended)
 
     def _heard(self, answer: Answer) -> None:
         """A decision about it; on accord's thread."""
@@ -203,18 +181,9 @@ class Proposal:
             if outcome is not None:
                 self._settle(outcome)
 
-    def _failed(self, error: BaseException) -> None:
-        self.forget()
-        settle(self._ended, error)
-
     def _settle(self, outcome: Outcome) -> None:
         self.forget()
         settle(self._ended, outcome)
-
-    def forget(self) -> None:
-        """Listens no more."""
-        self._unwatch()
-        self._end()
 
     async def vote(self, choice: str, *, reason: str = "", voter: str | None = None) -> None:
         """Votes, and returns when the log has the vote. The same vote once more changes nothing.
@@ -264,15 +233,7 @@ class Proposal:
             Unavailable: it has not ended within `wait_ms`, or nobody decides.
         """
         check_wait_ms(wait_ms)
-        try:
-            async with asyncio.timeout(None if wait_ms is None else wait_ms / 1_000) as waiting:
-                return await asyncio.shield(asyncio.wrap_future(self._ended))
-        except TimeoutError:
-            if not waiting.expired():
-                raise
-            raise Unavailable(
-                f"proposal {self.id} has not ended within {wait_ms} ms.", remedy="Nothing is lost by it: wait longer."
-            ) from None
+        return await self._wait(self._ended, wait_ms, "has not ended")
 
     async def look(self) -> ProposalRead:
         """How it stands: `status`, `yes`, `no`, `abstain`, `ballots` and more. Raises NotFound."""
@@ -307,11 +268,6 @@ class Proposal:
                 return False
         return True
 
-    def _unknown(self) -> NotFound:
-        return NotFound(
-            f"there is no proposal {self.id}, or it ended long ago.", remedy="See: accord proposals list.", key=self.id
-        )
-
 
 def _outcome_of(event: Event, position: Position) -> Outcome | None:
     match event:
@@ -320,8 +276,3 @@ def _outcome_of(event: Event, position: Position) -> Outcome | None:
         case ProposalWithdrawn(reason=reason):
             return Outcome(WITHDRAWN, 0, 0, 0, (), reason, str(position))
     return None
-
-
-def shortened(text: str) -> str:
-    """As much of a text as the log takes beside a vote."""
-    return text.encode(errors="replace")[:TEXT_BYTES_MAX].decode(errors="ignore")

@@ -8,7 +8,6 @@ Rules that act here:
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from accord.agents.artifacts.artifacts import reference, value_of
 from accord.agents.connection.connection import Answer, future, settle
-from accord.agents.locks.arguments import check_name
+from accord.agents.watched import Watched
 from accord.schemas.messages.tasks import (
     Artifact,
     CancelTask,
@@ -33,7 +32,7 @@ from accord.schemas.messages.tasks import (
     TaskUnknown,
 )
 
-from accord.errors import NotFound, TaskCancelledError, TaskFailedError, Unavailable
+from accord.errors import TaskCancelledError, TaskFailedError
 
 if TYPE_CHECKING:
     from accord.agents.client import Hub
@@ -43,7 +42,7 @@ Value = Callable[[Payload], Any]
 ENDED: Final = ("completed", "failed", "cancelled")
 
 
-class Handle:
+class Handle(Watched):
     """A task by id; made by `Accord.submit` and `Accord.task`.
 
     Args:
@@ -51,31 +50,19 @@ class Handle:
     """
 
     def __init__(self, hub: Hub, task_id: str, last: Sequence[str] = ()) -> None:
-        self.id: Final = check_name(task_id, "task")
-        self._hub = hub
         self._last = tuple(last)
         self._ended: Future[Answer | None] = future()
         """The decision in which the task ended; None: it had ended before."""
-        self._unwatch = hub.connection.watch("tasks", self.id, self._heard)
-        self._end = hub.connection.on_failure(self._failed)
+        super().__init__(hub, "tasks", "task", task_id, self._ended)
 
     def _heard(self, answer: Answer) -> None:
         """A decision about the task; on accord's thread."""
         if any(isinstance(event, _ENDS) for event in answer.events):
             self._settle(answer)
 
-    def _failed(self, error: BaseException) -> None:
-        self.forget()
-        settle(self._ended, error)
-
     def _settle(self, answer: Answer | None) -> None:
         self.forget()
         settle(self._ended, answer)
-
-    def forget(self) -> None:
-        """Listens no more."""
-        self._unwatch()
-        self._end()
 
     async def result(self, *, wait_ms: int | None = None) -> Any:
         """The task's result, once it is completed: that of its last step, or of each of several, by name.
@@ -90,15 +77,7 @@ class Handle:
             ArtifactMissing, ArtifactAltered: the result is an artifact, and that is not there, or not the same.
             Unavailable: it has not ended within `wait_ms`, or nobody decides.
         """
-        try:
-            async with asyncio.timeout(None if wait_ms is None else wait_ms / 1_000) as waiting:
-                ended = await asyncio.shield(asyncio.wrap_future(self._ended))
-        except TimeoutError:
-            if not waiting.expired():
-                raise
-            raise Unavailable(
-                f"task {self.id} has not ended within {wait_ms} ms.", remedy="Nothing is lost by it: wait longer."
-            ) from None
+        ended = await self._wait(self._ended, wait_ms, "has not ended")
         if ended is not None:
             self._raise_of(ended)
             results = {event.step: event.result for event in ended.events if isinstance(event, StepCompleted)}
@@ -132,23 +111,15 @@ class Handle:
 
     async def _ask(self, steps: Sequence[str]) -> tuple[TaskRead, list[StepRead]]:
         """What the log tells of the task, in as many parts as it takes."""
-        connection = self._hub.connection
         told: list[StepRead] = []
         while True:
-            command = ReadTask(connection.agent, tuple(steps), len(told))
-            submission = connection.submit("tasks", self.id, command, task=self.id)
-            answer = await asyncio.wrap_future(submission.decided)
+            answer = await self.send(ReadTask(self._hub.connection.agent, tuple(steps), len(told)), task=self.id)
             (read,) = [event for event in answer.events if isinstance(event, TaskRead | TaskUnknown)]
             if isinstance(read, TaskUnknown):
                 raise self._unknown()
             told += read.steps
             if len(told) >= read.total or not read.steps:
                 return read, told
-
-    def _unknown(self) -> NotFound:
-        return NotFound(
-            f"there is no task {self.id}, or it ended long ago.", remedy="See: accord tasks list.", key=self.id
-        )
 
     async def look(self) -> None:
         """Finds out whether the task has ended before. Raises NotFound."""
@@ -184,10 +155,7 @@ class Handle:
             NotFound: it is not remembered any more.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
         """
-        connection = self._hub.connection
-        command = CancelTask(connection.agent, reason)
-        submission = connection.submit("tasks", self.id, command, task=self.id)
-        answer = await asyncio.wrap_future(submission.decided)
+        answer = await self.send(CancelTask(self._hub.connection.agent, reason), task=self.id)
         if any(isinstance(event, TaskUnknown) for event in answer.events):
             raise self._unknown()
         return not any(isinstance(event, TaskKnown) for event in answer.events)

@@ -106,10 +106,4 @@ async def check_room(hub: Hub, team: str, waiting_max: int) -> None:
 async def find(hub: Hub, task_id: str) -> Handle:
     """`Accord.task`, on any hub."""
     hub.ensure_open("task()")
-    handle = Handle(hub, task_id)
-    try:
-        await handle.look()
-    except BaseException:
-        handle.forget()
-        raise
-    return handle
+    return await Handle(hub, task_id).looked()
