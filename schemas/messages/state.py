@@ -82,7 +82,7 @@ class ReadRange(Command, frozen=True):
 class ReadHistory(Command, frozen=True):
     agent: str
     key: str
-    after: int | None
+    after_version: int | None
 
 
 class ConfigureScope(Command, frozen=True):

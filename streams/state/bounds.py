@@ -123,7 +123,7 @@ def _first(problems: Iterable[str | None]) -> str | None:
 _RANGES: Final = {
     "snapshot": (0, VERSION_MAX),
     "at_version": (0, VERSION_MAX),
-    "after": (0, VERSION_MAX),
+    "after_version": (0, VERSION_MAX),
     "history": (0, HISTORY_MAX),
 }
 _NUMBERS: Final = {name: (low, high, f"{low} to {high} are possible") for name, (low, high) in _RANGES.items()}

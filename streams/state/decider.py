@@ -48,6 +48,7 @@ from accord.streams.state.bounds import (
     ADD,
     CONFLICTS_MAX,
     DELETE,
+    DISCARD,
     INCREMENT,
     KEYS_MAX,
     NUMBER_MAX,
@@ -135,7 +136,7 @@ def _refusal(scope: Scope, c: CommitChanges) -> Refusal | None:
         return None
     if not found:
         return None
-    return Refusal(CONFLICT, f"changed since: {len(found)} of what was read", tuple(found[:CONFLICTS_MAX]))
+    return Refusal(CONFLICT, f"{len(found)} changed since they were read", tuple(found[:CONFLICTS_MAX]))
 
 
 def _forgotten(scope: Scope, version: int) -> Refusal:
@@ -177,7 +178,8 @@ def _change(item: Item | None, write: Write) -> Change | Refusal | None:
         return Change(write.key, PUT, None, write.operand, before)
     if write.operation == DELETE:
         return None if item is None else Change(write.key, DELETE, None, None, before)
-    assert write.operand is not None
+    if item is None and write.operation == DISCARD:
+        return None
     merge = _incremented if write.operation == INCREMENT else _merged
     value = merge(None if item is None else item.value, write)
     if isinstance(value, Refusal):
@@ -273,10 +275,10 @@ def _read_range(scope: Scope, c: ReadRange) -> list[Event]:
 
 
 def _read_history(scope: Scope, c: ReadHistory) -> list[Event]:
-    refused = _unreadable(scope, c.agent, c.after)
+    refused = _unreadable(scope, c.agent, c.after_version)
     if refused is not None:
         return refused
-    page, more = _page(scope.versions_of(c.key, c.after))
+    page, more = _page(scope.versions_of(c.key, c.after_version))
     return [HistoryRead(c.agent, c.key, page, more, scope.oldest, scope.version)]
 
 
