@@ -17,7 +17,20 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, state, tasks, waits
+from accord.schemas.messages import (
+    Event,
+    auctions,
+    limits,
+    llm,
+    locks,
+    log,
+    proposals,
+    roster,
+    signals,
+    state,
+    tasks,
+    waits,
+)
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 

@@ -91,7 +91,8 @@ def _problem_of_commit(c: CommitChanges) -> str | None:
 
 
 def _problem_of_reads(c: CommitChanges) -> str | None:
-    if any(not 0 <= seen.version <= VERSION_MAX for seen in (*c.reads, *c.ranges)):
+    versions = [*[seen.version for seen in c.reads], *[seen.version for seen in c.ranges]]
+    if any(not 0 <= version <= VERSION_MAX for version in versions):
         return f"a version is 0 to {VERSION_MAX}"
     return _first([problem_of_key(seen.key) for seen in c.reads]) or _first(
         [_problem_of_prefix(seen.prefix) for seen in c.ranges]

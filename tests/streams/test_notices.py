@@ -7,7 +7,20 @@ from typing import Any
 import pytest
 from accord.schemas.headers import LogRecord
 from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
-from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, state, tasks, waits
+from accord.schemas.messages import (
+    Event,
+    auctions,
+    limits,
+    llm,
+    locks,
+    log,
+    proposals,
+    roster,
+    signals,
+    state,
+    tasks,
+    waits,
+)
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.chain import Chain, Decision

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from accord.schemas.codec import events_codec
-from accord.schemas.messages import Event, state
+from accord.schemas.messages import state
 from accord.schemas.messages.locks import LockReleased, ReleaseLock
 from accord.schemas.messages.log import CommandRejected, SwitchRules, Tick
 from accord.schemas.messages.state import (
@@ -137,9 +137,7 @@ def test_who_made_the_value_is_recorded() -> None:
 # -- what must not have changed
 
 
-@pytest.mark.parametrize(
-    ("key", "version", "found"), [("a", 1, 2), ("a", 0, 2), ("b", 1, 0), ("c", 1, 0), ("a", 9, 2)]
-)
+@pytest.mark.parametrize(("key", "version", "found"), [("a", 1, 2), ("a", 0, 2), ("b", 1, 0), ("c", 1, 0), ("a", 9, 2)])
 def test_a_key_that_was_read_must_be_as_it_was(key: str, version: int, found: int) -> None:
     stale = commit(put("z"), reads=(SeenKey(key, version),))
     given(*ABA).when(stale, T0).then(refused("conflict", 3, Conflict(key, False, version, found)))
@@ -168,8 +166,10 @@ RANGE_HISTORY = (
 
 @pytest.mark.parametrize(
     ("version", "values", "found"),
-    [(0, False, 4), (1, False, 4), (2, False, 4), (3, False, 4), (4, False, None), (5, False, None)]
-    + [(0, True, 4), (1, True, 4), (2, True, 4), (3, True, 4), (4, True, None)],
+    [
+        *[(version, values, 4) for version in range(4) for values in (False, True)],
+        *[(4, False, None), (5, False, None), (4, True, None)],
+    ],
 )
 def test_a_prefix_that_was_read_must_have_the_keys_that_it_had(version: int, values: bool, found: int | None) -> None:
     c = commit(put("x"), ranges=(SeenRange("room/", version, values),))
@@ -301,8 +301,10 @@ def test_a_set_has_a_bound() -> None:
 
 @pytest.mark.parametrize(
     ("key", "version", "value", "came"),
-    [("a", None, "3", 2), ("a", 3, "3", 2), ("a", 2, "3", 2), ("a", 1, "1", 1), ("a", 0, None, 0)]
-    + [("b", None, None, 0), ("b", 2, "2", 1), ("b", 1, "2", 1), ("c", 1, None, 0)],
+    [
+        *[("a", None, "3", 2), ("a", 3, "3", 2), ("a", 2, "3", 2), ("a", 1, "1", 1), ("a", 0, None, 0)],
+        *[("b", None, None, 0), ("b", 2, "2", 1), ("b", 1, "2", 1), ("c", 1, None, 0)],
+    ],
 )
 def test_a_key_is_read_at_a_version(key: str, version: int | None, value: str | None, came: int) -> None:
     at = 3 if version is None else version
@@ -349,7 +351,8 @@ def test_what_one_answer_does_not_hold_is_asked_for_again() -> None:
     scope = given(*[committed(n + 1, set_to(f"k{n}", value)) for n in range(9)])
     seen: list[str] = []
     while True:
-        (event,) = decider.decide(scope.state, ReadRange("bob", "k", seen[-1] if seen else "", True, None), At(T0, 1, "r"))
+        page = ReadRange("bob", "k", seen[-1] if seen else "", True, None)
+        (event,) = decider.decide(scope.state, page, At(T0, 1, "r"))
         assert isinstance(event, RangeRead)
         assert len(events_codec("state").encode([event])) < PAGE_BYTES_MAX + 1_000
         seen += [entry.key for entry in event.entries]
@@ -440,7 +443,10 @@ def test_a_scope_has_so_many_bytes() -> None:
     ("command", "problem"),
     [
         (commit(), f"a commit writes 1 to {WRITES_MAX} keys, this one 0"),
-        (commit(*[put(f"k{n}") for n in range(WRITES_MAX + 1)]), f"a commit writes 1 to {WRITES_MAX} keys, this one 501"),
+        (
+            commit(*[put(f"k{n}") for n in range(WRITES_MAX + 1)]),
+            f"a commit writes 1 to {WRITES_MAX} keys, this one 501",
+        ),
         (commit(put("a"), delete("a")), "writes: a key is named twice"),
         (commit(put("")), f"a key has 1 to {KEY_BYTES_MAX} bytes, '' has 0"),
         (commit(put("x" * 256)), f"a key has 1 to {KEY_BYTES_MAX} bytes, {'x' * 40!r} has 256"),
@@ -508,4 +514,4 @@ def test_every_command_and_event_has_its_rule() -> None:
     assert set(_CHANGES) == set(state.EVENTS)
     assert DOMAINS["state"] is DOMAIN and DOMAIN.newest == 1
     assert SwitchRules not in _ANSWERS
-    assert NONE == Scope()
+    assert Scope() == NONE
