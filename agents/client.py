@@ -24,6 +24,7 @@ from accord.agents.llm.hub import LlmHub
 from accord.agents.locks.arguments import check_wait_ms
 from accord.agents.locks.hub import LocksHub
 from accord.agents.proposals.hub import ProposalsHub
+from accord.agents.state.hub import StateHub
 from accord.agents.tasks.hub import TasksHub
 
 from accord.errors import DeadlockVictim
@@ -34,7 +35,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Accord(LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, ArtifactsHub):
+class Accord(LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, StateHub, ArtifactsHub):
     """A hub for async programs; see the module's text. Enter it with `async with`.
 
     Raises (when entered):

@@ -17,7 +17,20 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import (
+    Event,
+    auctions,
+    limits,
+    llm,
+    locks,
+    log,
+    proposals,
+    roster,
+    signals,
+    state,
+    tasks,
+    waits,
+)
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
@@ -44,6 +57,7 @@ NOBODY_ELSE: Final = frozenset(
         *log.EVENTS,
         *signals.EVENTS,
         *waits.EVENTS,
+        *state.EVENTS,
         *(set(tasks.EVENTS) - TASKS_TOLD),
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
@@ -68,7 +82,8 @@ NOBODY_ELSE: Final = frozenset(
         *(set(llm.EVENTS) - LLM_TOLD),
     }
 )
-"""Events that say something new to who sent the command alone. Handlers of signals read the events topic."""
+"""Events that say something new to who sent the command alone. Handlers of signals, and who watches a scope, read the
+events topic."""
 
 
 def _request(event: Any) -> Iterable[str | None]:

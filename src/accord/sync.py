@@ -20,6 +20,7 @@ from accord.agents.llm.sync import SyncLlmHub
 from accord.agents.locks.fencing import FencedResource
 from accord.agents.locks.sync import Grant, Lock, SyncLocksHub
 from accord.agents.proposals.sync import SyncProposalsHub
+from accord.agents.state.sync import SyncStateHub
 from accord.agents.sync import SyncHub
 from accord.agents.tasks.sync import SyncTasksHub
 from accord.settings import Settings
@@ -31,7 +32,15 @@ __all__ = ["Accord", "FencedResource", "Grant", "Lock", "local"]
 
 
 class Accord(
-    SyncLocksHub, SyncLimitsHub, SyncTasksHub, SyncLlmHub, SyncProposalsHub, SyncAuctionsHub, SyncArtifactsHub, SyncHub
+    SyncLocksHub,
+    SyncLimitsHub,
+    SyncTasksHub,
+    SyncLlmHub,
+    SyncProposalsHub,
+    SyncAuctionsHub,
+    SyncStateHub,
+    SyncArtifactsHub,
+    SyncHub,
 ):
     """A hub for programs without an event loop; arguments and errors are those of `accord.Accord`."""
 

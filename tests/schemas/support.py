@@ -18,6 +18,7 @@ from accord.schemas.messages import (
     proposals,
     roster,
     signals,
+    state,
     tasks,
     waits,
 )
@@ -45,6 +46,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *proposals.EVENTS,
     *auctions.COMMANDS,
     *auctions.EVENTS,
+    *state.COMMANDS,
+    *state.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

@@ -22,6 +22,7 @@ from accord.cli import (
     rules,
     running,
     serve,
+    state,
     tasks,
     topics,
 )
@@ -59,6 +60,7 @@ COMMANDS = (
     llm,
     proposals,
     auctions,
+    state,
     dlq,
     artifacts,
     replay,
