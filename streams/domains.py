@@ -14,6 +14,7 @@ from accord.streams.roster import decider as roster
 from accord.streams.signals import decider as signals
 from accord.streams.state import decider as state
 from accord.streams.tasks import decider as tasks
+from accord.streams.transactions import decider as transactions
 from accord.streams.waits import decider as waits
 
 _ALL: Final = (
@@ -27,5 +28,6 @@ _ALL: Final = (
     proposals.DOMAIN,
     auctions.DOMAIN,
     state.DOMAIN,
+    transactions.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

@@ -29,6 +29,7 @@ from accord.schemas.messages import (
     signals,
     state,
     tasks,
+    transactions,
     waits,
 )
 from accord.schemas.position import Position
@@ -52,6 +53,7 @@ AUCTIONS_TOLD: Final = frozenset(
         auctions.AuctionCancelled,
     }
 )
+TRANSACTIONS_TOLD: Final = frozenset({transactions.TransactionDecided, transactions.TransactionEnded})
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -62,6 +64,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
+        *(set(transactions.EVENTS) - TRANSACTIONS_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -173,6 +176,8 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     auctions.WorkCompleted: _completed,
     auctions.AuctionUnsold: _ended,
     auctions.AuctionCancelled: _ended,
+    transactions.TransactionDecided: _agent,
+    transactions.TransactionEnded: _agent,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

@@ -20,6 +20,7 @@ from accord.schemas.messages import (
     signals,
     state,
     tasks,
+    transactions,
     waits,
 )
 from accord.schemas.topics import DOMAINS
@@ -48,6 +49,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *auctions.EVENTS,
     *state.COMMANDS,
     *state.EVENTS,
+    *transactions.COMMANDS,
+    *transactions.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

@@ -19,6 +19,7 @@ from accord.schemas.messages import (
     signals,
     state,
     tasks,
+    transactions,
     waits,
 )
 from accord.schemas.position import Position
@@ -34,7 +35,7 @@ INBOXES = 32
 ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
 EVERY_EVENT = [
     event
-    for domain in (log, locks, limits, signals, waits, tasks, roster, llm, proposals, auctions, state)
+    for domain in (log, locks, limits, signals, waits, tasks, roster, llm, proposals, auctions, state, transactions)
     for event in domain.EVENTS
 ]
 
@@ -63,9 +64,11 @@ def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
 
 
 BY_REQUEST = [
-    event for event in EVERY_EVENT if event not in (*tasks.EVENTS, *roster.EVENTS, *proposals.EVENTS, *auctions.EVENTS)
+    event
+    for event in EVERY_EVENT
+    if event not in (*tasks.EVENTS, *roster.EVENTS, *proposals.EVENTS, *auctions.EVENTS, *transactions.EVENTS)
 ]
-"""Those of tasks, rosters, proposals and auctions name no requests: who is told of them is named himself."""
+"""Those of tasks, rosters, proposals, auctions and transactions name no requests: who is told is named himself."""
 
 
 @pytest.mark.parametrize(
