@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, limits, llm, proposals
+from accord.schemas.messages import Command, Event, Message, auctions, limits, llm, proposals, state
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -73,6 +73,14 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "cancel": auctions.CancelAuction,
         "read": auctions.ReadAuction,
     },
+    "state": SHARED
+    | {
+        "commit": state.CommitChanges,
+        "read": state.ReadKey,
+        "range": state.ReadRange,
+        "history": state.ReadHistory,
+        "configure": state.ConfigureScope,
+    },
     "llm": SHARED
     | {
         "ask": llm.RequestAnswer,
@@ -82,7 +90,7 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "scope")
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
@@ -97,6 +105,10 @@ UNLESS_GIVEN = {
     "mode": "shared",
     "must_exist": "false",
     "reason": "",
+    **dict.fromkeys(("snapshot", "at_version", "after_version"), "null"),
+    **dict.fromkeys(("reads", "ranges", "rule", "rule_version", "prefix", "after"), ""),
+    "isolation": "serializable",
+    "values": "true",
     **dict.fromkeys(("quorum", "reward_millionths"), "null"),
     **dict.fromkeys(("capabilities", "scoring"), ""),
     "confidence_least_millionths": "500000",
@@ -168,6 +180,15 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
+        elif hint == tuple[state.SeenKey, ...]:
+            pairs = [part.partition("@") for part in text.split(",") if part]
+            values[name] = tuple(state.SeenKey(seen, int(version)) for seen, _, version in pairs)
+        elif hint == tuple[state.SeenRange, ...]:
+            pairs = [part.partition("*@") for part in text.split(",") if part]
+            values[name] = tuple(state.SeenRange(seen, int(version), True) for seen, _, version in pairs)
+        elif hint == tuple[state.Write, ...]:
+            parts = [part.split(":", 2) for part in text.split(";")]
+            values[name] = tuple(state.Write(key, done, *(operand or [None])) for key, done, *operand in parts)
         elif hint is bool:
             values[name] = text == "true"
         else:
