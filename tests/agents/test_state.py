@@ -467,6 +467,11 @@ def test_the_same_for_plain_programs(embedded: Embedded) -> None:
         with scope.transaction(locking="shared") as tx:
             assert tx.get("b").value == 8
 
+        with pytest.raises(ZeroDivisionError), scope.transaction() as tx:
+            tx.put("b", "half")
+            raise ZeroDivisionError
+        assert scope.get("b").value == 8
+
         def interfered(tx: Any) -> None:
             tx.put("b", tx.get("b").value)
             scope.increment("b")

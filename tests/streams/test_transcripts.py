@@ -13,6 +13,7 @@ A file's name begins with its domain.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -154,6 +155,31 @@ class Transcript:
         return [printed(event) for event in events] or ["(nothing)"]
 
 
+def seen_keys(text: str) -> tuple[state.SeenKey, ...]:
+    """`a@1,b@0`"""
+    pairs = [part.partition("@") for part in text.split(",") if part]
+    return tuple(state.SeenKey(key, int(version)) for key, _, version in pairs)
+
+
+def seen_ranges(text: str) -> tuple[state.SeenRange, ...]:
+    """`room/*@1`"""
+    pairs = [part.partition("*@") for part in text.split(",") if part]
+    return tuple(state.SeenRange(prefix, int(version), values=True) for prefix, _, version in pairs)
+
+
+def writes(text: str) -> tuple[state.Write, ...]:
+    """`a:put:1;b:delete`"""
+    parts = [part.split(":", 2) for part in text.split(";")]
+    return tuple(state.Write(key, done, *(operand or [None])) for key, done, *operand in parts)
+
+
+STATE: dict[Any, Callable[[str], Any]] = {
+    tuple[state.SeenKey, ...]: seen_keys,
+    tuple[state.SeenRange, ...]: seen_ranges,
+    tuple[state.Write, ...]: writes,
+}
+
+
 def message(kind: type[Command], fields: dict[str, Any]) -> Command:
     """Takes a command's fields out of `fields`."""
     values: dict[str, Any] = {}
@@ -180,15 +206,8 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
-        elif hint == tuple[state.SeenKey, ...]:
-            pairs = [part.partition("@") for part in text.split(",") if part]
-            values[name] = tuple(state.SeenKey(seen, int(version)) for seen, _, version in pairs)
-        elif hint == tuple[state.SeenRange, ...]:
-            pairs = [part.partition("*@") for part in text.split(",") if part]
-            values[name] = tuple(state.SeenRange(seen, int(version), True) for seen, _, version in pairs)
-        elif hint == tuple[state.Write, ...]:
-            parts = [part.split(":", 2) for part in text.split(";")]
-            values[name] = tuple(state.Write(key, done, *(operand or [None])) for key, done, *operand in parts)
+        elif hint in STATE:
+            values[name] = STATE[hint](text)
         elif hint is bool:
             values[name] = text == "true"
         else:
