@@ -44,6 +44,8 @@ class Judge:
             case h.DelegationsRevoked(delegations=names) | h.DelegationsExpired(delegations=names):
                 for name in names:
                     del self._given[name]
+                left = [d.delegation for d in self._given.values() if d.rests_on in names]
+                self._check(not left, f"{left} rest on nothing")
             case h.DecisionRequested(decision=name):
                 self.open.add(name)
             case h.AuthorityAsked():

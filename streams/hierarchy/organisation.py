@@ -60,7 +60,7 @@ class Case(msgspec.Struct, frozen=True):
 
     `terms` are a hash of what makes it the same when it is sent again. `path` has who was asked; the last step of a
     request that is open has not ended. `authority` is that of who is asked, later that by which it was decided. Once it
-    has ended, `inputs` and `trail` are on the log alone. `lost`: who is asked may not decide it any more, so it is to go
+    has ended, `inputs` and `trail` are on the log alone. `lost`: who is asked may not decide it any more: it is to go
     on at once.
     """
 
