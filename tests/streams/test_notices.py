@@ -309,6 +309,31 @@ def test_who_bids_is_told_where_it_listens_whatever_its_name() -> None:
     assert told(made, ("tick-2", log.Tick()), at_ms=START_MS + 2_000) == [{ADA, BOB, CAROL}], "unsold"
 
 
+# -- hierarchies
+
+
+def test_who_asked_for_a_decision_is_told_of_it() -> None:
+    made = partition("hierarchy")
+    members = (
+        hierarchy.Member("bob", None, (hierarchy.Boundary("spend", 5),), None, 1_000),
+        hierarchy.Member("carol", "bob", (), None, 1_000),
+    )
+    asked = [
+        hierarchy.RequestDecision("ada", name, ("carol",), "spend", 5, "?", "", (), None, ())
+        for name in ("1", "2", "3")
+    ]
+    found = told(
+        made,
+        (by("carol", "0"), hierarchy.DefineOrganisation("carol", members, 7)),
+        *[(by("ada", request.decision), request) for request in asked],
+        (by("bob", "4"), hierarchy.AnswerRequest("bob", "1", "deny", "")),
+        (by("ada", "5"), hierarchy.WithdrawRequest("ada", "2", "")),
+        (by("bob", "6"), hierarchy.Decide("bob", "4", "spend", 1, "", "", "deny", "", False, ())),
+    )
+    assert found == [{CAROL}, {ADA}, {ADA}, {ADA}, {ADA, BOB}, {ADA}, {BOB}]
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA}], "nobody answered"
+
+
 # -- the records
 
 
