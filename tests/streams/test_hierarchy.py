@@ -411,6 +411,8 @@ def test_with_options_one_of_these_is_chosen() -> None:
 def test_nobody_decides_between_himself_and_another() -> None:
     c = request(500, ("dan",), options=("bob", "eve"))
     acme.when(c, T0).then(requested(c), asked("ada", own("ada", 10_000), 1))
+    away = given(DEFINED, AbsenceBegan("bob", "bob", "", T0))
+    away.when(c, T0).then(requested(c), asked("ada", own("ada", 10_000), 1))
     c = request(500, ("dan",), options=("ada", "bob"))
     acme.when(c, T0).then(requested(c), defaulted(c, "no_authority", (), T0))
     c = request(500, ("dan",), options=("cleo", "x"))
