@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, limits, llm, proposals, state
+from accord.schemas.messages import Command, Event, Message, auctions, hierarchy, limits, llm, proposals, state
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -74,6 +74,21 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "cancel": auctions.CancelAuction,
         "read": auctions.ReadAuction,
     },
+    "hierarchy": SHARED
+    | {
+        "define": hierarchy.DefineOrganisation,
+        "delegate": hierarchy.DelegateAuthority,
+        "revoke": hierarchy.RevokeDelegation,
+        "leave": hierarchy.BeginAbsence,
+        "return": hierarchy.EndAbsence,
+        "decide": hierarchy.Decide,
+        "request": hierarchy.RequestDecision,
+        "answer": hierarchy.AnswerRequest,
+        "withdraw": hierarchy.WithdrawRequest,
+        "report": hierarchy.ReportOutcome,
+        "read": hierarchy.ReadDecision,
+        "look": hierarchy.ReadOrganisation,
+    },
     "state": SHARED
     | {
         "commit": state.CommitChanges,
@@ -91,7 +106,7 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "scope")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "scope")
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
@@ -121,6 +136,13 @@ UNLESS_GIVEN = {
     "threshold_denominator": "2",
     "deadline_ms": "30000",
     "keep_ms": "3600000",
+    "span": "7",
+    "duration_ms": "60000",
+    "verdict": "approve",
+    "escalate": "false",
+    "origin": "null",
+    **dict.fromkeys(("about", "options", "subject", "inputs", "note"), ""),
+    "amount_millionths": "0",
 }
 BAR = "----"
 
@@ -206,13 +228,28 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
-        elif hint in STATE:
-            values[name] = STATE[hint](text)
+        elif hint in RECORDS:
+            values[name] = RECORDS[hint](text)
         elif hint is bool:
             values[name] = text == "true"
         else:
             values[name] = None if text == "null" else int(text)
     return kind(**values)
+
+
+def member_of(text: str) -> hierarchy.Member:
+    """`NAME:SUPERIOR:DEPUTY:TYPE=LIMIT+TYPE=LIMIT`, as far as there is; each has a second to answer."""
+    name, superior, deputy, limits, *_ = [*text.split(":"), "", "", ""]
+    pairs = [part.split("=") for part in limits.split("+") if part]
+    boundaries = tuple(hierarchy.Boundary(kind, int(limit)) for kind, limit in pairs)
+    return hierarchy.Member(name, superior or None, boundaries, deputy or None, 1_000)
+
+
+OF_HIERARCHIES: dict[Any, Callable[[str], Any]] = {
+    tuple[hierarchy.Member, ...]: lambda text: tuple(member_of(part) for part in text.split(",")),
+    hierarchy.Origin | None: lambda text: None if text == "null" else hierarchy.Origin(*text.split("/")),
+}
+RECORDS = OF_HIERARCHIES | STATE
 
 
 def printed(event: Event) -> str:
