@@ -20,6 +20,7 @@ from accord.schemas.inbox import address_in, address_of, inbox_of
 from accord.schemas.messages import (
     Event,
     auctions,
+    hierarchy,
     limits,
     llm,
     locks,
@@ -53,6 +54,7 @@ AUCTIONS_TOLD: Final = frozenset(
         auctions.AuctionCancelled,
     }
 )
+HIERARCHY_TOLD: Final = frozenset({hierarchy.DecisionMade, hierarchy.DecisionDefaulted, hierarchy.DecisionWithdrawn})
 TRANSACTIONS_TOLD: Final = frozenset({transactions.TransactionDecided, transactions.TransactionEnded})
 NOBODY_ELSE: Final = frozenset(
     {
@@ -64,6 +66,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
+        *(set(hierarchy.EVENTS) - HIERARCHY_TOLD),
         *(set(transactions.EVENTS) - TRANSACTIONS_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
@@ -139,6 +142,10 @@ def _ended(event: auctions.AuctionUnsold | auctions.AuctionCancelled) -> Iterabl
     return address_of(event.agent), *map(address_in, event.members)
 
 
+def _requester(event: hierarchy.DecisionMade) -> Iterable[str | None]:
+    return (address_of(event.requester),)
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -176,6 +183,9 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     auctions.WorkCompleted: _completed,
     auctions.AuctionUnsold: _ended,
     auctions.AuctionCancelled: _ended,
+    hierarchy.DecisionMade: _requester,
+    hierarchy.DecisionDefaulted: _agent,
+    hierarchy.DecisionWithdrawn: _agent,
     transactions.TransactionDecided: _agent,
     transactions.TransactionEnded: _agent,
 }

@@ -17,7 +17,7 @@ Rules that act here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from accord.agents.locks.arguments import check_name, check_number
@@ -170,6 +170,26 @@ class Scope:
         text = as_text(check_key(key), value)
         return await self._write(Write(key, PUT, text), if_version)
 
+    async def put_all(self, values: Mapping[str, Any], *, if_versions: Mapping[str, int] | None = None) -> int:
+        """Writes several keys at once, all or none; returns the scope's version that this made.
+
+        Args:
+            values: 1 to 500, half a MiB together.
+            if_versions: of any keys, the versions that they must have, as for `put`; those that are read alone, too.
+
+        Raises:
+            What `put` raises; of a conflict, details `conflicts` has all of them.
+            Rejected: the values are too many or too large together.
+        """
+        writes = tuple([Write(check_key(key), PUT, as_text(key, value)) for key, value in values.items()])
+        seen = [SeenKey(check_key(key), check_version(version)) for key, version in (if_versions or {}).items()]
+        if not writes:
+            raise BadInput(f"{self.name}: there is nothing to write.")
+        command = CommitChanges(self._hub.agent, SERIALIZABLE, None, tuple(seen), (), writes, *NO_RULE)
+        event = await commit(self._hub, self.name, command)
+        self.wrote(event.version)
+        return event.version
+
     async def delete(self, key: str, *, if_version: int | None = None) -> bool:
         """Deletes a key; False: there was none. Arguments and errors as for `put`."""
         return bool((await self._commit(Write(check_key(key), DELETE, None), if_version)).changes)
@@ -292,7 +312,12 @@ class Scope:
 
 
 def _version(version: Any) -> int | None:
-    return None if version is None else check_number("version", version, 0, VERSION_MAX)
+    return None if version is None else check_version(version)
+
+
+def check_version(version: Any) -> int:
+    """A version of a scope. Raises BadInput: it cannot be one."""
+    return check_number("version", version, 0, VERSION_MAX)
 
 
 def _prefix(prefix: Any) -> str:

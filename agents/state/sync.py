@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from types import TracebackType
@@ -171,6 +171,10 @@ class Scope:
     def put(self, key: str, value: Any, *, if_version: int | None = None) -> Versioned:
         """Writes a key; returns the value with its new version."""
         return self._loop.call(partial(self._scope.put, key, value, if_version=if_version))
+
+    def put_all(self, values: Mapping[str, Any], *, if_versions: Mapping[str, int] | None = None) -> int:
+        """Writes several keys at once, all or none; returns the scope's version that this made."""
+        return self._loop.call(partial(self._scope.put_all, values, if_versions=if_versions))
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
         """Deletes a key; False: there was none."""

@@ -356,6 +356,22 @@ async def test_a_scope_that_is_full_takes_no_more(make_hub: MakeHub) -> None:
         assert len(keys) == 15 * 8 and list(await scope.items("1")) == [key for key in keys if key[0] == "1"]
 
 
+@in_loop
+async def test_several_keys_are_written_at_once_if_all_are_as_they_were(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada:
+        scope = ada.state("several")
+        assert await scope.put_all({"a": 1, "b": 2}) == 1
+        assert await scope.put_all({"a": 3}, if_versions={"a": 1, "b": 1, "c": 0}) == 2
+        with pytest.raises(VersionConflict) as refused:
+            await scope.put_all({"b": 4, "d": 5}, if_versions={"a": 1, "b": 1, "c": 7})
+        assert [(one["key"], one["expected"], one["found"]) for one in refused.value.details["conflicts"]] == [
+            ("a", 1, 2), ("c", 7, 0)
+        ]  # fmt: skip
+        assert {key: read.value for key, read in (await scope.items()).items()} == {"a": 3, "b": 2}
+        with pytest.raises(BadInput, match="nothing to write"):
+            await scope.put_all({})
+
+
 # -- without a log
 
 
@@ -450,6 +466,11 @@ def test_the_same_for_plain_programs(embedded: Embedded) -> None:
             tx.put("b", tx.get("b").value + 1)
         with scope.transaction(locking="shared") as tx:
             assert tx.get("b").value == 8
+
+        with pytest.raises(ZeroDivisionError), scope.transaction() as tx:
+            tx.put("b", "half")
+            raise ZeroDivisionError
+        assert scope.get("b").value == 8
 
         def interfered(tx: Any) -> None:
             tx.put("b", tx.get("b").value)

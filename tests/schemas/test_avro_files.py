@@ -18,6 +18,7 @@ from accord.schemas.messages import (
     Message,
     auctions,
     deadletters,
+    hierarchy,
     limits,
     llm,
     locks,
@@ -92,7 +93,21 @@ def python_type(kind: Any) -> Any:
 
 
 def test_commands_and_events_are_what_they_say() -> None:
-    for module in (log, locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, state, transactions):
+    for module in (
+        log,
+        locks,
+        signals,
+        limits,
+        waits,
+        tasks,
+        roster,
+        llm,
+        proposals,
+        auctions,
+        hierarchy,
+        state,
+        transactions,
+    ):
         assert all(issubclass(record, Command) for record in module.COMMANDS)
         assert all(issubclass(record, Event) for record in module.EVENTS)
     assert issubclass(deadletters.DeadLetter, Event)

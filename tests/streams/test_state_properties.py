@@ -69,7 +69,7 @@ def played(history: Sequence[Sequence[Write]], kept: int = HISTORY_MAX) -> tuple
 def test_every_version_that_is_kept_is_read_as_it_was(history: list[list[Write]], kept: int) -> None:
     scope, worlds, _ = played(history, kept)
     assert scope.version == len(worlds) - 1
-    assert len(scope.past) <= kept
+    assert len(scope.past) <= kept and all(past.version > scope.oldest for past in scope.past)
     for version in range(scope.oldest, scope.version + 1):
         world = worlds[version]
         for key in KEYS:

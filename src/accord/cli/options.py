@@ -33,8 +33,8 @@ Domains = Annotated[
     typer.Option(
         "--domain",
         metavar="A,B",
-        help="Only these domains: locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, state, "
-        "transactions.",
+        help="Only these domains: locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, hierarchy, "
+        "state, transactions.",
         show_default=False,
     ),
 ]
