@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from accord.agents.hub import Hub
 from accord.agents.state.scope import Scope
-from accord.agents.state.transaction import DEFAULT_ISOLATION, Isolation, Transaction, turn
+from accord.agents.state.transaction import DEFAULT_ISOLATION, Isolation, Locking, Transaction, turn
 from accord.agents.state.turns import TRANSACTION_ATTEMPTS, Crowd, tries
 
 from accord.errors import SnapshotTooOld, VersionConflict
@@ -37,6 +37,7 @@ class StateHub(Hub):
         function: Callable[[Transaction], Awaitable[R]],
         *,
         isolation: Isolation = DEFAULT_ISOLATION,
+        locking: Locking = "optimistic",
         attempts: int = TRANSACTION_ATTEMPTS,
     ) -> R:
         """Calls a function with a transaction on a scope and commits what it has written; again, from its beginning, if
@@ -45,7 +46,7 @@ class StateHub(Hub):
         Args:
             function: is given the transaction (`get`, `keys`, `items`, `put`, `delete`). It is called as often as there
                 are conflicts: let it do nothing else that lasts.
-            isolation: see `Scope.transaction`.
+            isolation, locking: see `Scope.transaction`.
             attempts: how often to try, 1 to 1,000. After a conflict all who change the scope take turns.
 
         Raises:
@@ -58,7 +59,7 @@ class StateHub(Hub):
         for last in tries(attempts):
             alone = turn(self, known.name) if crowd.is_there else nullcontext()
             try:
-                async with alone, known.transaction(isolation=isolation) as tx:
+                async with alone, known.transaction(isolation=isolation, locking=locking) as tx:
                     result = await function(tx)
             except (VersionConflict, SnapshotTooOld):
                 if last:

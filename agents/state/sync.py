@@ -162,7 +162,8 @@ class Scope:
             while True:
                 yield self._loop.call(partial(anext, versions))
         finally:
-            self._loop.call(versions.aclose)
+            with suppress(RuntimeError):  # the hub was closed, and its loop with it
+                self._loop.call(versions.aclose)
 
     def replica(self) -> Replica:
         """A copy of the scope in this process that follows it, for `with`."""
@@ -233,6 +234,7 @@ class SyncStateHub(SyncHub):
         function: Callable[[Transaction], R],
         *,
         isolation: Isolation = DEFAULT_ISOLATION,
+        locking: Locking = "optimistic",
         attempts: int = TRANSACTION_ATTEMPTS,
     ) -> R:
         """Calls a function with a transaction on a scope and commits what it has written; as
@@ -242,7 +244,7 @@ class SyncStateHub(SyncHub):
         for last in tries(attempts):
             alone = turn(self, known.name) if crowd.is_there else nullcontext()
             try:
-                with alone, known.transaction(isolation=isolation) as tx:
+                with alone, known.transaction(isolation=isolation, locking=locking) as tx:
                     result = function(tx)
             except (VersionConflict, SnapshotTooOld):
                 if last:

@@ -168,7 +168,8 @@ def _committed(state: Scope | None, event: ChangesCommitted) -> Scope | None:
     scope = state or NONE
     if not event.changes:
         return state
-    keys, size, past, past_bytes = scope.keys, scope.size, list(scope.past), scope.past_bytes
+    keys, size, past_bytes = scope.keys, scope.size, scope.past_bytes
+    past = []
     for change in event.changes:
         before = keys.get(change.key)
         replaced = _past_of(change, before, event.version)
@@ -181,7 +182,9 @@ def _committed(state: Scope | None, event: ChangesCommitted) -> Scope | None:
             item = Item(change.key, change.value, event.version)
             keys = keys.put(item)
             size += item.size
-    grown = _replace(scope, version=event.version, keys=keys, size=size, past=tuple(past), past_bytes=past_bytes)
+    grown = _replace(
+        scope, version=event.version, keys=keys, size=size, past=(*scope.past, *past), past_bytes=past_bytes
+    )
     return _trimmed(grown)
 
 

@@ -461,7 +461,7 @@ def test_the_same_for_plain_programs(embedded: Embedded) -> None:
             tx.delete("a")
             return len(tx.keys()) + len(tx.items())
 
-        assert hub.run_transaction("plain", swap) == 4
+        assert hub.run_transaction("plain", swap, locking="exclusive") == 4
         with scope.transaction(locking="exclusive") as tx:
             tx.put("b", tx.get("b").value + 1)
         with scope.transaction(locking="shared") as tx:

@@ -16,7 +16,7 @@ from accord.settings import Settings
 from tests.agents.on_kafka import environment, worker_on
 from tests.agents.state_member import ACCOUNTS
 from tests.agents.support import run
-from tests.counts import LONG, long, only_long
+from tests.counts import only_long
 
 START = 100
 
@@ -42,10 +42,10 @@ def members(settings: Settings, count: int, *arguments: str) -> Iterator[list[su
             process.communicate()
 
 
-@long
+@only_long
 @pytest.mark.timeout(300)
 def test_read_modify_writes_of_many_processes_are_exact(settings: Settings) -> None:
-    processes, agents, times = (5, 10, 20) if LONG else (2, 3, 4)
+    processes, agents, times = 5, 10, 20
 
     async def begin() -> None:
         async with Accord(settings=settings, agent="ada") as hub:
