@@ -27,6 +27,7 @@ from accord.agents.locks.hub import LocksHub
 from accord.agents.proposals.hub import ProposalsHub
 from accord.agents.state.hub import StateHub
 from accord.agents.tasks.hub import TasksHub
+from accord.agents.transactions.hub import TransactionsHub
 
 from accord.errors import DeadlockVictim
 
@@ -36,7 +37,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Accord(LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, HierarchyHub, StateHub, ArtifactsHub):
+class Accord(
+    LocksHub,
+    LimitsHub,
+    TasksHub,
+    LlmHub,
+    ProposalsHub,
+    AuctionsHub,
+    HierarchyHub,
+    StateHub,
+    TransactionsHub,
+    ArtifactsHub,
+):
     """A hub for async programs; see the module's text. Enter it with `async with`.
 
     Raises (when entered):

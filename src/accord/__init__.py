@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from accord.errors import Denied as Denied
     from accord.errors import ExceedsCapacity as ExceedsCapacity
     from accord.errors import KafkaUnreachable as KafkaUnreachable
+    from accord.errors import KeyHeld as KeyHeld
     from accord.errors import LeaseLost as LeaseLost
     from accord.errors import LockTimeout as LockTimeout
     from accord.errors import LogGap as LogGap
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
     from accord.errors import TaskFailedError as TaskFailedError
     from accord.errors import TermsDiffer as TermsDiffer
     from accord.errors import TopicMismatch as TopicMismatch
+    from accord.errors import TransactionAborted as TransactionAborted
+    from accord.errors import TransactionTimeout as TransactionTimeout
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
     from accord.errors import Unsold as Unsold
@@ -124,6 +127,7 @@ __all__ = [
     "GiveUp",
     "Grant",
     "KafkaUnreachable",
+    "KeyHeld",
     "LeaseLost",
     "LockTimeout",
     "LogGap",
@@ -152,6 +156,8 @@ __all__ = [
     "TaskGraph",
     "TermsDiffer",
     "TopicMismatch",
+    "TransactionAborted",
+    "TransactionTimeout",
     "Unavailable",
     "UnknownRules",
     "Unsold",

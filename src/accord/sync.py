@@ -24,6 +24,7 @@ from accord.agents.proposals.sync import SyncProposalsHub
 from accord.agents.state.sync import SyncStateHub
 from accord.agents.sync import SyncHub
 from accord.agents.tasks.sync import SyncTasksHub
+from accord.agents.transactions.sync import SyncTransactionsHub
 from accord.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Accord(
     SyncAuctionsHub,
     SyncHierarchyHub,
     SyncStateHub,
+    SyncTransactionsHub,
     SyncArtifactsHub,
     SyncHub,
 ):

@@ -26,6 +26,7 @@ from accord.cli import (
     state,
     tasks,
     topics,
+    tx,
 )
 from accord.cli.output import print_error
 from accord.errors import AccordError
@@ -63,6 +64,7 @@ COMMANDS = (
     auctions,
     hierarchy,
     state,
+    tx,
     dlq,
     artifacts,
     replay,
