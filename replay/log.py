@@ -7,6 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from accord.replay.explain.explanation import STEPS, Explanation, explain
 from accord.replay.source import Source
 from accord.replay.state import World, parse_point, state_at
 from accord.replay.timeline import Filter, TimelineEvent, timeline
@@ -31,6 +32,12 @@ class Log:
     def events(self, which: Filter | None = None) -> Iterator[TimelineEvent]:
         """The events of all partitions by the log's time; see `accord.replay.timeline`."""
         return timeline(self.source, which or Filter())
+
+    def explain(
+        self, what: str | Position, *, domains: tuple[str, ...] = (), agent: str | None = None, steps: int = STEPS
+    ) -> Explanation:
+        """Why something happened: a position, an event, a task, a key; see `accord.replay.explain`."""
+        return explain(self.source, str(what), domains=domains, agent=agent, steps=steps)
 
     def close(self) -> None:
         self.source.close()
