@@ -52,8 +52,8 @@ class Node(msgspec.Struct, frozen=True, gc=False):
 
     `process` is a partition, `locks/3`, or an incarnation of an agent, `booker#5f2c`; `count` its own entry in `clock`.
     `kind` are the types of the events, joined by `+`, or that of the command. `cause` is the position of a decision's
-    command. `sender` is who sent a command, `command_id` its id. `at_ms` is its time, which is shown and never compared.
-    `value` is its record's, `decision` what a partition's step is.
+    command. `sender` is who sent a command, `command_id` its id. `at_ms` is its time, which is shown and never
+    compared. `value` is its record's, `decision` what a partition's step is.
     """
 
     process: str
@@ -182,7 +182,9 @@ def causality(source: Source, *, around: int | None = None, records_max: int = R
     """
     where = source.all_partitions()
     most = max(PARTITION_MIN, records_max // max(1, 2 * len(where)))
-    kept = [_Kept(chosen, around, most) for one in where for chosen in (decisions(source, *one), commands(source, *one))]
+    kept = [
+        _Kept(chosen, around, most) for one in where for chosen in (decisions(source, *one), commands(source, *one))
+    ]
     nodes = chained.from_iterable(one.nodes for one in kept)
     return Causality(nodes, is_cut=any(one.is_cut for one in kept))
 
@@ -219,7 +221,8 @@ def of_decision(domain: str, partition: int, decision: Decision) -> Node:
     return Node(
         process, clock.entries.get(process, 0), clock.lamport, clock.entries,
         Position(domain, partition, decision.offset), _short(decision.type), decision.key.decode(errors="replace"),
-        decision.task.decode(errors="replace"), "", decision.command_id, decision.now_ms, cause, decision.value, decision,
+        decision.task.decode(errors="replace"), "", decision.command_id, decision.now_ms, cause, decision.value,
+        decision,
     )  # fmt: skip
 
 

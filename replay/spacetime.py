@@ -102,7 +102,8 @@ def _arrow(before: Step, step: Step, rows: dict[str, int], lanes: dict[str, int]
     side = 6 if end_x > x else -6
     says = escape(f"{step.position} rests on {before.position}")
     half = (y + end_y) / 2
-    path = f"M{x + side} {y:.0f}C{x + side * 6} {half:.0f} {end_x - side * 6} {half:.0f} {end_x - side * 1.3:.0f} {end_y:.0f}"
+    bend = f"C{x + side * 6} {half:.0f} {end_x - side * 6} {half:.0f}"
+    path = f"M{x + side} {y:.0f}{bend} {end_x - side * 1.3:.0f} {end_y:.0f}"
     return f'<path class="arrow" d="{path}"><title>{says}</title></path>'
 
 
@@ -110,7 +111,7 @@ def _dot(step: Step, x: int, y: float, texts_x: int) -> str:
     kind = "agent" if ".commands/" in step.position else "partition"
     beside = " beside" if step.unseen else ""
     return (
-        f'<g><title>{escape(f"{step.position} {step.time} {step.text}")}</title>'
+        f"<g><title>{escape(f'{step.position} {step.time} {step.text}')}</title>"
         f'<circle class="{kind}{beside}" cx="{x}" cy="{y:.0f}" r="5"/>'
         f'<text x="{texts_x}" y="{y + 4:.0f}">{escape(_label(step))}</text></g>'
     )
@@ -123,5 +124,3 @@ def _label(step: Step) -> str:
 
 def _short(text: str, most: int) -> str:
     return escape(text if len(text) <= most else text[: most - 1] + "…")
-
-

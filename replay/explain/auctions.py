@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from accord.replay.explain.case import Case, Reason, Reasons
+from accord.replay.explain.case import Case, Reason, Reasons, where
 
 LISTED_MAX: Final = 20
 
@@ -29,7 +29,7 @@ def _bids(case: Case) -> list[Reason]:
             f"{bid['agent']} bid {bid['price_millionths'] / 1e6:g} for {bid['time_ms'] / 60_000:g} min, confidence "
             f"{bid['confidence_millionths'] / 1e6:g}"
         )
-        found.append(Reason(text, placed and placed.position))
+        found.append(Reason(text, where(placed)))
     return found
 
 

@@ -15,10 +15,12 @@ from accord.replay.timeline import TimelineEvent, iso
 
 class Reason(msgspec.Struct, frozen=True):
     """One thing that an event rests on. `position` is the decision that made it so; None: it needs none, or it lies
-    before what was looked at."""
+    before what was looked at. `cause` is that decision's command, `by` the agent that sent it, where they are known."""
 
     text: str
     position: str | None = None
+    cause: str | None = None
+    by: str | None = None
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -61,6 +63,11 @@ class Case(msgspec.Struct, frozen=True):
         return span(self.now_ms - at_ms)
 
 
+def where(event: TimelineEvent | None) -> str | None:
+    """An event's position, if there is an event."""
+    return None if event is None else event.position
+
+
 Reasons = Mapping[str, Callable[[Case], list[Reason]]]
 """By an event's name, what it rests on."""
 
@@ -70,7 +77,9 @@ def span(ms: int) -> str:
     if abs(ms) < 1_000:
         return f"{ms} ms"
     seconds = ms / 1_000
-    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min" if seconds < 3_600 else f"{ms / 3.6e6:.1f} h"
+    return (
+        f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min" if seconds < 3_600 else f"{ms / 3.6e6:.1f} h"
+    )
 
 
 def clock(at_ms: int) -> str:

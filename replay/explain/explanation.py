@@ -98,10 +98,10 @@ class Waiting(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """Why something happened.
 
-    `decided` are the events of the decision; `command` is None where it is no longer in the log. `aggregate` is the lock
-    or pool just before, in locks and limits: who held it and who waited. `task` are the steps that are not done, if a
-    task was asked about. `came_of_it` are later events about the same request. `history` is oldest first, in an order
-    that fits the causal one; `is_cut`: the log has more records than were looked at.
+    `decided` are the events of the decision; `command` is None where it is no longer in the log. `aggregate` is the
+    lock or pool just before, in locks and limits: who held it and who waited. `task` are the steps that are not done,
+    if a task was asked about. `came_of_it` are later events about the same request. `history` is oldest first, in an
+    order that fits the causal one; `is_cut`: the log has more records than were looked at.
     """
 
     position: str
@@ -142,10 +142,11 @@ def explain(
     node = graph.at(past.node.position) or past.node
     command = graph.command_of(node)
     came_of_it = past.came_of_it(graph)
-    wanted = _chosen(graph, node, [one for one in told for one in one.reasons], came_of_it, steps)
+    wanted = _chosen(graph, node, [reason for one in told for reason in one.reasons], came_of_it, steps)
     asked = command or node
     beside = _beside(graph, node, asked, wanted)
     both = _by_lamport([*wanted, *beside])
+    told = tuple(_with_causes(graph, one) for one in told)
     history = [_step(graph, one, node, asked, both) for one in wanted]
     concurrent = [_step(graph, one, node, asked, both) for one in beside]
     return Explanation(
@@ -238,7 +239,7 @@ class _Past:
         because = message_id.rpartition("/")[0] if known is None and "@" in message_id else None
         return Sent(
             str(cause), fields.get("ce_type", "").rpartition(".")[2], fields.get("ce_source", ""),
-            known and known.process, because, _fields_of(cause.domain, record.value),
+            None if known is None else known.process, because, _fields_of(cause.domain, record.value),
         )  # fmt: skip
 
     def came_of_it(self, graph: Causality) -> tuple[TimelineEvent, ...]:
@@ -263,6 +264,17 @@ def _fields_of(domain: str, value: bytes | None) -> dict[str, Any]:
     except SchemaError:
         return {}
     return data
+
+
+def _with_causes(graph: Causality, told: Told) -> Told:
+    """An event whose reasons name the commands that they come from."""
+    found = []
+    for reason in told.reasons:
+        node = None if reason.position is None else graph.at(Position.parse(reason.position))
+        command = None if node is None else graph.command_of(node)
+        cause = None if node is None or node.cause is None else str(node.cause)
+        found.append(msgspec.structs.replace(reason, cause=cause, by=None if command is None else command.sender))
+    return msgspec.structs.replace(told, reasons=tuple(found))
 
 
 # -- the history

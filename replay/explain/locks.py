@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from accord.replay.explain.case import Case, Reason, Reasons, clock, span
+from accord.replay.explain.case import Case, Reason, Reasons, clock, span, where
 from accord.replay.timeline import TimelineEvent
 
 LISTED_MAX: Final = 5
@@ -45,9 +45,7 @@ def _held(case: Case, holder: dict[str, Any]) -> Reason:
 def _ahead(case: Case, waiter: dict[str, Any]) -> Reason:
     queued = case.last("LockQueued", request=waiter["request"])
     more = f", priority {waiter['priority']}" if waiter.get("priority") else ""
-    return Reason(
-        f"{waiter['agent']} waited before it, since {clock(waiter['since_ms'])}{more}", queued and queued.position
-    )
+    return Reason(f"{waiter['agent']} waited before it, since {clock(waiter['since_ms'])}{more}", where(queued))
 
 
 def _more(count: int, noun: str) -> list[Reason]:
@@ -58,7 +56,7 @@ def _denied(case: Case) -> list[Reason]:
     why = _DENIED.get(case.data["reason"], case.data["reason"])
     queued = case.last("LockQueued", request=case.data["request"])
     waited = "" if queued is None else f", {case.ago(queued.data['since_ms'])} in the queue"
-    return [Reason(why + waited, queued and queued.position), *_in_the_way(case)]
+    return [Reason(why + waited, where(queued)), *_in_the_way(case)]
 
 
 def _granted(case: Case) -> list[Reason]:
@@ -66,7 +64,9 @@ def _granted(case: Case) -> list[Reason]:
     if queued is None:
         return [Reason("nobody held it" if not case.listed("holders") else "there was room beside those who hold it")]
     found = [
-        Reason(f"it was first in the queue, in which it had waited {case.ago(queued.data['since_ms'])}", queued.position)
+        Reason(
+            f"it was first in the queue, in which it had waited {case.ago(queued.data['since_ms'])}", queued.position
+        )
     ]
     return found + [_ended(case, one) for one in case.decided if one.event in _ENDS]
 

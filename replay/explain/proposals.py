@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from accord.replay.explain.case import Case, Reason, Reasons
+from accord.replay.explain.case import Case, Reason, Reasons, where
 
 LISTED_MAX: Final = 20
 
 
 def _decided(case: Case) -> list[Reason]:
     data = case.data
-    found = [Reason(f"{data['yes']} yes, {data['no']} no, {data['abstain']} abstained; {data['voted']} voted yes or no")]
+    found = [
+        Reason(f"{data['yes']} yes, {data['no']} no, {data['abstain']} abstained; {data['voted']} voted yes or no")
+    ]
     opened = case.last("ProposalOpened")
     if opened is not None:
         quorum = opened.data.get("quorum")
@@ -21,7 +23,7 @@ def _decided(case: Case) -> list[Reason]:
     for ballot in data["ballots"][:LISTED_MAX]:
         cast = case.last("VoteCast", agent=ballot["voter"])
         why = f": {ballot['reason']}" if ballot["reason"] else ""
-        found.append(Reason(f"{ballot['voter']} voted {ballot['choice']}{why}", cast and cast.position))
+        found.append(Reason(f"{ballot['voter']} voted {ballot['choice']}{why}", where(cast)))
     return found
 
 
@@ -31,7 +33,7 @@ def _refused(case: Case) -> list[Reason]:
 
 def _late(case: Case) -> list[Reason]:
     ended = case.last("ProposalDecided", "ProposalWithdrawn")
-    return [Reason(f"it had ended, {case.data['status']}", ended and ended.position)]
+    return [Reason(f"it had ended, {case.data['status']}", where(ended))]
 
 
 REASONS: Final[Reasons] = {"ProposalDecided": _decided, "VoteRefused": _refused, "VoteLate": _late}

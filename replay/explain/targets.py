@@ -1,4 +1,4 @@
-"""What a person may ask about: a position, an event's id, a command's id, a task, or the name of what it happened to."""
+"""What a person may ask about: a position, an event, a command, a task, or the name of what it happened to."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def _at(source: Source, position: Position) -> Target:
             return Target(position.domain, position.partition, decision)
         if at > position.offset:
             break
-    what = "was not decided yet" if position.commands else "is no accepted decision: a repeat, or one that came too late"
+    what = (
+        "was not decided yet" if position.commands else "is no accepted decision: a repeat, or one that came too late"
+    )
     raise NotFound(f"{position} {what}.", position=str(position))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from accord.replay.explain.case import Case, Reason, Reasons
+from accord.replay.explain.case import Case, Reason, Reasons, where
 
 _LIMITS: Final = {
     "deadline": "the task was not done by its deadline",
@@ -40,7 +40,7 @@ def _given_up(case: Case) -> list[Reason]:
 def _blocked(case: Case) -> list[Reason]:
     because = case.data["because"]
     ended = case.last("StepDeadLettered", "StepDropped", "StepTimedOut", "StepFailed", step=because)
-    return [Reason(f"{because} comes before them and was not completed", ended and ended.position)]
+    return [Reason(f"{because} comes before them and was not completed", where(ended))]
 
 
 def _ignored(case: Case) -> list[Reason]:

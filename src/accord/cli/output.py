@@ -7,6 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from accord.errors import AccordError
@@ -36,6 +38,16 @@ def json_line(value: Any) -> None:
 
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
+
+
+def write(file: Path, text: str) -> None:
+    """Writes a file. Raises BadInput: it cannot be written."""
+    from accord.errors import BadInput  # noqa: PLC0415
+
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def print_error(error: AccordError, *, as_json: bool) -> None:

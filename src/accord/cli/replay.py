@@ -10,6 +10,7 @@ from accord.cli.options import Domains, Json, Partial, Processes, Source, names,
 from accord.cli.output import json_line, plural, say, text_of
 
 if TYPE_CHECKING:
+    from accord.replay.difference import Difference, Kind
     from accord.replay.state import World
     from accord.replay.verify import Divergence, Report
 
@@ -20,6 +21,8 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Read the log again: is it right, and how did things stand?")
     group.command()(verify)
     group.command()(state)
+    group.command()(step)
+    group.command()(diff)
     app.add_typer(group, name="replay")
 
 
@@ -85,6 +88,83 @@ def state(
         json_line(world)
     else:
         _print_world(world)
+
+
+def step(
+    source: Source = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POSITION|TIME", help="Where to begin. Without it, before the first decision.", show_default=False
+        ),
+    ] = None,
+    domain: Domains = "",
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Walk through the log, decision by decision, forward and back, and look at the state there.
+
+    Reads what to do from stdin, a line each; `help` lists it. Each place is a consistent cut: no effect stands without
+    its cause.
+
+        accord replay step hotel.accord --at locks/3@1842
+    """
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.cli.stepping import walk  # noqa: PLC0415
+    from accord.replay.state import parse_point  # noqa: PLC0415
+    from accord.replay.travel import Journey  # noqa: PLC0415
+
+    point = parse_point(at)
+    with Watched(open_log(source, partial=partial)) as log:
+        journey = Journey(log, names(domain))
+        if point is not None:
+            journey.to(point)
+        walk(journey, log.quiet, as_json=as_json)
+
+
+def diff(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="The directory of an archive, or the address of a cluster.")
+    ],
+    a: Annotated[str, typer.Argument(metavar="A", help="A position, locks/3@1842, or a time, 2026-03-01T12:00:00Z.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one, or `end`.")] = "end",
+    domain: Domains = "",
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two points of a log: what came, what went, what changed and how.
+
+    A position stands for its partition up to that record, and for the others up to the time of its decision.
+
+        accord replay diff hotel.accord locks/3@1842 end
+    """
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.replay.difference import difference  # noqa: PLC0415
+    from accord.replay.state import parse_point  # noqa: PLC0415
+
+    points = [parse_point(None if text == "end" else text) for text in (a, b)]
+    with Watched(open_log(source, partial=partial)) as log:
+        found = difference(log, *points, domains=names(domain))
+    if as_json:
+        json_line(found)
+    else:
+        _print_difference(found)
+
+
+def _print_difference(found: Difference) -> None:
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.cli.stepping import print_changes  # noqa: PLC0415
+
+    marks: dict[Kind, str] = {"added": "[green]+[/]", "removed": "[red]-[/]", "changed": "[yellow]~[/]"}
+    for one in found.aggregates:
+        say(f"{marks[one.kind]} {one.domain} [bold cyan]{escape(one.key)}[/] {one.kind}")
+        print_changes(one.changes)
+    for partition, (before, after) in found.rules.items():
+        say(f"[yellow]~[/] {partition} is decided by version {after}, before by {before}")
+    kinds = [one.kind for one in found.aggregates]
+    counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in marks)
+    say(f"from {found.a} to {found.b}: {plural(sum(found.decisions.values()), 'decision')}; {counted}")
 
 
 def _print_report(report: Report) -> None:
