@@ -22,6 +22,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -43,6 +44,8 @@ RECORDS_MAX: Final = 60_000
 """Of a graph, over all partitions: some 100 MB."""
 PARTITION_MIN: Final = 500
 """So many records of each partition are kept, however many partitions there are."""
+PASTS_MAX: Final = 256
+"""Steps of which is kept what they knew, where clocks have lost entries."""
 AFTER_SHARE: Final = 4
 """One in so many is kept for what came after."""
 
@@ -109,6 +112,7 @@ class Causality:
                 del by_process[command.process][command.count], self._at[command.position]
         self._counts = {process: sorted(known) for process, known in by_process.items()}
         self._nodes = by_process
+        self._pasts: dict[tuple[str, int], _Past] = {}
         self.is_cut = is_cut
 
     def __iter__(self) -> Iterator[Node]:
@@ -127,12 +131,7 @@ class Causality:
 
     def direct(self, node: Node) -> list[Node]:
         """The steps right before one: those that came before it, and before none that came before it; oldest first."""
-        found = {}
-        for process, count in node.clock.items():
-            known = self._last(process, count - 1 if process == node.process else count)
-            if known is not None:
-                found[known.id] = known
-        near = sorted(found.values(), key=lambda one: (one.lamport, one.process))
+        near = sorted(self.named(node), key=lambda one: (one.lamport, one.process))
         return [one for one in near if not any(later is not one and later.knew(one) for later in near)]
 
     def happened_before(self, one: Node, other: Node) -> bool:
@@ -141,7 +140,7 @@ class Causality:
             return False
         if other.knew(one):
             return True
-        return other.is_full and self._reaches_back(other, one)
+        return other.is_full and self._past_of(other).has(one)
 
     def order(self, one: Node, other: Node) -> Order:
         """How one step stands to the other."""
@@ -151,23 +150,51 @@ class Causality:
             return "before"
         return "after" if self.happened_before(other, one) else "concurrent"
 
-    def _reaches_back(self, start: Node, wanted: Node) -> bool:
-        """Whether `wanted` is found going back from `start`: for clocks without their oldest entries."""
-        todo, seen = [start], {start.id}
-        while todo:
-            for node in self.direct(todo.pop()):
-                if node.knew(wanted):
-                    return True
-                if node.is_full and node.id not in seen and node.lamport > wanted.lamport:
-                    seen.add(node.id)
-                    todo.append(node)
-        return False
+    def _past_of(self, node: Node) -> _Past:
+        past = self._pasts.pop(node.id, None) or _Past(self, node)
+        self._pasts[node.id] = past
+        if len(self._pasts) > PASTS_MAX:
+            del self._pasts[next(iter(self._pasts))]
+        return past
+
+    def named(self, node: Node) -> Iterator[Node]:
+        """The last known step of each process that a step's clock names, but itself."""
+        for process, count in node.clock.items():
+            known = self._last(process, count - 1 if process == node.process else count)
+            if known is not None:
+                yield known
 
     def _last(self, process: str, count: int) -> Node | None:
         """The last known step of a process up to one of its counts."""
         counts = self._counts.get(process, ())
         place = bisect_right(counts, count)
         return self._nodes[process][counts[place - 1]] if place else None
+
+
+class _Past:
+    """What a step knew, with what its clock has lost: looked up by going back, no farther than was asked."""
+
+    def __init__(self, graph: Causality, node: Node) -> None:
+        self._graph = graph
+        self._counts: dict[str, int] = {}
+        self._seen = {node.id}
+        self._todo = [(-node.lamport, node.id, node)]
+
+    def has(self, wanted: Node) -> bool:
+        """Whether a step lies in it."""
+        while self._counts.get(wanted.process, -1) < wanted.count:
+            if not self._todo or -self._todo[0][0] <= wanted.lamport:
+                return False
+            _, _, node = heapq.heappop(self._todo)
+            for process, count in node.clock.items():
+                if process != node.process and count > self._counts.get(process, -1):
+                    self._counts[process] = count
+            for one in self._graph.named(node):
+                if one.id not in self._seen:
+                    self._seen.add(one.id)
+                    heapq.heappush(self._todo, (-one.lamport, one.id, one))
+            self._counts[node.process] = max(self._counts.get(node.process, -1), node.count)
+        return True
 
 
 def causality(source: Source, *, around: int | None = None, records_max: int = RECORDS_MAX) -> Causality:

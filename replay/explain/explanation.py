@@ -44,6 +44,8 @@ EARLIER_MAX: Final = 2_000
 """Decisions about the same aggregate that are looked at before the event."""
 CAME_OF_IT_MAX: Final = 5
 CONCURRENT_MAX: Final = 8
+LOOKED_AT_MAX: Final = 2_000
+"""Steps that are looked at for those that are concurrent."""
 EVENTS_MAX: Final = 20
 """Events of one decision that are told."""
 
@@ -147,8 +149,8 @@ def explain(
     beside = _beside(graph, node, asked, wanted)
     both = _by_lamport([*wanted, *beside])
     told = tuple(_with_causes(graph, one) for one in told)
-    history = [_step(graph, one, node, asked, both) for one in wanted]
-    concurrent = [_step(graph, one, node, asked, both) for one in beside]
+    history = [step_of(graph, one, node, asked, both) for one in wanted]
+    concurrent = [step_of(graph, one, node, asked, both) for one in beside]
     return Explanation(
         str(target.position), iso(target.decision.now_ms) if target.decision.now_ms else None, past.key, told,
         past.sent(command), past.aggregate(), _unfinished(source, target), came_of_it, tuple(history),
@@ -341,11 +343,18 @@ def _beside(graph: Causality, node: Node, asked: Node, told: Iterable[Node]) -> 
         and (one.key == node.key or (node.task and one.task == node.task) or one.process in processes)
     ]
     near.sort(key=lambda one: (one.key != node.key, abs(one.lamport - asked.lamport), one.process))
-    found = (one for one in near if graph.order(one, asked) == "concurrent")
+    found = (one for one in near[:LOOKED_AT_MAX] if graph.order(one, asked) == "concurrent")
     return sorted((one for one, _ in zip(found, range(CONCURRENT_MAX), strict=False)), key=lambda one: one.lamport)
 
 
-def _step(graph: Causality, one: Node, node: Node, asked: Node, told: Sequence[Node]) -> Step:
+def step_of(graph: Causality, one: Node, node: Node, asked: Node, told: Sequence[Node]) -> Step:
+    """A step as it is told.
+
+    Args:
+        node: what is explained.
+        asked: its command, or itself.
+        told: all steps that are told, by Lamport time.
+    """
     after: list[Node] = []
     for earlier in reversed(told):
         if earlier.lamport < one.lamport and not any(graph.happened_before(earlier, later) for later in after):
