@@ -9,6 +9,7 @@ from typing import Self
 
 from accord.replay.difference import Difference, difference
 from accord.replay.explain.explanation import STEPS, Explanation, explain
+from accord.replay.races import RECORDS_MAX, Races, races
 from accord.replay.source import Source
 from accord.replay.state import World, parse_point, state_at
 from accord.replay.timeline import Filter, TimelineEvent, timeline
@@ -46,6 +47,10 @@ class Log:
         """What differs between two points; see `accord.replay.difference`."""
         one, other = (parse_point(point) if isinstance(point, str) else point for point in (a, b))
         return difference(self.source, one, other, domains=domains)
+
+    def races(self, *, domains: tuple[str, ...] = (), records_max: int = RECORDS_MAX) -> Races:
+        """What agents did to the same thing without knowing of each other; see `accord.replay.races`."""
+        return races(self.source, domains=domains, records_max=records_max)
 
     def explain(
         self, what: str | Position, *, domains: tuple[str, ...] = (), agent: str | None = None, steps: int = STEPS

@@ -16,7 +16,8 @@ Rules that act here:
 - Whether two are concurrent is a matter of clocks alone (`accord.replay.causality`), never of times. An agent's
   incarnation has one entry in a clock: what runs side by side in one process counts as one after the other.
 - Agents whose accesses happened to be ordered by a message do not race, whether they had a lock or not: what is found
-  is what did happen, not all that could.
+  is what did happen, not all that could. A partition's clock counts as such a message: whoever is told a decision is
+  taken to know of all that was decided in that partition before, other keys included.
 - An agent has a lock from the grant that it had been told of until it sends its release; it may be mistaken.
 - Of the same pair of incarnations, one race of each kind is told for a resource, and how many there were.
 - Bounded: of a long log the last records are looked at; see `causality`. What could not be looked at is said.
@@ -194,7 +195,7 @@ class _Looked:
             return
         asked = self._graph.command_of(node)
         if asked is None:
-            self.unknown += 1
+            self.unknown += len(touched) or 1
             return
         if touched:
             locks = self._locks_of(asked) | _declared(event)
@@ -393,7 +394,7 @@ def _history(graph: Causality, node: Node, other: Node | None) -> tuple[Step, ..
     todo = [node]
     while todo and len(found) < HISTORY_MAX:
         for one in reversed(graph.direct(todo.pop(0))):
-            unknown = other is None or not graph.happened_before(one, other)
+            unknown = one.count > 0 and (other is None or not graph.happened_before(one, other))
             if one.id not in found and unknown and len(found) < HISTORY_MAX:
                 found[one.id] = one
                 todo.append(one)

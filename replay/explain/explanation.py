@@ -297,7 +297,7 @@ def _chosen(
     todo: list[tuple[int, int, int, Node]] = []
 
     def put(cost: int, one: Node | None) -> None:
-        if one is not None and one.id not in found:
+        if one is not None and one.id not in found and one.count > 0:  # 0: the partition was opened
             heapq.heappush(todo, (cost, -one.lamport, next(numbers), one))
 
     def put_before(cost: int, one: Node) -> None:
@@ -385,10 +385,10 @@ def _token(event: TimelineEvent) -> str:
 
 
 def _unfinished(source: Source, target: Target) -> tuple[Waiting, ...]:
-    """Why the steps of a task that are not done are not, at that point."""
+    """Why the steps of a task that are not done are not, at the end of the log."""
     if target.task_id is None:
         return ()
-    found = task_at(source, target.task_id, target.position)
+    found = task_at(source, target.task_id)
     if found is None:
         return ()
     return tuple(Waiting(step.name, step.status, step.cause, step.remedy) for step in found.steps if step.cause)

@@ -63,7 +63,9 @@ class Crowd(Play):
         offset = next(record.offset for record in log if _seq(record) == decided.decision.seq)
         self._told.setdefault(agent, set()).add(str(Position(*where, offset)))
 
-    def order(self, because: Decided, domain: str, key: str, command: Command, *, to_domain: str, to_key: str) -> Decided:
+    def order(
+        self, because: Decided, domain: str, key: str, command: Command, *, to_domain: str, to_key: str
+    ) -> Decided:
         """A process manager sends a command that follows from a decision about a key."""
         source = self._where(domain, key)
         offset = next(r.offset for r in self.log_events[source] if _seq(r) == because.decision.seq)
@@ -71,7 +73,14 @@ class Crowd(Play):
         where = self._where(to_domain, to_key)
         name = f"{source[0]}/{source[1]}"
         decided = self._decide(
-            where, f"accord/{name}", to_key, command, VectorClock.decode(because.decision.clock), f"{position}/0", 1, None
+            where,
+            f"accord/{name}",
+            to_key,
+            command,
+            VectorClock.decode(because.decision.clock),
+            f"{position}/0",
+            1,
+            None,
         )
         self._note(where, {position})
         return decided

@@ -44,7 +44,7 @@ def random_run(chance: Random, agents: int, count: int, *, told_most: int = 3) -
             because, domain, of = chance.choice(decided)
             crowd.order(because, domain, of, Tick(), to_domain="locks", to_key=key)  # type: ignore[arg-type]
         elif chance.random() < 0.5:
-            made = crowd.ask(agent, key, AcquireLock(agent, f"{agent}/{number}", 500, 0), told=False)
+            made = crowd.ask(agent, key, AcquireLock(agent, f"{agent}/{number}", 1_000, 0), told=False)
             decided.append((made, "locks", key))
         else:
             decided.append((crowd.emit(agent, key, told=False), "signals", key))

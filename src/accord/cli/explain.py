@@ -88,10 +88,10 @@ def _print(explained: Explanation) -> None:
     for event in explained.came_of_it:
         say(f"later   {event.position}  {escape(event.agent or '')}  {event.event}  {event.time or ''}")
     say(f"\n[bold]history[/]  [dim]{_ABOUT}[/]")
-    _print_steps(explained.history)
+    print_steps(explained.history)
     if explained.concurrent:
         say("\n[bold]concurrent[/]  [dim]neither who asked nor who did this had been told of the other[/]")
-        _print_steps(explained.concurrent)
+        print_steps(explained.concurrent)
     if explained.is_cut:
         say("\n[dim]The log has more records than were looked at.[/]")
 
@@ -127,7 +127,8 @@ def _where(reason: Reason) -> str:
     return f" [dim]({reason.position}{by})[/]"
 
 
-def _print_steps(steps: tuple[Step, ...]) -> None:
+def print_steps(steps: tuple[Step, ...], *, indent: int = 0) -> None:
+    """Prints steps of a history, a line each: its place, its process, what happened, what it rests on."""
     from rich.markup import escape  # noqa: PLC0415
 
     wide = max((len(step.position) for step in steps), default=0)
@@ -135,4 +136,6 @@ def _print_steps(steps: tuple[Step, ...]) -> None:
     for step in steps:
         mark = "[yellow]||[/]" if step.unseen else "[bold]=>[/]" if step.order == "equal" else "  "
         after = f"  [dim]\\[{', '.join(step.after)}][/]" if step.after else ""
-        say(f"{mark} {step.position:<{wide}}  [dim]{escape(step.process):<{process}}[/]  {escape(step.text)}{after}")
+        say(
+            f"{' ' * indent}{mark} {step.position:<{wide}}  [dim]{escape(step.process):<{process}}[/]  {escape(step.text)}{after}"
+        )

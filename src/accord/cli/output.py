@@ -89,9 +89,9 @@ def _field(name: str, value: Any) -> str:
 _YEAR_2000_MS = 946_684_800_000
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 command`, `2 commands`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """`1 command`, `2 commands`; `nouns` where it is not one with an s."""
+    return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def shortened(text: str, most: int) -> str:

@@ -11,10 +11,12 @@ from accord.cli.output import json_line, plural, say, text_of
 
 if TYPE_CHECKING:
     from accord.replay.difference import Difference, Kind
+    from accord.replay.races import Races
     from accord.replay.state import World
     from accord.replay.verify import Divergence, Report
 
 DIFFERENT, NOT_LOOKED = 1, 3
+RACES = 1
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     group.command()(state)
     group.command()(step)
     group.command()(diff)
+    group.command()(races)
     app.add_typer(group, name="replay")
 
 
@@ -149,6 +152,61 @@ def diff(
         json_line(found)
     else:
         _print_difference(found)
+
+
+def races(
+    source: Source = None,
+    domain: Domains = "",
+    records: Annotated[
+        int, typer.Option("--records", min=1, metavar="N", help="Look at so many records, of a longer log at the last.")
+    ] = 100_000,
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Find what agents did to the same thing without knowing of each other, and tell both their histories.
+
+    What counts are signals that name what they touch, {"writes": "rooms/12"} or {"reads": ...}; coordinated bodies; the
+    terms of pools; and what was refused for its outdated token. Exit 0: no race. 1: some. 3: none, but not all of it
+    could be looked at.
+
+        accord replay races hotel.accord
+    """
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.replay.races import races as run  # noqa: PLC0415
+
+    with Watched(open_log(source, partial=partial)) as log:
+        found = run(log, domains=names(domain), records_max=records)
+    if as_json:
+        json_line(found)
+    else:
+        _print_races(found)
+    if found.races or found.untold:
+        raise typer.Exit(RACES)
+    if found.unknown or found.is_cut:
+        raise typer.Exit(NOT_LOOKED)
+
+
+def _print_races(found: Races) -> None:
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.cli.explain import print_steps  # noqa: PLC0415
+
+    for race in found.races:
+        often = f", {race.times} times" if race.times > 1 else ""
+        doubt = "" if race.sure else "  [yellow]perhaps: their clocks had lost entries[/]"
+        say(f"[bold red]{race.kind}[/]  [bold cyan]{escape(race.resource)}[/]{often}{doubt}\n  {escape(race.text)}")
+        for side in (race.first, race.second):
+            if side is not None:
+                say(f"  [bold]{escape(side.agent or side.process)}[/]  {side.position} {side.event}  {side.time or ''}")
+                print_steps(side.history, indent=4)
+    if found.untold:
+        say(f"and {plural(found.untold, 'more race')}")
+    races = plural(len(found.races) + found.untold, "race")
+    say(f"[bold]{races}[/]; {plural(found.accesses, 'read or write', 'reads and writes')} looked at")
+    if found.unknown:
+        say(f"[yellow]{found.unknown:,} could not be compared: their commands are no longer in the log[/]")
+    if found.is_cut:
+        say("[yellow]the log has more records than were looked at: --records N looks at more[/]")
 
 
 def _print_difference(found: Difference) -> None:
