@@ -411,7 +411,8 @@ def _stale_race(graph: Causality, looked: _Looked, event: TimelineEvent, node: N
     asked = graph.command_of(node)
     first = Side(
         event.position, None if node.cause is None else str(node.cause),
-        node.process if asked is None else asked.process, event.agent, event.event, event.time, {event.key: refused.token},
+        node.process if asked is None else asked.process, event.agent, event.event, event.time,
+        {event.key: refused.token},
         _history(graph, node, later),
     )  # fmt: skip
     text = f"{event.agent or 'somebody'} came to {refused.resource} with token {refused.token}, but {seen}: refused"

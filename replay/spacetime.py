@@ -42,7 +42,8 @@ def svg(explained: Explanation) -> str:
     """The history of what is explained, as a picture."""
     steps = in_order(explained)
     rows = {step.position: row for row, step in enumerate(steps)}
-    lanes = {process: lane for lane, process in enumerate(dict.fromkeys(step.process for step in steps))}
+    agents_first = sorted(steps, key=lambda step: not _is_command(step))
+    lanes = {process: lane for lane, process in enumerate(dict.fromkeys(step.process for step in agents_first))}
     bottom = _TOP + len(steps) * _ROW + _ROW // 2
     texts_x = _MARGIN + len(lanes) * _COLUMN
     width = texts_x + _CHAR * max(len(_label(step)) for step in steps) + 2 * _MARGIN
@@ -72,8 +73,17 @@ def svg(explained: Explanation) -> str:
 
 
 def in_order(explained: Explanation) -> list[Step]:
-    """All steps that are told, none before one that it rests on."""
-    return sorted((*explained.history, *explained.concurrent), key=lambda step: (step.lamport, step.process))
+    """All steps that are told, none before one that it rests on; each right before the first that rests on it."""
+    steps = (*explained.history, *explained.concurrent)
+    first: dict[str, float] = {}
+    for step in steps:
+        for position in step.after:
+            first[position] = min(step.lamport - 0.5, first.get(position, step.lamport))
+    return sorted(steps, key=lambda step: (first.get(step.position, step.lamport), step.lamport, step.process))
+
+
+def _is_command(step: Step) -> bool:
+    return ".commands/" in step.position
 
 
 def _x(lane: int) -> int:
@@ -108,7 +118,7 @@ def _arrow(before: Step, step: Step, rows: dict[str, int], lanes: dict[str, int]
 
 
 def _dot(step: Step, x: int, y: float, texts_x: int) -> str:
-    kind = "agent" if ".commands/" in step.position else "partition"
+    kind = "agent" if _is_command(step) else "partition"
     beside = " beside" if step.unseen else ""
     return (
         f"<g><title>{escape(f'{step.position} {step.time} {step.text}')}</title>"

@@ -25,8 +25,8 @@ class Crowd(Play):
     noted as things are done here, not read from clocks.
     """
 
-    def __init__(self, **partitions: int) -> None:
-        super().__init__(**partitions)
+    def __init__(self, *, cluster: str = "crowd", **partitions: int) -> None:
+        super().__init__(cluster=cluster, **partitions)
         self.clocks: dict[str, VectorClock] = {}
         self.before: dict[str, set[str]] = {}
         self._last_of: dict[str, str] = {}

@@ -90,9 +90,9 @@ def test_recorded_histories_are_ordered_as_their_records_say(path: Path) -> None
 
     nodes = {str(node.position): node for node in graph}
     assert set(nodes) <= known and len(nodes) > 3
-    for other in nodes:
-        truth = closed(other)
-        assert {one for one in nodes if graph.happened_before(nodes[one], nodes[other])} == truth & set(nodes)
+    for position, other in nodes.items():
+        found = {name for name, one in nodes.items() if graph.happened_before(one, other)}
+        assert found == closed(position) & set(nodes)
 
 
 def raw_edges(path: Path) -> tuple[dict[str, set[str]], set[str]]:

@@ -160,6 +160,16 @@ def test_an_expired_lease_a_late_release_and_a_stale_write() -> None:
     assert places(stale) == ["locks/0@4", "locks/0@4"]
 
 
+def test_an_event_rests_on_what_those_before_it_in_its_decision_left() -> None:
+    crowd = Crowd(locks=1)
+    crowd.acquire("ada", "r", lease_ms=1_000)
+    crowd.now_ms += 2_000
+    crowd.acquire("bob", "r")
+    expired, granted = explain(crowd, "locks/0@2").decided
+    assert (expired.event.event, granted.event.event) == ("LeaseExpired", "LockGranted")
+    assert [reason.text for reason in granted.reasons] == ["nobody held it"]
+
+
 def test_capacity_that_was_denied() -> None:
     crowd = Crowd(limits=1)
     crowd.ask("ops", "gpu", ConfigurePool("ops", 2, None, None, (), (), ()), domain="limits")

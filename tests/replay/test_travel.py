@@ -217,6 +217,14 @@ def test_a_point_does_not_differ_from_itself() -> None:
             assert (found.aggregates, found.decisions, found.rules) == ((), {}, {})
 
 
+def test_a_position_is_meant_to_the_record_where_several_have_one_time() -> None:
+    play = Play(locks=1)
+    for number in range(4):
+        play.send(f"r{number}", AcquireLock("ada", "ada/1", 5_000, None), after_ms=0)
+    found = difference(play, parse_point("locks/0@1"), parse_point("locks/0@3"))
+    assert [(one.key, one.kind) for one in found.aggregates] == [("r1", "added"), ("r2", "added")]
+
+
 def test_a_position_stands_for_other_partitions_up_to_its_time() -> None:
     crowd = Crowd(locks=2)
     keys = [f"r{number}" for number in range(8)]

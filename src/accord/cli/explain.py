@@ -136,6 +136,5 @@ def print_steps(steps: tuple[Step, ...], *, indent: int = 0) -> None:
     for step in steps:
         mark = "[yellow]||[/]" if step.unseen else "[bold]=>[/]" if step.order == "equal" else "  "
         after = f"  [dim]\\[{', '.join(step.after)}][/]" if step.after else ""
-        say(
-            f"{' ' * indent}{mark} {step.position:<{wide}}  [dim]{escape(step.process):<{process}}[/]  {escape(step.text)}{after}"
-        )
+        where = f"{step.position:<{wide}}  [dim]{escape(step.process):<{process}}[/]"
+        say(f"{' ' * indent}{mark} {where}  {escape(step.text)}{after}")
