@@ -26,6 +26,7 @@ import heapq
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import chain as chained
 from typing import Final
 
@@ -41,9 +42,11 @@ from accord.streams.chain import GENESIS_CAUSE, Decision
 from accord.errors import LogGap
 
 RECORDS_MAX: Final = 60_000
-"""Of a graph, over all partitions: some 100 MB."""
+"""Of a graph, over all partitions."""
 PARTITION_MIN: Final = 500
 """So many records of each partition are kept, however many partitions there are."""
+DECODED_MAX: Final = 16_384
+"""Clocks that are kept decoded."""
 PASTS_MAX: Final = 256
 """Steps of which is kept what they knew, where clocks have lost entries."""
 AFTER_SHARE: Final = 4
@@ -53,16 +56,17 @@ AFTER_SHARE: Final = 4
 class Node(msgspec.Struct, frozen=True, gc=False):
     """A step of a process.
 
-    `process` is a partition, `locks/3`, or an incarnation of an agent, `booker#5f2c`; `count` its own entry in `clock`.
-    `kind` are the types of the events, joined by `+`, or that of the command. `cause` is the position of a decision's
-    command. `sender` is who sent a command, `command_id` its id. `at_ms` is its time, which is shown and never
-    compared. `value` is its record's, `decision` what a partition's step is.
+    `process` is a partition, `locks/3`, or an incarnation of an agent, `booker#5f2c`; `count` its own entry in its
+    clock, which has so many `entries`. `kind` are the types of the events, joined by `+`, or that of the command.
+    `cause` is the position of a decision's command. `sender` is who sent a command, `command_id` its id. `at_ms` is its
+    time, which is shown and never compared. `value` is its record's, `decision` what a partition's step is.
     """
 
     process: str
     count: int
     lamport: int
-    clock: dict[str, int]
+    entries: int
+    encoded: bytes
     position: Position
     kind: str
     key: str
@@ -83,9 +87,14 @@ class Node(msgspec.Struct, frozen=True, gc=False):
         return self.position.commands
 
     @property
+    def clock(self) -> dict[str, int]:
+        """The entries of its clock, decoded when they are needed: they would be most of a step's memory."""
+        return _entries(self.encoded)
+
+    @property
     def is_full(self) -> bool:
         """Whether its clock may lack entries."""
-        return len(self.clock) >= ENTRIES_MAX
+        return self.entries >= ENTRIES_MAX
 
     def knew(self, other: Node) -> bool:
         """Whether its clock says that it came after another step, or is it."""
@@ -246,7 +255,7 @@ def of_decision(domain: str, partition: int, decision: Decision) -> Node:
     clock = _clock_of(decision.clock)
     cause = None if decision.cause == GENESIS_CAUSE else Position(domain, partition, decision.cause, commands=True)
     return Node(
-        process, clock.entries.get(process, 0), clock.lamport, clock.entries,
+        process, clock.entries.get(process, 0), clock.lamport, len(clock.entries), decision.clock,
         Position(domain, partition, decision.offset), _short(decision.type), decision.key.decode(errors="replace"),
         decision.task.decode(errors="replace"), "", decision.command_id, decision.now_ms, cause, decision.value,
         decision,
@@ -275,11 +284,16 @@ def of_command(source: Source, domain: str, partition: int, record: Record) -> N
         return None
     text = {name: fields.get(name, b"").decode(errors="replace") for name in (h.TYPE, h.SOURCE, h.TASK, h.ID)}
     return Node(
-        process, clock.entries[process], clock.lamport, clock.entries,
+        process, clock.entries[process], clock.lamport, len(clock.entries), fields[h.CLOCK],
         Position(domain, partition, record.offset, commands=True), _short(text[h.TYPE].encode()),
         (record.key or b"").decode(errors="replace"), text[h.TASK], text[h.SOURCE], text[h.ID], record.timestamp, None,
         record.value or b"",
     )  # fmt: skip
+
+
+@lru_cache(maxsize=DECODED_MAX)
+def _entries(encoded: bytes) -> dict[str, int]:
+    return _clock_of(encoded).entries
 
 
 def _clock_of(encoded: bytes) -> VectorClock:

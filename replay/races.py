@@ -25,8 +25,8 @@ Rules that act here:
 
 from __future__ import annotations
 
-from itertools import combinations
-from typing import Any, Final, Literal
+from collections import deque
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from accord.replay.accesses import Access, Body, accesses, body, stale, tells
@@ -47,8 +47,6 @@ RACES_MAX: Final = 1_000
 """More are counted, but not told."""
 HISTORY_MAX: Final = 6
 """Steps of each side that are told."""
-BODIES_MAX: Final = 2_000
-"""Bodies under one lock, or of one name, that are compared with each other: the last ones."""
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -108,6 +106,16 @@ class _Run(msgspec.Struct, frozen=True, eq=False):
     ended: Node
 
 
+class _Grant(NamedTuple):
+    """A lock that an incarnation asked for at one of its counts and let go at another; None: it never did."""
+
+    asked: int
+    let_go: int | None
+    node: Node
+    lock: str
+    token: int
+
+
 class _Pair(msgspec.Struct):
     kind: Kind
     resource: str
@@ -155,7 +163,8 @@ class _Looked:
         self._began: dict[tuple[str, str, int | None, str | None], list[tuple[Body, TimelineEvent, Node]]] = {}
         self._grants: dict[str, list[tuple[Node, str, int]]] = {}
         self._let_go: dict[tuple[str, str, int], int] = {}
-        self._held: dict[str, list[tuple[Node, str, int]]] = {}
+        self._granted_to: dict[str, deque[_Grant]] = {}
+        self._held: dict[str, list[_Grant]] = {}
         nodes = sorted(graph, key=lambda node: (node.lamport, node.process))
         self._learn_locks(nodes)
         for node in nodes:
@@ -178,8 +187,11 @@ class _Looked:
                 if command is not None:
                     self._let_go.setdefault((node.process, node.key, command.token), node.count)
         for node in nodes:
-            if node.is_command and node.command_id in self._grants:
-                self._held.setdefault(node.process, []).extend(self._grants[node.command_id])
+            for grant, lock, token in self._grants.get(node.command_id, ()) if node.is_command else ():
+                let_go = self._let_go.get((node.process, lock, token))
+                self._granted_to.setdefault(node.process, deque()).append(
+                    _Grant(node.count, let_go, grant, lock, token)
+                )
 
     def _granted(self, node: Node, event: TimelineEvent) -> None:
         token = event.data["token"]
@@ -204,13 +216,13 @@ class _Looked:
             self._note(run, event, asked)
 
     def _locks_of(self, asked: Node) -> dict[str, int]:
-        """The locks that an agent had when it sent a command, as far as it knew."""
-        found = {}
-        for grant, lock, token in self._held.get(asked.process, ()):
-            let_go = self._let_go.get((asked.process, lock, token))
-            if asked.knew(grant) and (let_go is None or let_go > asked.count):
-                found[lock] = token
-        return found
+        """The locks that an agent had when it sent a command, as far as it knew. To be asked in the agent's order."""
+        held, coming = self._held.get(asked.process, []), self._granted_to.get(asked.process, ())
+        while coming and coming[0].asked < asked.count:
+            held.append(coming.popleft())
+        held = [grant for grant in held if grant.let_go is None or grant.let_go > asked.count]
+        self._held[asked.process] = held
+        return {grant.lock: grant.token for grant in held if asked.knew(grant.node)}
 
     def _note(self, run: Body, event: TimelineEvent, asked: Node) -> None:
         key = (asked.process, run.name, run.token, event.task_id)
@@ -235,7 +247,7 @@ class _Looked:
 
     def _of_resource(self, resource: str, touches: list[_Touch]) -> list[_Pair]:
         """Each access is compared with the last ones of the other incarnations: who knows of the last knows of all."""
-        last: dict[tuple[str, str, frozenset[Any]], _Touch] = {}
+        last: dict[tuple[str, str, frozenset[str]], _Touch] = {}
         reads: dict[str, _Touch] = {}
         pairs: dict[tuple[Kind, frozenset[str]], _Pair] = {}
         for touch in touches:
@@ -248,7 +260,7 @@ class _Looked:
                         pairs[key].times += 1
                     else:
                         pairs[key] = _Pair(key[0], resource, _text(key[0], resource, other, touch), other, touch)
-            last[touch.asked.process, touch.access.kind, frozenset(touch.locks.items())] = touch
+            last[touch.asked.process, touch.access.kind, frozenset(touch.locks)] = touch
             if touch.access.kind == "read":
                 reads[touch.asked.process] = touch
         lost = {processes for kind, processes in pairs if kind == "lost_update"}
@@ -281,25 +293,24 @@ class _Looked:
         return False
 
     def overlapping(self) -> list[_Pair]:
-        """Coordinated bodies that ran at the same time and should not have."""
-        by_lock: dict[str, list[_Run]] = {}
-        by_name: dict[str, list[_Run]] = {}
-        for run in self.runs:
-            by_name.setdefault(run.body.name, []).append(run)
-            if run.body.lock is not None:
-                by_lock.setdefault(run.body.lock, []).append(run)
+        """Coordinated bodies that ran at the same time and should not have. Each is compared with the last ones of the
+        other incarnations, as accesses are."""
+        under: dict[str, dict[str, _Run]] = {}
+        named: dict[str, dict[tuple[str, bool], _Run]] = {}
         found: dict[tuple[Kind, str, frozenset[str]], _Pair] = {}
-        for lock, runs in by_lock.items():
-            for one, other in combinations(runs[-BODIES_MAX:], 2):
-                if one.body.token != other.body.token and self._overlap(one, other):
-                    self._add(found, "lost_lease", lock, one, other)
-        for name, runs in by_name.items():
-            guarded = [run for run in runs if run.body.lock is not None][-BODIES_MAX:]
-            free = [run for run in runs if run.body.lock is None][-BODIES_MAX:]
-            for one in guarded:
-                for other in free:
-                    if self._overlap(one, other):
-                        self._add(found, "unguarded", name, one, other)
+        for run in sorted(self.runs, key=lambda one: (one.began.lamport, one.began.process)):
+            process, lock = run.began.process, run.body.lock
+            if lock is not None:
+                last = under.setdefault(lock, {})
+                for other in last.values():
+                    if other.body.token != run.body.token and self._overlap(other, run):
+                        self._add(found, "lost_lease", lock, other, run)
+                last[process] = run
+            of_name = named.setdefault(run.body.name, {})
+            for (_, guarded), other in of_name.items():
+                if guarded != (lock is not None) and self._overlap(other, run):
+                    self._add(found, "unguarded", run.body.name, other, run)
+            of_name[process, lock is not None] = run
         return list(found.values())
 
     def _overlap(self, one: _Run, other: _Run) -> bool:

@@ -25,6 +25,7 @@ HELP: Final = """\
   who KEY       who holds this lock or pool, and who waits
   what          what the last decision changed, field by field
   where         where you are, and how much there is
+  help          this list
   quit"""
 STEPS_MAX: Final = 1_000_000
 _NAMES: Final = {
