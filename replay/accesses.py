@@ -8,6 +8,7 @@ about what lies behind it, so an event counts only if it tells of that:
     locks     StaleWriteRefused  a `FencedResource` refused a write with an outdated token
     limits    StaleWriteRefused  as for locks
     limits    PoolConfigured     the terms of a pool were written
+    state     ChangesCommitted   keys were put or deleted; one that names the version that it replaces was told of it
     tasks     ResultIgnored      the result of a run came after another had taken the step over
     auctions  ResultIgnored      as for tasks
 
@@ -105,6 +106,18 @@ def _configured(event: TimelineEvent) -> list[Access]:
     return [Access("write", f"pool {event.key}", terms)]
 
 
+def _changed(event: TimelineEvent) -> list[Access]:
+    """Counters and sets are merged where they are decided: nobody overwrites anybody."""
+    return [
+        Access("write", f"{event.key}/{change['key']}", change["value"])
+        for change in event.data["changes"]
+        if change["operation"] in _OVERWRITES
+    ]
+
+
+_OVERWRITES: Final = ("put", "delete")
+
+
 def _refused(event: TimelineEvent) -> Stale | None:
     return Stale(event.data["resource"], event.data["token"], event.data["highest_token"])
 
@@ -133,6 +146,7 @@ def _body(event: TimelineEvent) -> Body | None:
 ACCESSES: Final[Mapping[str, Mapping[str, Callable[[TimelineEvent], list[Access]]]]] = {
     "signals": {"SignalEmitted": _named},
     "limits": {"PoolConfigured": _configured},
+    "state": {"ChangesCommitted": _changed},
 }
 STALE: Final[Mapping[str, Mapping[str, Callable[[TimelineEvent], Stale | None]]]] = {
     "locks": {"StaleWriteRefused": _refused},

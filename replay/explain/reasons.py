@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from accord.replay.explain import auctions, limits, locks, proposals, tasks
+from accord.replay.explain import auctions, limits, locks, proposals, state, tasks
 from accord.replay.explain.case import Case, Reason, Reasons
 
 _BY_DOMAIN: Final[dict[str, Reasons]] = {
@@ -13,6 +13,7 @@ _BY_DOMAIN: Final[dict[str, Reasons]] = {
     "tasks": tasks.REASONS,
     "proposals": proposals.REASONS,
     "auctions": auctions.REASONS,
+    "state": state.REASONS,
 }
 _REPEATED: Final = "CommandRepeated"
 

@@ -15,6 +15,7 @@ from accord.schemas.messages.limits import ConfigurePool, RequestCapacity
 from accord.schemas.messages.locks import RenewLease, ReportStaleWrite
 from accord.schemas.messages.log import Tick
 from accord.schemas.messages.proposals import CastVote, Propose, Voter
+from accord.schemas.messages.state import CommitChanges, SeenKey, Write
 from accord.schemas.position import Position
 
 from accord.errors import BadInput, NotFound
@@ -181,6 +182,19 @@ def test_capacity_that_was_denied() -> None:
     )
     assert places(explained)[1] == "limits/0@2"
     assert explained.aggregate is not None and explained.aggregate.holders[0].agent == "ada"
+
+
+def test_why_a_change_of_state_was_refused() -> None:
+    crowd = Crowd(state=1)
+    for agent in ("ada", "bob"):
+        changes = CommitChanges(
+            agent, "serializable", None, (SeenKey("limit", 0),), (), (Write("limit", "put", "1"),), "", ""
+        )
+        crowd.ask(agent, "customer", changes, domain="state")
+    (told,) = explain(crowd, "customer", agent="bob").decided
+    assert told.event.event == "CommitRefused" and told.reasons[0].text.startswith("conflict")
+    assert told.reasons[1].text == "limit was changed by ada: version 0 was read, 1 was there"
+    assert (told.reasons[1].position, told.reasons[1].by) == ("state/0@1", "ada")
 
 
 def test_how_a_vote_ended() -> None:

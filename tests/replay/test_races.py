@@ -10,6 +10,7 @@ from accord.replay.source import open_source
 from accord.schemas.messages.limits import ConfigurePool, ReportStaleWrite
 from accord.schemas.messages.locks import ReportStaleWrite as ReportStaleLockWrite
 from accord.schemas.messages.log import Tick
+from accord.schemas.messages.state import CommitChanges, SeenKey, Write
 from accord.schemas.position import Position
 
 from accord.errors import NotFound
@@ -119,6 +120,19 @@ def two_terms_for_a_pool() -> Crowd:
     return play
 
 
+def put(play: Crowd, agent: str, key: str, value: str, seen: int | None = None) -> None:
+    reads = () if seen is None else (SeenKey(key, seen),)
+    changes = CommitChanges(agent, "serializable", None, reads, (), (Write(key, "put", value),), "", "")
+    play.ask(agent, "customer", changes, domain="state")
+
+
+def two_blind_puts() -> Crowd:
+    play = Crowd(state=1)
+    put(play, "ada", "limit", "1")
+    put(play, "bob", "limit", "2")
+    return play
+
+
 def a_stale_write_to_what_a_lock_guards() -> Crowd:
     play = crowd()
     old = token_of(play.acquire("ada", "room_12", lease_ms=1_000), "ada")
@@ -158,6 +172,7 @@ PLANTED: dict[Callable[[], Crowd | Office], tuple[str, str]] = {
     two_readers_of_whom_one_wrote: ("shared_lock", "shelf"),
     a_body_that_outlived_its_lease: ("lost_lease", "room_12"),
     a_body_without_its_lock: ("unguarded", "booker"),
+    two_blind_puts: ("write_write", "customer/limit"),
     two_terms_for_a_pool: ("write_write", "pool gpu"),
     a_stale_write_to_what_a_lock_guards: ("stale_token", "rooms/12"),
     a_stale_write_to_what_a_pool_guards: ("stale_token", "models/gpu"),
@@ -221,10 +236,17 @@ def test_the_same_two_are_told_once_with_how_often() -> None:
     assert race.times == 3, "bob's first write, against each of ada's; before his second he was told of them"
 
 
-@pytest.mark.parametrize("kind", ["told", "two_readers", "same_terms", "same_grant", "one_process", "another_resource"])
+@pytest.mark.parametrize(
+    "kind", ["told", "two_readers", "same_terms", "same_grant", "one_process", "another_resource", "version"]
+)
 def test_what_is_no_race(kind: str) -> None:
-    play = crowd()
+    play = Crowd(state=1) if kind == "version" else crowd()
     match kind:
+        case "version":
+            put(play, "ada", "limit", "1", seen=0)
+            put(play, "bob", "limit", "2", seen=0)  # refused: he was told, and tries again
+            assert "CommitRefused" in str(play.log_events["state", 0][-1].headers)
+            put(play, "bob", "limit", "2", seen=1)
         case "told":
             wrote = play.emit("ada", "booked", writes="rooms/12")
             play.tell("bob", wrote, "signals", "booked")
