@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from accord.streams.auctions import decider as auctions
+from accord.streams.conflicts import decider as conflicts
 from accord.streams.decider import Domain
 from accord.streams.limits import decider as limits
 from accord.streams.llm import decider as llm
@@ -25,5 +26,6 @@ _ALL: Final = (
     llm.DOMAIN,
     proposals.DOMAIN,
     auctions.DOMAIN,
+    conflicts.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

@@ -17,7 +17,20 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import (
+    Event,
+    auctions,
+    conflicts,
+    limits,
+    llm,
+    locks,
+    log,
+    proposals,
+    roster,
+    signals,
+    tasks,
+    waits,
+)
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
@@ -39,6 +52,17 @@ AUCTIONS_TOLD: Final = frozenset(
         auctions.AuctionCancelled,
     }
 )
+CONFLICTS_TOLD: Final = frozenset(
+    {
+        conflicts.ConflictEscalated,
+        conflicts.ConflictResolved,
+        conflicts.AppealDecided,
+        conflicts.IntentionAllowed,
+        conflicts.IntentionQueued,
+        conflicts.IntentionFavoured,
+        conflicts.IntentionEnded,
+    }
+)
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -48,6 +72,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
+        *(set(conflicts.EVENTS) - CONFLICTS_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -121,6 +146,18 @@ def _ended(event: auctions.AuctionUnsold | auctions.AuctionCancelled) -> Iterabl
     return address_of(event.agent), *map(address_in, event.members)
 
 
+def _parties(event: conflicts.ConflictEscalated) -> Iterable[str | None]:
+    return [address_of(party.agent) for party in event.parties]
+
+
+def _sides(event: conflicts.ConflictResolved) -> Iterable[str | None]:
+    return [address_of(name) for name in (event.agent, *(one.agent for one in (*event.winners, *event.losers)))]
+
+
+def _appealed(event: conflicts.AppealDecided) -> Iterable[str | None]:
+    return [address_of(one.agent) for one in (event.winner, *event.losers)]
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -158,6 +195,13 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     auctions.WorkCompleted: _completed,
     auctions.AuctionUnsold: _ended,
     auctions.AuctionCancelled: _ended,
+    conflicts.ConflictEscalated: _parties,
+    conflicts.ConflictResolved: _sides,
+    conflicts.AppealDecided: _appealed,
+    conflicts.IntentionAllowed: _agent,
+    conflicts.IntentionQueued: _agent,
+    conflicts.IntentionFavoured: _agent,
+    conflicts.IntentionEnded: _agent,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

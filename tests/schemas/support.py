@@ -10,6 +10,7 @@ from accord.schemas.codec import Codec, commands_codec, deadletters_codec, event
 from accord.schemas.messages import (
     Message,
     auctions,
+    conflicts,
     deadletters,
     limits,
     llm,
@@ -45,6 +46,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *proposals.EVENTS,
     *auctions.COMMANDS,
     *auctions.EVENTS,
+    *conflicts.COMMANDS,
+    *conflicts.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [
