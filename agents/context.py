@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from accord.errors import NotConnected
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 Opener = Callable[["Hub"], "Future[None] | None"]
 

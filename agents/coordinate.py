@@ -37,7 +37,7 @@ from accord import logs
 from accord.errors import AccordError, BadInput, LeaseLost, Refused, ResultNotSerializable, Unavailable
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
     from accord.agents.leases.leases import Queued
     from accord.agents.locks.locks import Asked, Held
 
@@ -187,7 +187,7 @@ async def _fail_async(call: _Call, error: BaseException) -> None:
 
 def _run(call: _Call, body: Callable[[], Any]) -> Any:
     """As `_run_async`, for a thread; its event loop, if it has one, stands still meanwhile."""
-    from accord.sync import Lock as SyncLock  # noqa: PLC0415  it imports the client, which imports this
+    from accord.agents.locks.sync import Lock as SyncLock  # noqa: PLC0415  it imports the hub, which imports this
 
     try:
         if call.key is None:

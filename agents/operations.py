@@ -20,7 +20,7 @@ from accord import logs
 from accord.tracing import Span, SpanKind
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 
 class Operation:

@@ -17,7 +17,7 @@ from accord.schemas.messages import Command
 from accord.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from accord.errors import AccordError, ArtifactAltered, ArtifactMissing, BadInpu
 from accord.settings import ArtifactsSettings
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"

@@ -54,7 +54,7 @@ from accord import errors, logs
 from accord.errors import BadInput, CircularTrigger, Denied, TermsDiffer
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 logger = logs.get("accord.auctions")
 

@@ -56,7 +56,7 @@ from accord import logs
 from accord.errors import AccordError, BadInput
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 logger = logs.get("accord.auctions")
 

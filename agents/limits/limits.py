@@ -31,7 +31,7 @@ from accord.streams.limits.bounds import CAPACITY_MAX, MODES, RATE_MAX, RETRY_AF
 from accord.errors import BadInput
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 
 class AskedSlot(Asked):

@@ -40,7 +40,7 @@ from accord import logs
 from accord.errors import AccordError, BadInput, LeaseLost, Overloaded, Unavailable
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 logger = logs.get("accord.llm")
 

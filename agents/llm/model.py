@@ -41,7 +41,7 @@ from accord.errors import AccordError, NotConnected
 from accord.settings import LlmSettings, Settings
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 __all__ = ["Model", "Reply", "SyncModel"]
 

@@ -37,7 +37,7 @@ from accord.errors import AccordError, BrokenBarrier, NotConnected, TermsDiffer
 from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 logger = logs.get("accord.locks")
 

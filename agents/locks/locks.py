@@ -40,8 +40,8 @@ from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
 from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
     from accord.agents.connection.connection import Connection
+    from accord.agents.hub import Hub
 
 logger = logs.get("accord.locks")
 

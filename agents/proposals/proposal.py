@@ -51,7 +51,7 @@ from accord import errors
 from accord.errors import BadInput, CircularTrigger, Denied, TermsDiffer
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 DOMAIN: Final = "proposals"
 THRESHOLD: Final = 0.5

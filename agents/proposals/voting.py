@@ -30,7 +30,7 @@ from accord import logs
 from accord.errors import BadInput, Denied, NotFound, VoteRefused
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 logger = logs.get("accord.proposals")
 

@@ -21,7 +21,7 @@ from accord.agents.connection.connection import Answer
 from accord.schemas.messages.roster import AgentsAwaited, AgentsRefused
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 WAIT_MS: Final = 1_000
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from accord.tracing import SpanKind, note
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 SERVICE: Final = "orchestrator"
 ROUTES: Final[Mapping[str, str]] = {

@@ -33,8 +33,8 @@ from accord.errors import BadInput, CircularTrigger, OutcomeUnknown
 from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
     from accord.agents.connection.connection import Answer, Submission
+    from accord.agents.hub import Hub
 
 DOMAIN: Final = "signals"
 NAME_CHARS_MAX: Final = 200

@@ -18,7 +18,7 @@ from accord.agents.tasks.submit import KEEP_MS, submit
 from accord.errors import BadInput, TaskFailedError
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 DEADLINE_MS: Final = 30_000
 FAN_OUT: Final = "fan_out"

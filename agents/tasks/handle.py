@@ -35,7 +35,7 @@ from accord.schemas.messages.tasks import (
 from accord.errors import TaskCancelledError, TaskFailedError
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 _ENDS: Final = (TaskCompleted, TaskFailed, TaskCancelled)
 Value = Callable[[Payload], Any]

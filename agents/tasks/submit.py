@@ -21,7 +21,7 @@ from accord.errors import BadInput, Overloaded, TermsDiffer
 from accord.tracing import SpanKind, traceparent
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 KEEP_MS: Final = 3_600_000
 

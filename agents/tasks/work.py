@@ -69,7 +69,7 @@ from accord.errors import AccordError, BadInput, Overloaded, TooLarge, Unavailab
 from accord.tracing import SpanKind
 
 if TYPE_CHECKING:
-    from accord.agents.client import Hub
+    from accord.agents.hub import Hub
 
 logger = logs.get("accord.tasks")
 

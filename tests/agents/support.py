@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from accord.agents.client import Hub
+from accord.agents.hub import Hub
 from accord.agents.leases.leases import Hold
 
 from accord.mock import FETCH_WAIT_MS, PARTITIONS_DEFAULT, MockCluster

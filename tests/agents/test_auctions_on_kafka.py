@@ -3,64 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from accord.agents.auctions.bidding import Work
 from accord.replay.auctions import auction_at
-from accord.streams.runtime.worker import EmbeddedWorker
 
 from accord import Accord, Bid, replay
-from accord.admin import Admin
 from accord.settings import Settings
 from tests.agents.bid_member import LEASE_MS, POINTS, scoring_of
 from tests.agents.market import AGENTS, DOCUMENT, RESEARCH, SORT, open_market, scores
+from tests.agents.on_kafka import environment, worker_on
 from tests.agents.support import run
 from tests.agents.test_tasks import until
 from tests.counts import long, only_long
 
-PARTITIONS = 2
-SESSION_MS = 2_000
 WAIT_MS = 25_000
 DEADLINE_MS = 4_000
 
 
 @pytest.fixture(scope="module")
 def settings(accord_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A worker on topics of its own; what it decided is decided again in the end."""
-    settings = Settings.load(
-        kafka={"bootstrap_servers": accord_kafka},
-        topics={"prefix": f"market-{uuid4().hex[:8]}", "partitions": PARTITIONS},
-        worker={
-            "domains": ("auctions", "signals"),
-            "data_dir": tmp_path_factory.mktemp("worker"),
-            "session_timeout_ms": SESSION_MS,
-        },
-        locks={"clock_step_ms": 0},
-    )
-    Admin(settings).init()
-    worker = EmbeddedWorker(settings)
-    worker.start()
-    yield settings
-    worker.stop()
-    with replay.open(settings) as log:
-        assert log.verify().ok
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    return os.environ | {
-        "ACCORD_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
-        "ACCORD_TOPICS__PREFIX": settings.topics.prefix,
-        "ACCORD_TOPICS__PARTITIONS": str(PARTITIONS),
-        "ACCORD_WORKER__SESSION_TIMEOUT_MS": str(SESSION_MS),
-        "ACCORD_LOCKS__CLOCK_STEP_MS": "0",
-    }
+    with worker_on(accord_kafka, tmp_path_factory.mktemp("worker"), "auctions", "signals") as settings:
+        yield settings
 
 
 def test_the_market_of_three(settings: Settings) -> None:

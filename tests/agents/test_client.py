@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from accord.agents import context
-from accord.agents.client import Accord, Hub
+from accord.agents.client import Accord
 from accord.agents.discovery import DEV_FILE, resolve
+from accord.agents.hub import Hub
 
 from accord.errors import BadInput, ConfigError, KafkaUnreachable, NotConnected
 from accord.settings import Settings

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from accord.agents.llm.question import checked
 from accord.replay.llm import costs, request_at
 from accord.replay.source import open_source
-from accord.streams.runtime.worker import EmbeddedWorker
 
-from accord.admin import Admin
 from accord.settings import Settings
 from accord.testing.model_server import ModelServer
+from tests.agents.on_kafka import environment, worker_on
 from tests.agents.support import until
 
 PROMPT = "What is the answer?"
-PARTITIONS = 2
 
 
 @pytest.fixture
 def settings(accord_kafka: str, tmp_path: Path) -> Iterator[Settings]:
-    found = Settings.load(
-        kafka={"bootstrap_servers": accord_kafka},
-        topics={"prefix": f"llm-{uuid4().hex[:8]}", "partitions": PARTITIONS},
-        worker={"domains": ("llm",), "data_dir": tmp_path / "worker"},
-    )
-    Admin(found).init()
-    worker = EmbeddedWorker(found)
-    worker.start()
-    yield found
-    worker.stop()
+    with worker_on(accord_kafka, tmp_path / "worker", "llm") as settings:
+        yield settings
 
 
 def test_processes_share_a_call_and_survive_its_caller(settings: Settings) -> None:
@@ -54,19 +42,16 @@ def test_processes_share_a_call_and_survive_its_caller(settings: Settings) -> No
             return request_at(log, request).waiting
 
     with ModelServer(answer) as server:
-        environment = {
-            **os.environ,
-            "ACCORD_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
-            "ACCORD_TOPICS__PREFIX": settings.topics.prefix,
-            "ACCORD_TOPICS__PARTITIONS": str(PARTITIONS),
-            "ACCORD_LLM__BASE_URL": server.base_url,
-            "ACCORD_LLM__LEASE_MS": "2000",
-        }
+        told = environment(
+            settings,
+            ACCORD_LLM__BASE_URL=server.base_url,
+            ACCORD_LLM__LEASE_MS="2000",
+        )
         command = [sys.executable, "-m", "tests.agents.asker", PROMPT]
         processes: list[subprocess.Popen[str]] = []
 
         def start() -> subprocess.Popen[str]:
-            processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+            processes.append(subprocess.Popen(command, env=told, stdout=subprocess.PIPE, text=True))
             return processes[-1]
 
         try:

@@ -2,60 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from accord.agents.proposals.voting import Question
 from accord.replay.proposals import proposals_at, recount
-from accord.streams.runtime.worker import EmbeddedWorker
 
 from accord import Accord, Model, VoteRefused, replay
-from accord.admin import Admin
 from accord.settings import LlmSettings, Settings
 from accord.testing.model_server import ModelServer
 from tests.agents.ballot_member import POINTS, VOTERS
+from tests.agents.on_kafka import environment, worker_on
 from tests.agents.support import run
 from tests.counts import long, only_long
 
-PARTITIONS = 2
-SESSION_MS = 2_000
 WAIT_MS = 30_000
 
 
 @pytest.fixture(scope="module")
 def settings(accord_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A worker on topics of its own; what it decided is decided again in the end."""
-    settings = Settings.load(
-        kafka={"bootstrap_servers": accord_kafka},
-        topics={"prefix": f"votes-{uuid4().hex[:8]}", "partitions": PARTITIONS},
-        worker={
-            "domains": ("proposals", "signals"),
-            "data_dir": tmp_path_factory.mktemp("worker"),
-            "session_timeout_ms": SESSION_MS,
-        },
-    )
-    Admin(settings).init()
-    worker = EmbeddedWorker(settings)
-    worker.start()
-    yield settings
-    worker.stop()
-    with replay.open(settings) as log:
-        assert log.verify().ok
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    return os.environ | {
-        "ACCORD_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
-        "ACCORD_TOPICS__PREFIX": settings.topics.prefix,
-        "ACCORD_TOPICS__PARTITIONS": str(PARTITIONS),
-        "ACCORD_WORKER__SESSION_TIMEOUT_MS": str(SESSION_MS),
-    }
+    with worker_on(accord_kafka, tmp_path_factory.mktemp("worker"), "proposals", "signals") as settings:
+        yield settings
 
 
 def test_the_table_of_counts(settings: Settings) -> None:

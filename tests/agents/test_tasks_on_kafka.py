@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from accord.streams.runtime.worker import EmbeddedWorker
 
 from accord import Accord
-from accord.admin import Admin
 from accord.settings import Settings
 from tests.agents.member import POINTS, STEPS, graph
+from tests.agents.on_kafka import environment, worker_on
 from tests.agents.support import run
 from tests.counts import LONG, long
 
 DEATHS = [("given", STEPS[0])] + [(point, step) for step in (STEPS if LONG else STEPS[1:2]) for point in POINTS[1:]]
 """Only the first step is given by the team: who completed a step goes on with the next."""
-PARTITIONS = 2
 
 
 @pytest.fixture(scope="module")
 def settings(accord_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A worker on topics of its own."""
-    settings = Settings.load(
-        kafka={"bootstrap_servers": accord_kafka},
-        topics={"prefix": f"tasks-{uuid4().hex[:8]}", "partitions": PARTITIONS},
-        worker={"domains": ("tasks", "roster"), "data_dir": tmp_path_factory.mktemp("worker")},
-    )
-    Admin(settings).init()
-    worker = EmbeddedWorker(settings)
-    worker.start()
-    yield settings
-    worker.stop()
+    with worker_on(accord_kafka, tmp_path_factory.mktemp("worker"), "tasks", "roster") as settings:
+        yield settings
 
 
 @long
@@ -46,14 +33,9 @@ def test_no_step_is_lost_or_recorded_twice_when_its_agent_dies(
     point: str, step: str, settings: Settings, tmp_path: Path
 ) -> None:
     effects = tmp_path / "effects"
-    environment = {
-        "ACCORD_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
-        "ACCORD_TOPICS__PREFIX": settings.topics.prefix,
-        "ACCORD_TOPICS__PARTITIONS": str(PARTITIONS),
-    }
     dying = subprocess.Popen(
         [sys.executable, "-m", "tests.agents.member", point, step, str(effects)],
-        env=os.environ | environment,
+        env=environment(settings),
         stdout=subprocess.PIPE,
     )
     assert dying.stdout is not None and dying.stdout.readline() == b"ready\n"

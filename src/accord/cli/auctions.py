@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from accord.cli.options import Json, Processes, Source, open_log
-from accord.cli.output import json_line, plural, say, shortened
+from accord.cli.output import json_line, say, shortened
 from accord.cli.sharing import At, print_table
-from accord.errors import BadInput, NotFound
+from accord.cli.statuses import check_status, say_counts, say_none
+from accord.errors import NotFound
 
 if TYPE_CHECKING:
     from accord.replay.auctions import AuctionView
@@ -43,8 +43,7 @@ def list_auctions(
     from accord.replay.auctions import STATUSES, auctions_at  # noqa: PLC0415
     from accord.replay.state import parse_point  # noqa: PLC0415
 
-    if status is not None and status not in STATUSES:
-        raise BadInput(f"{status!r} is no status of an auction.", remedy=f"There is: {', '.join(STATUSES)}.")
+    check_status(status, STATUSES, "auction")
     with open_log(source) as log:
         found = auctions_at(log, parse_point(at), processes=processes)
     views = [view for view in found if status in (None, view.status)]
@@ -53,7 +52,7 @@ def list_auctions(
             json_line(view)
         return
     if not views:
-        say("there is no auction" if status is None else f"no auction is {status}")
+        say_none("auction", status)
         return
     from rich.markup import escape  # noqa: PLC0415
 
@@ -71,11 +70,7 @@ def list_auctions(
         for view in views
     ]
     print_table(("id", "=status", "<bids", "<awards", "given to", "<price", "announcer", "work"), rows)
-    counts = Counter(view.status for view in views)
-    say(
-        f"{plural(len(views), 'auction')}: "
-        f"{', '.join(f'{count:,} {status}' for status, count in sorted(counts.items()))}"
-    )
+    say_counts("auction", views)
 
 
 def show(auction_id: Id, source: Source = None, at: At = None, as_json: Json = False) -> None:

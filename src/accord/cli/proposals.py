@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from accord.cli.options import Json, Processes, Source, names, open_log
-from accord.cli.output import json_line, plural, say, shortened
+from accord.cli.output import json_line, say, shortened
 from accord.cli.sharing import At, print_table
+from accord.cli.statuses import check_status, say_counts, say_none
 from accord.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def list_proposals(
     from accord.replay.proposals import STATUSES, proposals_at  # noqa: PLC0415
     from accord.replay.state import parse_point  # noqa: PLC0415
 
-    if status is not None and status not in STATUSES:
-        raise BadInput(f"{status!r} is no status of a proposal.", remedy=f"There is: {', '.join(STATUSES)}.")
+    check_status(status, STATUSES, "proposal")
     with open_log(source) as log:
         found = proposals_at(log, parse_point(at), processes=processes)
     views = [view for view in found if status in (None, view.status)]
@@ -57,7 +56,7 @@ def list_proposals(
             json_line(view)
         return
     if not views:
-        say("there is no proposal" if status is None else f"no proposal is {status}")
+        say_none("proposal", status)
         return
     from rich.markup import escape  # noqa: PLC0415
 
@@ -76,11 +75,7 @@ def list_proposals(
         for view in views
     ]
     print_table(("id", "=status", "<yes", "<no", "<abstain", "<voted", "<needs", "proposer", "content"), rows)
-    counts = Counter(view.status for view in views)
-    say(
-        f"{plural(len(views), 'proposal')}: "
-        f"{', '.join(f'{count:,} {status}' for status, count in sorted(counts.items()))}"
-    )
+    say_counts("proposal", views)
 
 
 def show(proposal_id: Id, source: Source = None, at: At = None, as_json: Json = False) -> None:

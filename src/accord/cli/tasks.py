@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +9,9 @@ import typer
 from accord.cli.options import Bootstrap, Json, Prefix, Processes, Source, load, open_log
 from accord.cli.output import console, json_line, payload, plural, say
 from accord.cli.sharing import At, now_of, print_table, some, span
+from accord.cli.statuses import check_status, say_counts, say_none
 from accord.cli.stories import story
-from accord.errors import BadInput, NotFound, Refused
+from accord.errors import NotFound, Refused
 
 if TYPE_CHECKING:
     from accord.replay.tasks import StepView, TaskView
@@ -62,8 +62,7 @@ def list_tasks(
     from accord.replay.tasks import STATUSES  # noqa: PLC0415
     from accord.replay.work import tasks_at  # noqa: PLC0415
 
-    if status is not None and status not in STATUSES:
-        raise BadInput(f"{status!r} is no status of a task.", remedy=f"There is: {', '.join(STATUSES)}.")
+    check_status(status, STATUSES, "task")
     with open_log(source) as log:
         found = tasks_at(log, parse_point(at), now_ms=now_of(log), processes=processes)
     views = [view for view in found if status in (None, view.status) and (view.stuck or not stuck)]
@@ -72,8 +71,10 @@ def list_tasks(
             json_line(view)
     elif views:
         _print_tasks(views)
+    elif stuck:
+        say("no task is stuck")
     else:
-        say("no task is stuck" if stuck else "there is no task" if status is None else f"no task is {status}")
+        say_none("task", status)
     if stuck and views:
         raise typer.Exit(STUCK)
 
@@ -96,8 +97,7 @@ def _print_tasks(views: list[TaskView]) -> None:
             )
         )
     print_table(("id", "type", "=status", "<steps", "<waiting", "running"), rows)
-    counts = Counter(view.status for view in views)
-    say(f"{plural(len(views), 'task')}: {', '.join(f'{count:,} {status}' for status, count in sorted(counts.items()))}")
+    say_counts("task", views)
     stuck = [(view, step) for view in views for step in (*view.running, *view.waiting) if step.stuck]
     for view, step in stuck[:STUCK_LINES_MAX]:
         say(
