@@ -151,11 +151,12 @@ def _parties(event: conflicts.ConflictEscalated) -> Iterable[str | None]:
 
 
 def _sides(event: conflicts.ConflictResolved) -> Iterable[str | None]:
-    return [address_of(name) for name in (event.agent, *(one.agent for one in (*event.winners, *event.losers)))]
+    names = [event.agent, *(one.agent for one in event.winners), *(one.agent for one in event.losers)]
+    return map(address_of, names)
 
 
 def _appealed(event: conflicts.AppealDecided) -> Iterable[str | None]:
-    return [address_of(one.agent) for one in (event.winner, *event.losers)]
+    return map(address_of, [event.winner.agent, *(one.agent for one in event.losers)])
 
 
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
