@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from accord.agents.auctions.units import Bid as Bid
     from accord.agents.auctions.units import Scoring as Scoring
     from accord.agents.client import Accord as Accord
+    from accord.agents.conflicts.judging import Judgement as Judgement
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
     from accord.agents.llm.model import Model as Model
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from accord.errors import ChainBroken as ChainBroken
     from accord.errors import CircularTrigger as CircularTrigger
     from accord.errors import ConfigError as ConfigError
+    from accord.errors import ConflictLost as ConflictLost
     from accord.errors import Corrupt as Corrupt
     from accord.errors import DeadlockVictim as DeadlockVictim
     from accord.errors import Denied as Denied
@@ -78,6 +80,7 @@ _HOMES: Final = {
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
     "Grant": "accord.agents.locks.locks",
+    "Judgement": "accord.agents.conflicts.judging",
     "Model": "accord.agents.llm.model",
     "Position": "accord.schemas.position",
     "Receipt": "accord.agents.signals.signals",
@@ -108,6 +111,7 @@ __all__ = [
     "ChainBroken",
     "CircularTrigger",
     "ConfigError",
+    "ConflictLost",
     "Corrupt",
     "DeadlockVictim",
     "Denied",
@@ -116,6 +120,7 @@ __all__ = [
     "FencedResource",
     "GiveUp",
     "Grant",
+    "Judgement",
     "KafkaUnreachable",
     "LeaseLost",
     "LockTimeout",
