@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from accord.schemas.messages import Event
@@ -78,10 +78,10 @@ class Draft:
         ahead = [one for one in live if one.status == ACTING]
         for one in sorted([one for one in live if one.status != ACTING], key=lambda one: one.rank):
             if one.status == QUEUED:
-                before = in_the_way(terms, one, ahead)
-                if not before:
+                if not is_blocked(terms, one, ahead):
                     self.add(IntentionAllowed(one.agent, one.intention, self.at.now_ms))
                 elif not one.intent.waits and not one.favoured:
+                    before = in_the_way(terms, one, ahead)
                     self.end(one, DENIED, by=[other.party for other in before], reason="it would have to wait")
                     continue
             ahead.append(one)
@@ -107,9 +107,15 @@ def _outdated(ended: list[tuple[int, str]], horizon_ms: int) -> list[str]:
     return [name for place, (ended_ms, name) in enumerate(ended) if ended_ms <= horizon_ms or place < surplus]
 
 
-def in_the_way(terms: Terms, one: Intention, ahead: Iterable[Intention]) -> list[Intention]:
+def is_blocked(terms: Terms, one: Intention, ahead: Sequence[Intention]) -> bool:
+    """Whether it collides with those ahead."""
+    if any(kind_of(terms, one.intent, other.intent) is not None for other in ahead):
+        return True
+    return demand(terms, one.intent, users(one.intent.resource, one.intent, ahead)) is not None
+
+
+def in_the_way(terms: Terms, one: Intention, ahead: Sequence[Intention]) -> list[Intention]:
     """Those of the ones ahead with whom it collides."""
-    ahead = list(ahead)
     found = [other for other in ahead if kind_of(terms, one.intent, other.intent) is not None]
     using = [other for other in users(one.intent.resource, one.intent, ahead) if isinstance(other, Intention)]
     if demand(terms, one.intent, using) is not None:
