@@ -316,6 +316,9 @@ class Intention(Watched):
                 raise self.lost
         elif error is None:
             await self.finish()
+        elif isinstance(error, Exception):
+            with suppress(AccordError):  # the body's own error matters more; without a word the lease ends
+                await self.withdraw(f"{type(error).__name__}: {error}")
         else:
             await self._given_up(error)
 
