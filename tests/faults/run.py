@@ -150,6 +150,8 @@ class Run:
             self._do_faults()
             self._wait_until_reached()
             self.quiet_ns = time.monotonic_ns()
+            for worker in self.cluster.workers.values():  # a worker that joins takes partitions from the others
+                self.cluster.wait_until_ready(worker)
             self._wait_until_served("the last fault")
             self.peace_ns = time.monotonic_ns()
             self._kill_at_gate()
@@ -250,9 +252,14 @@ class Run:
         client.thaw()
 
     def _look_for_the_dead(self) -> None:
+        """Only we end processes. A client that found no broker at its start, and so did nothing, is started again."""
         self.cluster.look_for_the_dead()
         for client in self.clients:
-            if not client.running:
+            if not client.running and b"KafkaUnreachable" in client.printed() and not client.is_ready:
+                self.tell(f"{client.name} found no broker; starting it again")
+                client.kill()
+                client.start()
+            elif not client.running:
                 raise RuntimeError(f"{client.name} ended by itself:\n{client.last_words()}")
 
     # -- after the faults
