@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, limits, llm, proposals
+from accord.schemas.messages import Command, Event, Message, auctions, conflicts, limits, llm, proposals
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -30,6 +30,7 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
 from accord.streams.auctions.scoring import WEIGHTS
+from accord.streams.conflicts.rules import DEFAULT
 
 from tests.streams.support import apply, command, partition
 
@@ -73,6 +74,18 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "cancel": auctions.CancelAuction,
         "read": auctions.ReadAuction,
     },
+    "conflicts": SHARED
+    | {
+        "configure": conflicts.ConfigureGround,
+        "declare": conflicts.DeclareIntention,
+        "renew": conflicts.RenewIntention,
+        "finish": conflicts.FinishIntention,
+        "compare": conflicts.CompareFindings,
+        "judge": conflicts.JudgeConflict,
+        "decline": conflicts.DeclineJudgement,
+        "appeal": conflicts.AppealResolution,
+        "rule": conflicts.RuleOnConflict,
+    },
     "llm": SHARED
     | {
         "ask": llm.RequestAnswer,
@@ -82,7 +95,14 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "ground")
+OF_INTENT = {
+    **dict.fromkeys(("target", "resource", "topic", "text"), ""),
+    **dict.fromkeys(("mode", "from_ms", "until_ms"), "null"),
+    **dict.fromkeys(("amount", "priority"), "0"),
+    "lease_ms": "30000",
+    "waits": "true",
+}
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
@@ -103,6 +123,8 @@ UNLESS_GIVEN = {
     "scoring_ms": "5000",
     "lease_ms": "30000",
     "member": "m1",
+    **dict.fromkeys(("against", "request", "reasoning"), ""),
+    "kind": "findings",
     "load": "0",
     "threshold_numerator": "1",
     "threshold_denominator": "2",
@@ -142,14 +164,14 @@ class Transcript:
         return [printed(event) for event in events] or ["(nothing)"]
 
 
-def message(kind: type[Command], fields: dict[str, Any]) -> Command:
-    """Takes a command's fields out of `fields`."""
+def message(kind: type[Any], fields: dict[str, Any]) -> Any:
+    """Takes the fields of a command, or of a record in one, out of `fields`."""
     values: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         if name not in fields and name in defaults(kind):
             continue
         default = values.get("agent") if name == "owner" else UNLESS_GIVEN.get(name)
-        text = fields.pop(name, default)
+        text = fields.pop(name, "" if hint == conflicts.Intent else default)
         assert text is not None, f"{kind.__name__} needs {name}"
         if hint in (str, str | None):
             values[name] = None if (text, hint) == ("null", str | None) else text
@@ -168,11 +190,25 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
+        elif hint in (conflicts.Intent, conflicts.Terms, tuple[conflicts.Finding, ...]):
+            values[name] = _of_conflicts(hint, text, fields)
         elif hint is bool:
             values[name] = text == "true"
         else:
             values[name] = None if text == "null" else int(text)
     return kind(**values)
+
+
+def _of_conflicts(kind: Any, text: str, fields: dict[str, Any]) -> Any:
+    """An intention of the fields that are given, findings (`ada:42,bob:37`), or terms: an authority and capacities
+    (`chief,gpu:4`)."""
+    if kind == conflicts.Intent:
+        return message(kind, OF_INTENT | {part: fields.pop(part) for part in kind.__struct_fields__ if part in fields})
+    first, *rest = pairs = [part.partition(":") for part in text.split(",")]
+    if kind != conflicts.Terms:
+        return tuple(conflicts.Finding(agent, said or None, "{}", 0) for agent, _, said in pairs)
+    known = tuple(conflicts.Capacity(resource, int(amount)) for resource, _, amount in rest)
+    return msgspec.structs.replace(DEFAULT, authority=first[0], capacities=known, contradictions=(), incompatible=())
 
 
 def printed(event: Event) -> str:
