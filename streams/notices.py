@@ -21,6 +21,7 @@ from accord.schemas.messages import (
     Event,
     auctions,
     conflicts,
+    hierarchy,
     limits,
     llm,
     locks,
@@ -52,6 +53,7 @@ AUCTIONS_TOLD: Final = frozenset(
         auctions.AuctionCancelled,
     }
 )
+HIERARCHY_TOLD: Final = frozenset({hierarchy.DecisionMade, hierarchy.DecisionDefaulted, hierarchy.DecisionWithdrawn})
 CONFLICTS_TOLD: Final = frozenset(
     {
         conflicts.ConflictEscalated,
@@ -72,6 +74,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
+        *(set(hierarchy.EVENTS) - HIERARCHY_TOLD),
         *(set(conflicts.EVENTS) - CONFLICTS_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
@@ -146,6 +149,10 @@ def _ended(event: auctions.AuctionUnsold | auctions.AuctionCancelled) -> Iterabl
     return address_of(event.agent), *map(address_in, event.members)
 
 
+def _requester(event: hierarchy.DecisionMade) -> Iterable[str | None]:
+    return (address_of(event.requester),)
+
+
 def _parties(event: conflicts.ConflictEscalated) -> Iterable[str | None]:
     return [address_of(party.agent) for party in event.parties]
 
@@ -196,6 +203,9 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     auctions.WorkCompleted: _completed,
     auctions.AuctionUnsold: _ended,
     auctions.AuctionCancelled: _ended,
+    hierarchy.DecisionMade: _requester,
+    hierarchy.DecisionDefaulted: _agent,
+    hierarchy.DecisionWithdrawn: _agent,
     conflicts.ConflictEscalated: _parties,
     conflicts.ConflictResolved: _sides,
     conflicts.AppealDecided: _appealed,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accord.agents.conflicts.judging import Judgement as Judgement
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
+    from accord.agents.hierarchy.units import Member as Member
     from accord.agents.llm.model import Model as Model
     from accord.agents.llm.model import Reply as Reply
     from accord.agents.locks.fencing import FencedResource as FencedResource
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from accord.errors import ArtifactDamaged as ArtifactDamaged
     from accord.errors import ArtifactMissing as ArtifactMissing
     from accord.errors import BadInput as BadInput
+    from accord.errors import BeyondAuthority as BeyondAuthority
     from accord.errors import BrokenBarrier as BrokenBarrier
     from accord.errors import ChainBroken as ChainBroken
     from accord.errors import CircularTrigger as CircularTrigger
@@ -81,6 +83,7 @@ _HOMES: Final = {
     "GiveUp": "accord.agents.tasks.graph",
     "Grant": "accord.agents.locks.locks",
     "Judgement": "accord.agents.conflicts.judging",
+    "Member": "accord.agents.hierarchy.units",
     "Model": "accord.agents.llm.model",
     "Position": "accord.schemas.position",
     "Receipt": "accord.agents.signals.signals",
@@ -106,6 +109,7 @@ __all__ = [
     "ArtifactDamaged",
     "ArtifactMissing",
     "BadInput",
+    "BeyondAuthority",
     "Bid",
     "BrokenBarrier",
     "ChainBroken",
@@ -125,6 +129,7 @@ __all__ = [
     "LeaseLost",
     "LockTimeout",
     "LogGap",
+    "Member",
     "Model",
     "NoWorker",
     "NotConnected",

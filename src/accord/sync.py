@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from accord.agents.artifacts.sync import SyncArtifactsHub
 from accord.agents.auctions.sync import SyncAuctionsHub
 from accord.agents.conflicts.sync import SyncConflictsHub
+from accord.agents.hierarchy.sync import SyncHierarchyHub
 from accord.agents.limits.sync import SyncLimitsHub
 from accord.agents.llm.sync import SyncLlmHub
 from accord.agents.locks.fencing import FencedResource
@@ -38,6 +39,7 @@ class Accord(
     SyncLlmHub,
     SyncProposalsHub,
     SyncAuctionsHub,
+    SyncHierarchyHub,
     SyncConflictsHub,
     SyncArtifactsHub,
     SyncHub,

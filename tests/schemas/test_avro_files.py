@@ -18,6 +18,7 @@ from accord.schemas.messages import (
     auctions,
     conflicts,
     deadletters,
+    hierarchy,
     limits,
     llm,
     locks,
@@ -90,14 +91,14 @@ def python_type(kind: Any) -> Any:
 
 
 def test_commands_and_events_are_what_they_say() -> None:
-    for module in (log, locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, conflicts):
+    for module in (log, locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, hierarchy, conflicts):
         assert all(issubclass(record, Command) for record in module.COMMANDS)
         assert all(issubclass(record, Event) for record in module.EVENTS)
     assert issubclass(deadletters.DeadLetter, Event)
 
 
 def test_every_domain_has_messages() -> None:
-    modules = (locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, conflicts)
+    modules = (locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, hierarchy, conflicts)
     assert [module.__name__.rpartition(".")[2] for module in modules] == list(DOMAINS)
 
 

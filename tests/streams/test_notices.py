@@ -11,6 +11,7 @@ from accord.schemas.messages import (
     Event,
     auctions,
     conflicts,
+    hierarchy,
     limits,
     llm,
     locks,
@@ -35,7 +36,7 @@ INBOXES = 32
 ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
 EVERY_EVENT = [
     event
-    for domain in (log, locks, limits, signals, waits, tasks, roster, llm, proposals, auctions, conflicts)
+    for domain in (log, locks, limits, signals, waits, tasks, roster, llm, proposals, auctions, hierarchy, conflicts)
     for event in domain.EVENTS
 ]
 
@@ -63,8 +64,9 @@ def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
 
 
-BY_REQUEST = [event for domain in (log, locks, limits, signals, waits, llm) for event in domain.EVENTS]
-"""Those of other domains name no requests: who is told of them is named himself."""
+BY_NAME = (tasks, roster, proposals, auctions, hierarchy, conflicts)
+"""Their events name no requests: who is told of them is named himself."""
+BY_REQUEST = [event for event in EVERY_EVENT if event not in [one for domain in BY_NAME for one in domain.EVENTS]]
 
 
 @pytest.mark.parametrize(
@@ -306,6 +308,31 @@ def test_who_bids_is_told_where_it_listens_whatever_its_name() -> None:
     assert found == [{CAROL}, {ADA}, {BOB, CAROL}, {ADA, CAROL}], "the scores are wanted of who announced it"
     assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, BOB, CAROL}], "lost, and the next one"
     assert told(made, ("tick-2", log.Tick()), at_ms=START_MS + 2_000) == [{ADA, BOB, CAROL}], "unsold"
+
+
+# -- hierarchies
+
+
+def test_who_asked_for_a_decision_is_told_of_it() -> None:
+    made = partition("hierarchy")
+    members = (
+        hierarchy.Member("bob", None, (hierarchy.Boundary("spend", 5),), None, 1_000),
+        hierarchy.Member("carol", "bob", (), None, 1_000),
+    )
+    asked = [
+        hierarchy.RequestDecision("ada", name, ("carol",), "spend", 5, "?", "", (), None, ())
+        for name in ("1", "2", "3")
+    ]
+    found = told(
+        made,
+        (by("carol", "0"), hierarchy.DefineOrganisation("carol", members, 7)),
+        *[(by("ada", request.decision), request) for request in asked],
+        (by("bob", "4"), hierarchy.AnswerRequest("bob", "1", "deny", "")),
+        (by("ada", "5"), hierarchy.WithdrawRequest("ada", "2", "")),
+        (by("bob", "6"), hierarchy.Decide("bob", "4", "spend", 1, "", "", "deny", "", False, ())),
+    )
+    assert found == [{CAROL}, {ADA}, {ADA}, {ADA}, {ADA, BOB}, {ADA}, {BOB}]
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA}], "nobody answered"
 
 
 # -- conflicts

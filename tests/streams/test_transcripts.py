@@ -13,12 +13,13 @@ A file's name begins with its domain.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, conflicts, limits, llm, proposals
+from accord.schemas.messages import Command, Event, Message, auctions, conflicts, hierarchy, limits, llm, proposals
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -74,6 +75,21 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "cancel": auctions.CancelAuction,
         "read": auctions.ReadAuction,
     },
+    "hierarchy": SHARED
+    | {
+        "define": hierarchy.DefineOrganisation,
+        "delegate": hierarchy.DelegateAuthority,
+        "revoke": hierarchy.RevokeDelegation,
+        "leave": hierarchy.BeginAbsence,
+        "return": hierarchy.EndAbsence,
+        "decide": hierarchy.Decide,
+        "request": hierarchy.RequestDecision,
+        "answer": hierarchy.AnswerRequest,
+        "withdraw": hierarchy.WithdrawRequest,
+        "report": hierarchy.ReportOutcome,
+        "read": hierarchy.ReadDecision,
+        "look": hierarchy.ReadOrganisation,
+    },
     "conflicts": SHARED
     | {
         "configure": conflicts.ConfigureGround,
@@ -95,7 +111,7 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "ground")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "ground")
 OF_INTENT = {
     **dict.fromkeys(("target", "resource", "topic", "text"), ""),
     **dict.fromkeys(("mode", "from_ms", "until_ms"), "null"),
@@ -130,6 +146,13 @@ UNLESS_GIVEN = {
     "threshold_denominator": "2",
     "deadline_ms": "30000",
     "keep_ms": "3600000",
+    "span": "7",
+    "duration_ms": "60000",
+    "verdict": "approve",
+    "escalate": "false",
+    "origin": "null",
+    **dict.fromkeys(("about", "options", "subject", "inputs", "note"), ""),
+    "amount_millionths": "0",
 }
 BAR = "----"
 
@@ -190,8 +213,8 @@ def message(kind: type[Any], fields: dict[str, Any]) -> Any:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
-        elif hint in (conflicts.Intent, conflicts.Terms, tuple[conflicts.Finding, ...]):
-            values[name] = _of_conflicts(hint, text, fields)
+        elif hint in OF_RECORDS:
+            values[name] = OF_RECORDS[hint](text, fields)
         elif hint is bool:
             values[name] = text == "true"
         else:
@@ -199,16 +222,43 @@ def message(kind: type[Any], fields: dict[str, Any]) -> Any:
     return kind(**values)
 
 
-def _of_conflicts(kind: Any, text: str, fields: dict[str, Any]) -> Any:
-    """An intention of the fields that are given, findings (`ada:42,bob:37`), or terms: an authority and capacities
-    (`chief,gpu:4`)."""
-    if kind == conflicts.Intent:
-        return message(kind, OF_INTENT | {part: fields.pop(part) for part in kind.__struct_fields__ if part in fields})
-    first, *rest = pairs = [part.partition(":") for part in text.split(",")]
-    if kind != conflicts.Terms:
-        return tuple(conflicts.Finding(agent, said or None, "{}", 0) for agent, _, said in pairs)
-    known = tuple(conflicts.Capacity(resource, int(amount)) for resource, _, amount in rest)
-    return msgspec.structs.replace(DEFAULT, authority=first[0], capacities=known, contradictions=(), incompatible=())
+def member_of(text: str) -> hierarchy.Member:
+    """`NAME:SUPERIOR:DEPUTY:TYPE=LIMIT+TYPE=LIMIT`, as far as there is; each has a second to answer."""
+    name, superior, deputy, limits, *_ = [*text.split(":"), "", "", ""]
+    pairs = [part.split("=") for part in limits.split("+") if part]
+    boundaries = tuple(hierarchy.Boundary(kind, int(limit)) for kind, limit in pairs)
+    return hierarchy.Member(name, superior or None, boundaries, deputy or None, 1_000)
+
+
+def intent_of(fields: dict[str, Any]) -> conflicts.Intent:
+    """What is intended, by those of its fields that are given."""
+    kind = conflicts.Intent
+    return message(kind, OF_INTENT | {part: fields.pop(part) for part in kind.__struct_fields__ if part in fields})
+
+
+def terms_of(text: str) -> conflicts.Terms:
+    """The usual terms, but for an authority and capacities: `chief,gpu:4`."""
+    authority, *pairs = [part.partition(":") for part in text.split(",")]
+    known = tuple(conflicts.Capacity(resource, int(amount)) for resource, _, amount in pairs)
+    return msgspec.structs.replace(
+        DEFAULT, authority=authority[0], capacities=known, contradictions=(), incompatible=()
+    )
+
+
+def findings_of(text: str) -> tuple[conflicts.Finding, ...]:
+    """`AGENT:RECOMMENDATION,AGENT`, as far as there is one."""
+    pairs = [part.partition(":") for part in text.split(",")]
+    return tuple(conflicts.Finding(agent, said or None, "{}", 0) for agent, _, said in pairs)
+
+
+OF_RECORDS: dict[Any, Callable[[str, dict[str, Any]], Any]] = {
+    tuple[hierarchy.Member, ...]: lambda text, _: tuple(member_of(part) for part in text.split(",")),
+    hierarchy.Origin | None: lambda text, _: None if text == "null" else hierarchy.Origin(*text.split("/")),
+    conflicts.Intent: lambda _, fields: intent_of(fields),
+    conflicts.Terms: lambda text, _: terms_of(text),
+    tuple[conflicts.Finding, ...]: lambda text, _: findings_of(text),
+}
+"""How records in a command are written; what is taken out of the other fields is gone from them."""
 
 
 def printed(event: Event) -> str:

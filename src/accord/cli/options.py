@@ -33,7 +33,8 @@ Domains = Annotated[
     typer.Option(
         "--domain",
         metavar="A,B",
-        help="Only these domains: locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, conflicts.",
+        help="Only these domains: locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, hierarchy, "
+        "conflicts.",
         show_default=False,
     ),
 ]
