@@ -215,8 +215,8 @@ def _note(kept: Kept, event: Any, when: str, now_ms: int, at: str) -> None:
             noted.judgements.append(JudgementView(judge, None, "", None, "", "", f"declined: {reason}", when))
         case events.JudgementIgnored(agent=judge, winner=winner, reason=reason):
             noted.judgements.append(JudgementView(judge, winner, "", None, "", "", f"ignored: {reason}", when))
-        case events.ConflictEscalated(_, reason, agent, detail, _, authority):
-            noted.escalations.append(EscalationView(reason, agent, authority, detail, when))
+        case events.ConflictEscalated(_, reason, agent, detail, _, authority, organisation):
+            noted.escalations.append(EscalationView(reason, agent, authority or organisation, detail, when))
         case events.ConflictResolved():
             noted.resolved = event
         case events.ConflictRuledOut():

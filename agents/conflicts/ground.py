@@ -81,10 +81,13 @@ def checked_terms(
     confidence_least: Any,
     judging_ms: int,
     authority: str | None,
+    organisation: str | None,
     authority_ms: int,
     keep_ms: int,
 ) -> Terms:
     """The terms of a ground. Raises BadInput: one of them cannot be."""
+    if authority is not None and organisation is not None:
+        raise BadInput("authority and organisation: one of them rules; name one.")
     names = check_names("capacities", capacities, CAPACITIES_MAX, least=0)
     return Terms(
         tuple(
@@ -98,6 +101,7 @@ def checked_terms(
         millionths("confidence_least", confidence_least, MILLION),
         check_number("judging_ms", judging_ms, 1, LIMIT_MS_MAX),
         "" if authority is None else check_name(authority, "authority"),
+        "" if organisation is None else check_name(organisation, "organisation"),
         check_number("authority_ms", authority_ms, 1, LIMIT_MS_MAX),
         check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX),
     )
@@ -122,6 +126,7 @@ class Ground:
         confidence_least: Any = CONFIDENCE_LEAST,
         judging_ms: int = DEFAULT.judging_ms,
         authority: str | None = None,
+        organisation: str | None = None,
         authority_ms: int = DEFAULT.authority_ms,
         keep_ms: int = DEFAULT.keep_ms,
     ) -> None:
@@ -138,8 +143,10 @@ class Ground:
             judges: agents that are asked; the first judgement counts. Empty: nobody is asked.
             confidence_least: a judgement with less is escalated; 0 to 1.
             judging_ms: how long judges have.
-            authority: the agent that rules on what is escalated; None: the rule does.
-            authority_ms: how long it has.
+            authority: the agent that rules on what is escalated.
+            organisation: in place of an agent, the organisation (`hub.hierarchy`) that does: the lowest of its members
+                at or above the parties that has a boundary of the type `conflict`. Without either the rule decides.
+            authority_ms: how long they have.
             keep_ms: how long what ended is remembered, and may be appealed.
 
         Raises:
@@ -150,7 +157,8 @@ class Ground:
         terms = checked_terms(
             capacities=capacities or {}, contradictions=contradictions, incompatible=incompatible,
             preemption=preemption, semantic=semantic, judges=judges, confidence_least=confidence_least,
-            judging_ms=judging_ms, authority=authority, authority_ms=authority_ms, keep_ms=keep_ms,
+            judging_ms=judging_ms, authority=authority, organisation=organisation, authority_ms=authority_ms,
+            keep_ms=keep_ms,
         )  # fmt: skip
         answer = await self._send(ConfigureGround(self._hub.agent, terms))
         for event in answer.events:

@@ -30,6 +30,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     confidence_least_millionths: int
     judging_ms: int
     authority: str
+    organisation: str
     authority_ms: int
     keep_ms: int
 
@@ -161,6 +162,14 @@ class RuleOnConflict(Command, frozen=True):
     reasoning: str
 
 
+class TakeVerdict(Command, frozen=True):
+    agent: str
+    organisation: str
+    request: str
+    verdict: str | None
+    reason: str
+
+
 class ReadGround(Command, frozen=True):
     agent: str
 
@@ -260,6 +269,8 @@ class ConflictEscalated(Event, frozen=True):
     detail: str
     parties: tuple[Party, ...]
     authority: str
+    organisation: str
+    request: str
     trail: tuple[str, ...]
     due_ms: int | None
 
@@ -299,6 +310,13 @@ class AppealDecided(Event, frozen=True):
     fallback: str
     by: str
     decided_ms: int
+
+
+class VerdictIgnored(Event, frozen=True):
+    agent: str
+    organisation: str
+    request: str
+    verdict: str | None
 
 
 class AppealRefused(Event, frozen=True):
@@ -404,6 +422,7 @@ class ConflictRead(Event, frozen=True):
     due_ms: int | None
     judged_by: tuple[str, ...]
     authority: str
+    organisation: str
     method: str
     winners: tuple[Party, ...]
     losers: tuple[Loser, ...]
@@ -426,6 +445,7 @@ COMMANDS = (
     DeclineJudgement,
     AppealResolution,
     RuleOnConflict,
+    TakeVerdict,
     ReadGround,
     ReadConflict,
 )
@@ -444,6 +464,7 @@ EVENTS = (
     ConflictResolved,
     ConflictRuledOut,
     AppealDecided,
+    VerdictIgnored,
     AppealRefused,
     RulingRefused,
     IntentionAllowed,

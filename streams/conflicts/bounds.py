@@ -85,10 +85,12 @@ def _problem_of_terms(terms: Terms) -> str | None:
             return f"{name}={value}: {low} to {high} are possible"
     if len(set(terms.judges)) < len(terms.judges):
         return "judges: one is named twice"
+    if terms.authority and terms.organisation:
+        return "authority, organisation: one of them rules"
     return (
         problem_of_names("capacities", [one.resource for one in terms.capacities], CAPACITIES_MAX)
         or problem_of_names("judges", terms.judges, JUDGES_MAX)
-        or problem_of_names("authority", [terms.authority] if terms.authority else [], 1)
+        or problem_of_names("authority", [name for name in (terms.authority, terms.organisation) if name], 1)
     )
 
 
@@ -152,7 +154,7 @@ _OF_INTENT: Final = {
 _BOUNDS: Final = Bounds(
     "conflicts",
     COMMANDS,
-    ("agent", "intention", "conflict", "party", "winner", "kind", "reason", "request"),
+    ("agent", "intention", "conflict", "party", "winner", "kind", "reason", "request", "organisation", "verdict"),
     TEXT_BYTES_MAX,
     {},
 )

@@ -43,11 +43,12 @@ from accord.schemas.messages.conflicts import (
     ReadGround,
     RenewIntention,
     RuleOnConflict,
+    TakeVerdict,
     WithdrawIntention,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.signals import EmitSignal
-from accord.streams.conflicts import judging
+from accord.streams.conflicts import judging, organisations
 from accord.streams.conflicts.bounds import DUE_MAX, LIVE_MAX, OPEN_MAX, problem_of
 from accord.streams.conflicts.collisions import collide
 from accord.streams.conflicts.draft import Draft
@@ -230,7 +231,7 @@ def _read_conflict(draft: Draft, one: Conflict, c: ReadConflict) -> None:
     draft.add(
         ConflictRead(
             c.agent, one.conflict, one.status, one.kind, one.parties, tuple(standing), one.findings, one.pairs,
-            one.due_ms, judged, one.authority, one.method, one.winners, one.losers, one.reasoning,
+            one.due_ms, judged, one.authority, one.organisation, one.method, one.winners, one.losers, one.reasoning,
             one.confidence_millionths, one.fallback, one.by_rule, one.by, one.appealed,
         )
     )  # fmt: skip
@@ -251,6 +252,7 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Draft, Any], None]]] = {
     DeclineJudgement: _about(judging.decline),
     AppealResolution: _about(judging.appeal),
     RuleOnConflict: _about(judging.rule),
+    TakeVerdict: judging.take_verdict,
     ReadGround: _read,
     ReadConflict: _about(_read_conflict),
     Tick: _tick,
@@ -280,7 +282,10 @@ def _ask_judges(key: str, e: JudgementWanted) -> list[Order]:
 
 
 def _ask_authority(key: str, e: ConflictEscalated) -> list[Order]:
-    return [_signal(ruling_wanted(e.authority), key, e.agent, e.conflict, e.trail)] if e.authority else []
+    """Asks whom the terms name: an agent, or an organisation."""
+    if e.authority:
+        return [_signal(ruling_wanted(e.authority), key, e.agent, e.conflict, e.trail)]
+    return organisations.ask(key, e)
 
 
 DOMAIN: Final = Domain(

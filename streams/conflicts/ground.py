@@ -45,6 +45,7 @@ from accord.schemas.messages.conflicts import (
     RulingRefused,
     Standing,
     Terms,
+    VerdictIgnored,
 )
 from accord.streams.conflicts.rules import DEFAULT
 
@@ -115,8 +116,9 @@ class Intention(msgspec.Struct, frozen=True, gc=False):
 
 
 class Conflict(msgspec.Struct, frozen=True, gc=False):
-    """A conflict. `against` are, of what was suspected, the parties that a judge sees the new one in conflict with;
-    `due_ms` is until when a judgement or a verdict counts."""
+    """A conflict. `against` are, of what was suspected, the parties that a judge sees the new one in conflict with.
+    `due_ms` is until when a judgement or a verdict counts; `contenders` are the parties between whom the authority or
+    the organisation that is asked decides, `request` is what the latter is asked by."""
 
     conflict: str
     agent: str
@@ -131,6 +133,9 @@ class Conflict(msgspec.Struct, frozen=True, gc=False):
     against: tuple[str, ...] = ()
     trail: tuple[str, ...] = ()
     authority: str = ""
+    organisation: str = ""
+    request: str = ""
+    contenders: tuple[Party, ...] = ()
     due_ms: int | None = None
     method: str = ""
     winners: tuple[Party, ...] = ()
@@ -241,7 +246,10 @@ def _declined(ground: Ground, e: JudgementDeclined) -> Ground:
 def _escalated(ground: Ground, e: ConflictEscalated) -> Ground:
     status = {} if e.reason == "appeal" else {"status": ESCALATED}
     appealed = {"appealed": True} if e.reason == "appeal" else {}
-    return _with_conflict(ground, e.conflict, authority=e.authority, due_ms=e.due_ms, **status, **appealed)
+    return _with_conflict(
+        ground, e.conflict, authority=e.authority, organisation=e.organisation, request=e.request,
+        contenders=e.parties, due_ms=e.due_ms, **status, **appealed,
+    )  # fmt: skip
 
 
 def _resolved(ground: Ground, e: ConflictResolved) -> Ground:
@@ -328,6 +336,7 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Ground, Any], Ground]]] = {
     AppealDecided: _appeal_decided,
     AppealRefused: _unchanged,
     RulingRefused: _unchanged,
+    VerdictIgnored: _unchanged,
     IntentionAllowed: _allowed,
     IntentionQueued: _queued,
     IntentionFavoured: _favoured,

@@ -5,7 +5,8 @@ winner is a party, its confidence a number from 0 to 1. Who sends what cannot be
 declined, or the time is over, the rule stands in, which is recorded.
 
 A judgement with too little confidence, one that sees a tie, and what a party that lost appeals against goes to the
-authority that the terms name; without one, or if it does not rule in time, the rule decides, which is recorded.
+authority that the terms name, an agent or an organisation; without one, or if it does not rule in time, the rule
+decides, which is recorded.
 
 The rule: who acts, else the higher priority, else who came first.
 """
@@ -38,6 +39,8 @@ from accord.schemas.messages.conflicts import (
     Party,
     RuleOnConflict,
     RulingRefused,
+    TakeVerdict,
+    VerdictIgnored,
 )
 from accord.streams.conflicts.bounds import MILLION, OPEN_MAX
 from accord.streams.conflicts.collisions import ENDS, stoppable
@@ -59,6 +62,7 @@ from accord.streams.conflicts.ground import (
     Conflict,
     Intention,
 )
+from accord.streams.conflicts.organisations import options_of
 from accord.streams.conflicts.rules import CONTRADICTION, DUPLICATE, FINDINGS, differences
 from accord.streams.signals.decider import TRAIL_MAX
 
@@ -67,6 +71,7 @@ KINDS: Final = (NO_CONFLICT, DUPLICATE, CONTRADICTION)
 """What a judge may see in intentions."""
 NO_PARTY: Final = "the winner is no party"
 APPEAL: Final = "appeal"
+NOBODY: Final = "no authority is named"
 IN_WORDS: Final = "who acts, else the higher priority, else who came first"
 """The rule."""
 
@@ -341,15 +346,21 @@ def _carry_out(
 def escalate(draft: Draft, conflict: Conflict, reason: str, agent: str, detail: str) -> None:
     """Asks the authority; if there is none, the rule decides."""
     terms = draft.terms
-    due_ms = draft.at.now_ms + terms.authority_ms if terms.authority else None
     parties = conflict.parties
     if not conflict.is_of_findings and reason != APPEAL:
         parties = tuple([one.party for one in _sides(draft, conflict)])
+    organisation = terms.organisation if options_of(parties) else ""
+    asks = bool(terms.authority or organisation)
     draft.add(
-        ConflictEscalated(conflict.conflict, reason, agent, detail, parties, terms.authority, conflict.trail, due_ms)
-    )
-    if not terms.authority:
-        _without_verdict(draft, _of(draft, conflict.conflict), f"{reason}, and no authority is named")
+        ConflictEscalated(
+            conflict.conflict, reason, agent, detail, parties, terms.authority, organisation,
+            str(draft.at.seq) if organisation else "", conflict.trail,
+            draft.at.now_ms + terms.authority_ms if asks else None,
+        )
+    )  # fmt: skip
+    if not asks:
+        why = f"the parties have no names that {terms.organisation} could choose by" if terms.organisation else NOBODY
+        _without_verdict(draft, _of(draft, conflict.conflict), f"{reason}, and {why}")
 
 
 def rule(draft: Draft, conflict: Conflict, c: RuleOnConflict) -> None:
@@ -361,13 +372,35 @@ def rule(draft: Draft, conflict: Conflict, c: RuleOnConflict) -> None:
         problem = "over"
     elif party is None or not _may_win(draft, conflict, party):
         problem = "no_party"
-    elif conflict.status == RESOLVED:
-        _decide_appeal(draft, conflict, Verdict(party, BY_AUTHORITY, c.reasoning, by=c.agent))
-        return
     else:
-        conclude(draft, conflict, Verdict(party, BY_AUTHORITY, c.reasoning, MILLION, by=c.agent))
+        _ruled(draft, conflict, Verdict(party, BY_AUTHORITY, c.reasoning, MILLION, by=c.agent))
         return
     draft.add(RulingRefused(c.agent, c.conflict, c.winner, problem))
+
+
+def _ruled(draft: Draft, conflict: Conflict, verdict: Verdict) -> None:
+    """There is a verdict, on the conflict or on an appeal."""
+    if conflict.status == RESOLVED:
+        _decide_appeal(draft, conflict, verdict)
+    else:
+        conclude(draft, conflict, verdict)
+
+
+def take_verdict(draft: Draft, c: TakeVerdict) -> None:
+    """What came of a request to an organisation."""
+    asked = (c.organisation, c.request)
+    conflict = next((one for one in draft.ground.conflicts if (one.organisation, one.request) == asked), None)
+    if conflict is None or not conflict.is_open:
+        draft.add(VerdictIgnored(c.agent, c.organisation, c.request, c.verdict))
+        return
+    chosen = dict(zip(options_of(conflict.contenders) or (), conflict.contenders, strict=True))
+    party = None if c.verdict is None else chosen.get(c.verdict)
+    if party is None:
+        _without_verdict(draft, conflict, f"{c.organisation} has not ruled: {c.reason}")
+    elif not _may_win(draft, conflict, party):
+        _without_verdict(draft, conflict, f"{party.agent}, for whom {c.organisation} ruled, is gone")
+    else:
+        _ruled(draft, conflict, Verdict(party, BY_AUTHORITY, c.reason, MILLION, by=c.agent))
 
 
 def _may_win(draft: Draft, conflict: Conflict, party: Party) -> bool:
@@ -427,7 +460,8 @@ def let_time_pass(draft: Draft, name: str) -> None:
     if conflict.status == JUDGING:
         fall_back(draft, conflict, "no judgement by the deadline")
     else:
-        _without_verdict(draft, conflict, f"{conflict.authority} did not rule by the deadline")
+        asked = conflict.authority or conflict.organisation
+        _without_verdict(draft, conflict, f"{asked} did not rule by the deadline")
 
 
 def _of(draft: Draft, name: str) -> Conflict:

@@ -51,6 +51,7 @@ DEFAULT: Final = Terms(
     confidence_least_millionths=700_000,
     judging_ms=30_000,
     authority="",
+    organisation="",
     authority_ms=300_000,
     keep_ms=3_600_000,
 )

@@ -21,6 +21,7 @@ from accord.schemas.messages.conflicts import (
     JudgeConflict,
     RenewIntention,
     RuleOnConflict,
+    TakeVerdict,
     Terms,
     WithdrawIntention,
 )
@@ -59,13 +60,14 @@ def intents(draw: st.DrawFn) -> Intent:
     )
 
 
+rulers = st.sampled_from([{}, {"authority": "chief"}, {"authority": "b"}, {"organisation": "acme"}])
 configured = st.builds(
-    terms,
+    lambda ruler, **other: terms(**ruler, **other),
+    rulers,
     capacities=st.just((Capacity("gpu", CAPACITY),)),
     preemption=st.booleans(),
     semantic=st.booleans(),
     judges=st.sampled_from([("judge",), ("judge", "a"), ()]),
-    authority=st.sampled_from(["", "chief", "b"]),
     judging_ms=st.just(2_000),
     authority_ms=st.just(5_000),
 )
@@ -84,7 +86,7 @@ def commands(draw: st.DrawFn, play: Played) -> Command:  # noqa: PLR0911
     known = [one.conflict for one in play.ground.conflicts] or ["f"]
     conflict = draw(st.sampled_from(known))
     party = draw(st.sampled_from(["1", "2", "3", "4", "5", *AGENTS, "mallory"]))
-    kind = draw(st.integers(0, 10))
+    kind = draw(st.integers(0, 11))
     match kind:
         case 0 | 1 | 2:
             return DeclareIntention(draw(some_agent), draw(names), draw(intents()), ())
@@ -109,6 +111,10 @@ def commands(draw: st.DrawFn, play: Played) -> Command:  # noqa: PLR0911
             return DeclineJudgement(speaker, conflict, "")
         case 9:
             return AppealResolution(speaker, conflict, party, "")
+        case 10:
+            requests = [one.request for one in play.ground.conflicts if one.request] or ["1"]
+            choices = st.sampled_from([None, *AGENTS, "a 2", "mallory"])
+            return TakeVerdict("chief", "acme", draw(st.sampled_from(requests)), draw(choices), "")
     return RuleOnConflict(draw(st.sampled_from([speaker, "chief"])), conflict, party, "")
 
 
