@@ -24,8 +24,9 @@ OPEN_MAX: Final = 50
 """Conflicts of one ground that wait for a judgement or a verdict; what would bring another is refused as `full`."""
 REMEMBERED_MAX: Final = 100
 """Intentions that ended, and as many conflicts; of more, the first that ended are forgotten before their time."""
-DUE_MAX: Final = 20
-"""Conflicts whose time one decision lets pass; the others are still due after it."""
+DUE_MAX: Final = 10
+"""Conflicts whose time one decision lets pass; the others are still due after it. Each has at most 50,000 bytes of
+events, if all who may stand take part: with all leases that end they must fit `DECISION_BYTES_MAX`."""
 TEXT_MAX_BYTES: Final = 1_000
 """Of what an intention says in free text, and of the reasoning of a judgement or a verdict."""
 FINDINGS_MAX: Final = 30

@@ -37,7 +37,7 @@ from accord.schemas.messages.conflicts import (
 )
 from accord.schemas.messages.log import CommandRejected
 from accord.schemas.messages.signals import EmitSignal
-from accord.streams.conflicts.bounds import FINDINGS_MAX, OPEN_MAX
+from accord.streams.conflicts.bounds import DUE_MAX, FINDINGS_MAX, OPEN_MAX
 from accord.streams.conflicts.decider import DOMAIN
 from accord.streams.decider import Order
 
@@ -96,9 +96,9 @@ def test_only_so_many_conflicts_wait() -> None:
         play.compare(A, B, conflict=f"f{number}")
     assert only(play.compare(A, B), ComparisonRefused).reason == "full"
     events = play.tick(30_000)
-    assert len(told(events, ConflictResolved)) == 20, "what one decision has room for"
-    play.tick(0)
-    play.tick(0)
+    assert len(told(events, ConflictResolved)) == DUE_MAX, "what one decision has room for"
+    for _ in range(OPEN_MAX // DUE_MAX - 1):
+        play.tick(0)
     assert not any(one.is_open for one in play.ground.conflicts)
 
 

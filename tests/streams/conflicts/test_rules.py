@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from accord.schemas.codec import events_codec
 from accord.schemas.messages.conflicts import (
     Capacity,
     ConfigurationRefused,
@@ -25,6 +26,7 @@ from accord.schemas.messages.conflicts import (
     WithdrawIntention,
 )
 from accord.schemas.messages.log import CommandRejected
+from accord.schemas.topics import DECISION_BYTES_MAX
 from accord.streams.conflicts.bounds import LIVE_MAX, REMEMBERED_MAX
 from accord.streams.conflicts.rules import DEFAULT
 from accord.streams.conflicts.wording import name_key, topic_key
@@ -319,6 +321,28 @@ def test_reading_a_ground() -> None:
     assert (read.owner, read.terms) == ("owner", ROOMS)
     assert [(one.intention, one.status) for one in read.intentions] == [("a", "acting"), ("b", "queued")]
     assert [(one.kind, one.status, one.winner) for one in read.conflicts] == [("incompatible_modes", "resolved", "a")]
+
+
+def long_one(start: str, length: int) -> str:
+    return start + "x" * (length - len(start))
+
+
+def test_a_full_ground_fits_a_decision() -> None:
+    """All that may stand, with the longest names and texts, is told in one decision; so is its end."""
+    play = Played()
+    agent = long_one("agent", 255)
+    for number in range(LIVE_MAX + REMEMBERED_MAX):
+        name = long_one(f"{number} ", 200)
+        more = {"topic": long_one(f"t{number}", 200), "text": "y" * 1_000, "resource": name, "amount": 1}
+        what = intent(long_one("a", 200), name, mode="shared", lease_ms=60_000, **more)
+        play.do(DeclareIntention(agent, name, what, ()))
+        if number < REMEMBERED_MAX:
+            play.done(agent, name)
+    assert len(play.ground.live) == LIVE_MAX and len(play.ground.intentions) == LIVE_MAX + REMEMBERED_MAX
+    size = len(events_codec("conflicts").encode(tuple(play.do(ReadGround(agent)))))
+    assert 300_000 < size < DECISION_BYTES_MAX * 0.9
+    ends = play.tick(60_000)
+    assert len(events_codec("conflicts").encode(tuple(ends))) < DECISION_BYTES_MAX / 2
 
 
 # -- wording
