@@ -110,7 +110,8 @@ def _say_ground(view: GroundView) -> None:
     capacities = ", ".join(f"{one.resource} {one.amount:,}" for one in terms.capacities)
     if capacities:
         say(f"  capacities: {escape(capacities)}")
-    say(f"  judges: {escape(', '.join(terms.judges)) or '-'}; authority: {escape(terms.authority) or '-'}")
+    authority = terms.authority or terms.organisation
+    say(f"  judges: {escape(', '.join(terms.judges)) or '-'}; authority: {escape(authority) or '-'}")
     rows = [
         (
             f"[bold]{escape(one.agent)}[/]",
