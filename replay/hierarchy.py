@@ -166,7 +166,6 @@ class Kept(msgspec.Struct):
     """An organisation as the events tell it, and what is counted."""
 
     state: Organisation
-    now_ms: int = 0
     levels: dict[int, Level] = {}
     level_of: dict[str, int] = {}
     defaulted: int = 0
@@ -215,7 +214,7 @@ class Organisations(History[Kept]):
             elif key in self.kept:
                 self._see(self.kept[key], event)
             if key in self.kept:
-                self.kept[key].position, self.kept[key].now_ms = at, decided.decision.now_ms
+                self.kept[key].position = at
 
     def _see(self, kept: Kept, event: object) -> None:
         match event:
@@ -270,7 +269,7 @@ def _view(name: str, kept: Kept) -> OrganisationView:
         org.revision,
         org.span,
         tuple(members),
-        tuple(_delegations(org, tree, kept.now_ms)),
+        tuple(_delegations(org, tree)),
         tuple([_decision(case) for case in org.open.values()]),
         tuple([_decision(case) for case in org.ended.values()]),
         tuple(_levels(kept, [member.level for member in members])),
@@ -281,9 +280,9 @@ def _view(name: str, kept: Kept) -> OrganisationView:
     )
 
 
-def _delegations(org: Organisation, tree: Tree, now_ms: int) -> Iterator[DelegationView]:
+def _delegations(org: Organisation, tree: Tree) -> Iterator[DelegationView]:
     for one in org.delegations:
-        found = org.by_delegation(tree, one, now_ms)
+        found = org.by_delegation(tree, one)
         yield DelegationView(
             one.delegation, one.delegator, one.delegate, one.type, _units(one.limit_millionths),
             None if found is None else _units(found.limit_millionths), one.rests_on, iso(one.until_ms),

@@ -22,6 +22,7 @@ from accord.schemas.messages.hierarchy import (
     DecisionKnown,
     DecisionMade,
     DecisionRead,
+    DecisionUnknown,
     DecisionWithdrawn,
     OrganisationUnknown,
     OutcomeRefused,
@@ -112,7 +113,7 @@ class Decision(Watched):
                     f"the answer of {self._agent} to {self.id} does not count: {why}.", reason=why, key=self.id,
                     agent=self._agent, position=str(answer.position),
                 )  # fmt: skip
-            case event if not _is_about(event, self.id):
+            case DecisionUnknown() | OrganisationUnknown():
                 raise self._unknown()
 
     async def withdraw(self, reason: str = "") -> bool:
@@ -162,7 +163,7 @@ class Decision(Watched):
                     raise TermsDiffer(f"of {self.id} {reported} was reported before.", **named)
             case OutcomeRefused():
                 raise NotFound(f"nobody has decided {self.id}: nothing can come of it.", **named)
-            case event if not _is_about(event, self.id):
+            case DecisionUnknown() | OrganisationUnknown():
                 raise self._unknown()
 
     def _unknown(self) -> NotFound:
@@ -171,12 +172,6 @@ class Decision(Watched):
             remedy=f"See: accord hierarchy show {self.organisation}.",
             key=self.id,
         )
-
-
-def _is_about(event: Event, decision: str) -> bool:
-    """Whether the organisation knows the decision."""
-    unknown = ("DecisionUnknown", OrganisationUnknown.__name__)
-    return getattr(event, "decision", None) == decision and type(event).__name__ not in unknown
 
 
 def _verdict_of(event: Event, position: Position) -> Verdict | None:

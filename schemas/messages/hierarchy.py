@@ -59,6 +59,7 @@ class Origin(msgspec.Struct, frozen=True):
 
     domain: str
     key: str
+    item: str
 
 
 class DefineOrganisation(Command, frozen=True):

@@ -15,6 +15,7 @@ from accord.schemas.messages.hierarchy import (
     DelegateAuthority,
     EndAbsence,
     Member,
+    Origin,
     ReadDecision,
     ReportOutcome,
     RequestDecision,
@@ -148,15 +149,20 @@ def _problem_of_delegation(c: DelegateAuthority) -> str | None:
 
 
 def _problem_of_request(c: RequestDecision) -> str | None:
-    if c.origin is not None and not all(
-        0 < len(text.encode()) <= KEY_BYTES_MAX for text in (c.origin.domain, c.origin.key)
-    ):
-        return f"origin: a domain and a key have 1 to {KEY_BYTES_MAX} bytes"
     return (
         _problem_of_matter(c)
+        or _problem_of_origin(c.origin)
         or _problem_of_names("about", c.about, ABOUT_MAX, NAME_OF_MEMBER_BYTES_MAX)
         or problem_of_options(c.options)
     )
+
+
+def _problem_of_origin(origin: Origin | None) -> str | None:
+    if origin is None:
+        return None
+    if len(origin.item.encode()) > KEY_BYTES_MAX:
+        return f"origin: an item has at most {KEY_BYTES_MAX} bytes"
+    return _problem_of_names("origin", (origin.domain, origin.key), 2, KEY_BYTES_MAX)
 
 
 def _problem_of_decision(c: Decide) -> str | None:

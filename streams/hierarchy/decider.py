@@ -181,7 +181,7 @@ def _delegate(draft: Draft, c: DelegateAuthority) -> None:
             draft.add(DelegationRefused(c.agent, c.delegation, "exists"))
         return
     reason = draft.problem_of_member(c.agent)
-    authority = org.authority(draft.tree, c.agent, c.type, c.limit_millionths, draft.at.now_ms)
+    authority = org.authority(draft.tree, c.agent, c.type, c.limit_millionths)
     if reason is None:
         if c.delegate not in draft.tree:
             reason = "unknown_member"
@@ -309,7 +309,7 @@ def _answer(draft: Draft, c: AnswerRequest) -> None:
     if (case.status, case.decider, case.verdict) == (DECIDED, c.agent, c.choice):
         draft.add(DecisionKnown(c.decision, c.agent, case.status, case.verdict))
         return
-    authority = None if case.status != OPEN else draft.org.answers(draft.tree, case, draft.at.now_ms)
+    authority = None if case.status != OPEN else draft.org.answers(draft.tree, case)
     if case.status != OPEN:
         reason = "ended"
     elif c.agent != case.path[-1].asked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
 from typing import Any, Final
@@ -73,7 +72,7 @@ class Draft:
         step = case.path[-1]
         if step.asked in self.org.absent:
             why = ABSENT
-        elif self.org.answers(self.tree, case, self.at.now_ms) is None:
+        elif self.org.answers(self.tree, case) is None:
             why = AUTHORITY_LOST
         else:
             why = TIMEOUT
@@ -104,7 +103,7 @@ class Draft:
             deputy_of: whose deputy comes before.
         """
         for member, asked in self.candidates(first, deputy_of):
-            authority = self.org.authority(self.tree, member, case.type, case.amount_millionths, self.at.now_ms)
+            authority = self.org.authority(self.tree, member, case.type, case.amount_millionths)
             if authority is None or not {member, asked}.isdisjoint(case.options):
                 continue
             if len(self.org.open[case.decision].path) >= STEPS_MAX:
@@ -119,18 +118,13 @@ class Draft:
             return
         self.default(self.org.open[case.decision], why)
 
-    def candidates(self, first: str | None, deputy_of: str | None) -> Iterator[tuple[str, str]]:
-        """Whose authority may be next and who would be asked, in order. A deputy's turn comes while its member is away:
-        who is there and is asked first."""
+    def candidates(self, first: str | None, deputy_of: str | None) -> list[tuple[str, str]]:
+        """Whose authority may be next, and who would be asked: each member, and its deputy in case that it is away."""
+        deputy = self.tree.deputy
+        found = [(member, asked) for member in self.tree.upward(first) for asked in (member, deputy(member))]
         if deputy_of is not None:
-            deputy = self.tree.deputy(deputy_of)
-            if deputy is not None:
-                yield deputy_of, deputy
-        for member in self.tree.upward(first):
-            yield member, member
-            deputy = self.tree.deputy(member)
-            if deputy is not None and member in self.org.absent:
-                yield member, deputy
+            found.insert(0, (deputy_of, deputy(deputy_of)))
+        return [(member, asked) for member, asked in found if asked is not None]
 
     def default(self, case: Case, why: str) -> None:
         """Has the policy decide."""
@@ -159,7 +153,7 @@ class Draft:
         """By what a member that is there may decide: its own authority, else that of one away for whom it stands."""
         away = [name for name in self.org.absent if self.tree.deputy(name) == agent]
         for name in chain([agent], away):
-            found: Authority | None = self.org.authority(self.tree, name, kind, amount_millionths, self.at.now_ms)
+            found: Authority | None = self.org.authority(self.tree, name, kind, amount_millionths)
             if found is not None:
                 return found
         return None

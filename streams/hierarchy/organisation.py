@@ -130,37 +130,40 @@ class Organisation(msgspec.Struct, frozen=True):
         found = [one for one in self.delegations if name in [link.delegation for link in self.chain(one)]]
         return tuple([one.delegation for one in found])
 
-    def by_delegation(self, tree: Tree, delegation: Delegation, now_ms: int) -> Authority | None:
-        """What a delegation is worth by now; None: nothing."""
+    def by_delegation(self, tree: Tree, delegation: Delegation) -> Authority | None:
+        """What a delegation is worth; None: nothing."""
         chain = [*self.chain(delegation)]
         root = chain[-1]
         boundary = None if root.rests_on is not None else tree.limit(root.delegator, root.type)
-        if boundary is None or any(link.until_ms <= now_ms for link in chain):
+        if boundary is None:
             return None
         limit = min(boundary, *[link.limit_millionths for link in chain])
         return Authority(delegation.delegate, DELEGATION, limit, tuple(reversed(chain)))
 
-    def authority(self, tree: Tree, name: str, kind: str, amount_millionths: int, now_ms: int) -> Authority | None:
-        """By what a member may decide: its own boundary, else the delegation that lasts longest; None: it may not."""
+    def authority(self, tree: Tree, name: str, kind: str, amount_millionths: int) -> Authority | None:
+        """By what a member may decide: its own boundary, else the delegation that lasts longest; None: it may not.
+
+        Delegations whose time is over have ended before anything is decided.
+        """
         limit = tree.limit(name, kind)
         if limit is not None and limit >= amount_millionths:
             return Authority(name, BOUNDARY, limit, ())
         held = [one for one in self.delegations if (one.delegate, one.type) == (name, kind)]
         for one in sorted(held, key=lambda one: -one.until_ms):
-            found = self.by_delegation(tree, one, now_ms)
+            found = self.by_delegation(tree, one)
             if found is not None and found.limit_millionths >= amount_millionths:
                 return found
         return None
 
-    def answers(self, tree: Tree, case: Case, now_ms: int) -> Authority | None:
-        """By what the member that is asked may decide a request; None: it may not, or not any more."""
+    def answers(self, tree: Tree, case: Case) -> Authority | None:
+        """By what the member that is asked may decide a request; None: it is away, or may not, or not any more."""
         step = case.path[-1]
         member = tree.member(step.member)
         if member is None or step.asked not in tree or step.asked in self.absent:
             return None
         if step.asked not in (member.name, member.deputy):
             return None
-        return self.authority(tree, member.name, case.type, case.amount_millionths, now_ms)
+        return self.authority(tree, member.name, case.type, case.amount_millionths)
 
 
 def terms_of(c: Decide | RequestDecision | DecisionRequested | DecisionMade, agent: str) -> bytes:
@@ -195,7 +198,7 @@ def _defined(org: Organisation | None, e: OrganisationDefined) -> Organisation:
         return Organisation(e.agent, e.members, e.span, e.revision)
     names = {member.name for member in e.members}
     absent = tuple([name for name in org.absent if name in names])
-    return _marked(_replace(org, members=e.members, span=e.span, revision=e.revision, absent=absent), e.defined_ms)
+    return _marked(_replace(org, members=e.members, span=e.span, revision=e.revision, absent=absent))
 
 
 def _granted(org: Organisation, e: DelegationGranted) -> Organisation:
@@ -205,21 +208,21 @@ def _granted(org: Organisation, e: DelegationGranted) -> Organisation:
 def _ended(org: Organisation, e: DelegationsRevoked | DelegationsExpired) -> Organisation:
     gone = set(e.delegations)
     left = tuple([one for one in org.delegations if one.delegation not in gone])
-    return _marked(_replace(org, delegations=left), 0)
+    return _marked(_replace(org, delegations=left))
 
 
 def _absence_began(org: Organisation, e: AbsenceBegan) -> Organisation:
-    return _marked(_replace(org, absent=(*org.absent, e.member)), e.since_ms)
+    return _marked(_replace(org, absent=(*org.absent, e.member)))
 
 
 def _absence_ended(org: Organisation, e: AbsenceEnded) -> Organisation:
-    return _marked(_replace(org, absent=tuple([name for name in org.absent if name != e.member])), e.ended_ms)
+    return _marked(_replace(org, absent=tuple([name for name in org.absent if name != e.member])))
 
 
-def _marked(org: Organisation, now_ms: int) -> Organisation:
+def _marked(org: Organisation) -> Organisation:
     """With a mark on every request whose asked is away, or may not decide it any more."""
     tree = Tree(org.members)
-    lost = {name: org.answers(tree, case, now_ms) is None for name, case in org.open.items()}
+    lost = {name: org.answers(tree, case) is None for name, case in org.open.items()}
     marked = {name: _replace(case, lost=lost[name]) for name, case in org.open.items()}
     return _replace(org, open=marked)
 

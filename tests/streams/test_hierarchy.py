@@ -353,7 +353,7 @@ def test_what_nobody_may_decide_is_denied() -> None:
 )
 def test_what_cannot_be_asked(c: RequestDecision, reason: str) -> None:
     acme.when(c, T0).then(refused(c, reason))
-    with_origin = request(1, c.about, trail=c.trail, origin=Origin("conflicts", "c-1"))
+    with_origin = request(1, c.about, trail=c.trail, origin=Origin("conflicts", "c-1", "7"))
     acme.when(with_origin, T0).then(refused(with_origin, reason))
 
 
@@ -396,7 +396,7 @@ def test_an_answer_is_one_of_the_words() -> None:
 
 
 def test_with_options_one_of_these_is_chosen() -> None:
-    c = request(0, ("dan",), type="judge", options=("x", "y"), origin=Origin("conflicts", "c-1"), agent="accord")
+    c = request(0, ("dan",), type="judge", options=("x", "y"), origin=Origin("conflicts", "c-1", "7"), agent="accord")
     one = acme.when(c, T0).then(requested(c), asked("ada", own("ada", 0), 1, requester="accord"))
     for choice in ("approve", "deny", "X", "z"):
         one.when(answer("ada", choice), T0 + 5).then(AnswerRefused("r1", "ada", choice, "not_an_option"))
@@ -411,6 +411,8 @@ def test_with_options_one_of_these_is_chosen() -> None:
 def test_nobody_decides_between_himself_and_another() -> None:
     c = request(500, ("dan",), options=("bob", "eve"))
     acme.when(c, T0).then(requested(c), asked("ada", own("ada", 10_000), 1))
+    away = given(DEFINED, AbsenceBegan("bob", "bob", "", T0))
+    away.when(c, T0).then(requested(c), asked("ada", own("ada", 10_000), 1))
     c = request(500, ("dan",), options=("ada", "bob"))
     acme.when(c, T0).then(requested(c), defaulted(c, "no_authority", (), T0))
     c = request(500, ("dan",), options=("cleo", "x"))
@@ -791,7 +793,7 @@ def test_a_way_has_an_end() -> None:
 
 
 def test_who_asked_withdraws() -> None:
-    c = request(500, origin=Origin("conflicts", "c-1"))
+    c = request(500, origin=Origin("conflicts", "c-1", "7"))
     one = asking(c, "bob", own("bob", 1_000), 2)
     one.when(WithdrawRequest("bob", "r1", ""), T0 + 5).then(WithdrawalRefused("r1", "bob", "dan"))
     path = (step("bob", "bob", 2, (T0, T0 + 5), "withdrawn"),)
@@ -905,7 +907,7 @@ def test_what_there_is_not(command: Any) -> None:
 
 
 def test_an_organisation_that_there_is_not() -> None:
-    c = request(1, origin=Origin("conflicts", "c-1"))
+    c = request(1, origin=Origin("conflicts", "c-1", "7"))
     given().when(c, T0).then(OrganisationUnknown("dan", "RequestDecision", "r1", c.origin))
     given().when(ReadOrganisation("zoe"), T0).then(OrganisationUnknown("zoe", "ReadOrganisation", None, None))
     given().when(Tick(), T0).then_nothing()
@@ -960,8 +962,10 @@ def many_members(count: int, name_bytes: int) -> tuple[Member, ...]:
         (request(1, tuple(f"m{n}" for n in range(17))), "about: at most 16"),
         (request(1, ("",)), "is no name"),
         (request(1, trail=("x" * 256,)), "trail"),
-        (request(1, origin=Origin("", "k")), "origin"),
-        (request(1, origin=Origin("d", "k" * 256)), "origin"),
+        (request(1, origin=Origin("", "k", "")), "origin"),
+        (request(1, origin=Origin("d", "", "")), "origin"),
+        (request(1, origin=Origin("d", "k", "i" * 256)), "origin"),
+        (request(1, origin=Origin("d", "k" * 256, "")), "origin"),
         (request(1, options=("one",)), "one is no choice"),
         (request(1, options=("a", "A ")), "a name of its own"),
         (request(1, options=("a", " ")), "a name of its own"),
@@ -998,7 +1002,8 @@ def test_what_cannot_be_is_rejected(command: Any, problem: str) -> None:
         delegate("bob", "x" * 128, AMOUNT_MAX, LIMIT_MS_MAX, delegation="d" * 200, reason="x" * 255),
         request(
             AMOUNT_MAX, tuple(f"m{n}" for n in range(16)), inputs="x" * bounds.INPUTS_BYTES_MAX, subject="x" * 255,
-            options=tuple(f"o{n}" for n in range(16)), origin=Origin("d" * 255, "k" * 255), trail=("x" * 255,),
+            options=tuple(f"o{n}" for n in range(16)), origin=Origin("d" * 255, "k" * 255, "i" * 255),
+            trail=("x" * 255,),
         ),
         decide("dan", 0, decision="d" * 200, type="t" * 64),
     ],
@@ -1023,7 +1028,7 @@ def test_the_largest_decision_fits() -> None:
     big = {
         "agent": "r" * 255, "type": "t" * 64, "subject": "s" * 255, "inputs": "i" * bounds.INPUTS_BYTES_MAX,
         "options": tuple(f"{n:02}".ljust(200, "o") for n in range(bounds.OPTIONS_MAX)),
-        "origin": Origin("d" * 255, "k" * 255), "trail": ("t" * 255,) * TRAIL_MAX,
+        "origin": Origin("d" * 255, "k" * 255, "i" * 255), "trail": ("t" * 255,) * TRAIL_MAX,
     }  # fmt: skip
     chain = tuple(links[: bounds.CHAIN_MAX])
     for n in range(bounds.DUE_MAX):
@@ -1058,7 +1063,7 @@ def test_members_are_asked_by_signals() -> None:
 
 def test_state_survives_a_dump() -> None:
     d = link("ada", "eve", 5_000, T0 + 100)
-    c = request(500, options=("x", "y"), origin=Origin("conflicts", "c"))
+    c = request(500, options=("x", "y"), origin=Origin("conflicts", "c", ""))
     done = decide("dan", 1)
     state = given(
         DEFINED, granted(d), AbsenceBegan("cleo", "cleo", "", T0), requested(c), asked("bob", own("bob", 1_000), 2),
