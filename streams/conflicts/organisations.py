@@ -69,7 +69,7 @@ def ask(key: str, e: ConflictEscalated) -> list[Order]:
     subject = f"Who wins the conflict {e.conflict}?".encode()[:255].decode(errors="ignore")
     request = RequestDecision(
         ASKER, _prefix(key) + e.request, agents if is_told else (), TYPE, 0, subject, inputs.decode(), options,
-        Origin(DOMAIN, key), e.trail,
+        Origin(DOMAIN, key, e.conflict), e.trail,
     )  # fmt: skip
     return [Order("hierarchy", e.organisation, request)]
 

@@ -169,10 +169,10 @@ def test_intentions_of_one_agent_are_told_apart() -> None:
 
 
 def test_requests_that_others_make_bring_no_verdict() -> None:
-    origin = hierarchy.Origin(DOMAIN, "shop")
+    origin = hierarchy.Origin(DOMAIN, "shop", "f")
     withdrawn = hierarchy.DecisionWithdrawn("x", "mallory", "", (), origin, 1)
     assert REACTIONS[hierarchy.DecisionWithdrawn]("acme", withdrawn) == []
-    elsewhere = hierarchy.DecisionWithdrawn("x", ASKER, "", (), hierarchy.Origin("tasks", "shop"), 1)
+    elsewhere = hierarchy.DecisionWithdrawn("x", ASKER, "", (), hierarchy.Origin("tasks", "shop", "f"), 1)
     assert REACTIONS[hierarchy.DecisionWithdrawn]("acme", elsewhere) == []
     assert (
         REACTIONS[hierarchy.DecisionWithdrawn]("acme", hierarchy.DecisionWithdrawn("x", ASKER, "", (), None, 1)) == []
