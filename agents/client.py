@@ -26,6 +26,7 @@ from accord.agents.llm.hub import LlmHub
 from accord.agents.locks.arguments import check_wait_ms
 from accord.agents.locks.hub import LocksHub
 from accord.agents.proposals.hub import ProposalsHub
+from accord.agents.state.hub import StateHub
 from accord.agents.tasks.hub import TasksHub
 
 from accord.errors import DeadlockVictim
@@ -37,7 +38,7 @@ R = TypeVar("R")
 
 
 class Accord(
-    LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, HierarchyHub, ConflictsHub, ArtifactsHub
+    LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, HierarchyHub, StateHub, ConflictsHub, ArtifactsHub
 ):
     """A hub for async programs; see the module's text. Enter it with `async with`.
 

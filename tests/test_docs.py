@@ -36,6 +36,7 @@ TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
+STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
 CONFLICTS = (ROOT / "docs" / "conflicts.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
@@ -56,7 +57,10 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
 
 DOCUMENTS = {
     "sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS,
-    "hierarchy": HIERARCHY, "conflicts": CONFLICTS, "observability": OBSERVABILITY,
+    "hierarchy": HIERARCHY,
+    "state": STATE,
+    "conflicts": CONFLICTS,
+    "observability": OBSERVABILITY,
 }  # fmt: skip
 
 

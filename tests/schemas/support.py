@@ -20,6 +20,7 @@ from accord.schemas.messages import (
     proposals,
     roster,
     signals,
+    state,
     tasks,
     waits,
 )
@@ -49,6 +50,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *auctions.EVENTS,
     *hierarchy.COMMANDS,
     *hierarchy.EVENTS,
+    *state.COMMANDS,
+    *state.EVENTS,
     *conflicts.COMMANDS,
     *conflicts.EVENTS,
     deadletters.DeadLetter,

@@ -19,7 +19,18 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, conflicts, hierarchy, limits, llm, proposals
+from accord.schemas.messages import (
+    Command,
+    Event,
+    Message,
+    auctions,
+    conflicts,
+    hierarchy,
+    limits,
+    llm,
+    proposals,
+    state,
+)
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -90,6 +101,14 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "read": hierarchy.ReadDecision,
         "look": hierarchy.ReadOrganisation,
     },
+    "state": SHARED
+    | {
+        "commit": state.CommitChanges,
+        "read": state.ReadKey,
+        "range": state.ReadRange,
+        "history": state.ReadHistory,
+        "configure": state.ConfigureScope,
+    },
     "conflicts": SHARED
     | {
         "configure": conflicts.ConfigureGround,
@@ -111,7 +130,7 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "ground")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "scope", "ground")
 OF_INTENT = {
     **dict.fromkeys(("target", "resource", "topic", "text"), ""),
     **dict.fromkeys(("mode", "from_ms", "until_ms"), "null"),
@@ -133,6 +152,10 @@ UNLESS_GIVEN = {
     "mode": "shared",
     "must_exist": "false",
     "reason": "",
+    **dict.fromkeys(("snapshot", "at_version", "after_version"), "null"),
+    **dict.fromkeys(("reads", "ranges", "rule", "rule_version", "prefix", "after"), ""),
+    "isolation": "serializable",
+    "values": "true",
     **dict.fromkeys(("quorum", "reward_millionths"), "null"),
     **dict.fromkeys(("capabilities", "scoring"), ""),
     "confidence_least_millionths": "500000",
@@ -187,6 +210,31 @@ class Transcript:
         return [printed(event) for event in events] or ["(nothing)"]
 
 
+def seen_keys(text: str) -> tuple[state.SeenKey, ...]:
+    """`a@1,b@0`"""
+    pairs = [part.partition("@") for part in text.split(",") if part]
+    return tuple(state.SeenKey(key, int(version)) for key, _, version in pairs)
+
+
+def seen_ranges(text: str) -> tuple[state.SeenRange, ...]:
+    """`room/*@1`"""
+    pairs = [part.partition("*@") for part in text.split(",") if part]
+    return tuple(state.SeenRange(prefix, int(version), values=True) for prefix, _, version in pairs)
+
+
+def writes(text: str) -> tuple[state.Write, ...]:
+    """`a:put:1;b:delete`"""
+    parts = [part.split(":", 2) for part in text.split(";")]
+    return tuple(state.Write(key, done, *(operand or [None])) for key, done, *operand in parts)
+
+
+STATE: dict[Any, Callable[[str], Any]] = {
+    tuple[state.SeenKey, ...]: seen_keys,
+    tuple[state.SeenRange, ...]: seen_ranges,
+    tuple[state.Write, ...]: writes,
+}
+
+
 def message(kind: type[Any], fields: dict[str, Any]) -> Any:
     """Takes the fields of a command, or of a record in one, out of `fields`."""
     values: dict[str, Any] = {}
@@ -213,8 +261,8 @@ def message(kind: type[Any], fields: dict[str, Any]) -> Any:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
-        elif hint in OF_RECORDS:
-            values[name] = OF_RECORDS[hint](text, fields)
+        elif hint in RECORDS or hint in OF_FIELDS:
+            values[name] = RECORDS[hint](text) if hint in RECORDS else OF_FIELDS[hint](fields)
         elif hint is bool:
             values[name] = text == "true"
         else:
@@ -251,14 +299,15 @@ def findings_of(text: str) -> tuple[conflicts.Finding, ...]:
     return tuple(conflicts.Finding(agent, said or None, "{}", 0) for agent, _, said in pairs)
 
 
-OF_RECORDS: dict[Any, Callable[[str, dict[str, Any]], Any]] = {
-    tuple[hierarchy.Member, ...]: lambda text, _: tuple(member_of(part) for part in text.split(",")),
-    hierarchy.Origin | None: lambda text, _: None if text == "null" else hierarchy.Origin(*text.split("/")),
-    conflicts.Intent: lambda _, fields: intent_of(fields),
-    conflicts.Terms: lambda text, _: terms_of(text),
-    tuple[conflicts.Finding, ...]: lambda text, _: findings_of(text),
+RECORDS: dict[Any, Callable[[str], Any]] = STATE | {
+    tuple[hierarchy.Member, ...]: lambda text: tuple(member_of(part) for part in text.split(",")),
+    hierarchy.Origin | None: lambda text: None if text == "null" else hierarchy.Origin(*text.split("/")),
+    conflicts.Terms: terms_of,
+    tuple[conflicts.Finding, ...]: findings_of,
 }
-"""How records in a command are written; what is taken out of the other fields is gone from them."""
+"""How records in a command are written."""
+OF_FIELDS: dict[Any, Callable[[dict[str, Any]], Any]] = {conflicts.Intent: intent_of}
+"""Records that are written by fields of their own."""
 
 
 def printed(event: Event) -> str:

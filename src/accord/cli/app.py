@@ -24,6 +24,7 @@ from accord.cli import (
     rules,
     running,
     serve,
+    state,
     tasks,
     topics,
 )
@@ -63,6 +64,7 @@ COMMANDS = (
     auctions,
     conflicts,
     hierarchy,
+    state,
     dlq,
     artifacts,
     replay,
