@@ -136,6 +136,8 @@ class LlmSettings(_Group):
     api: Literal["responses", "chat"] = "responses"
     """How it is asked: by the Responses API, or by chat completions, which every compatible endpoint has."""
     model: str = "gpt-4o"
+    simple_model: str = "gpt-4o-mini"
+    """What agents ask that say of themselves that they are simple."""
     max_tokens: int = Field(1_000, ge=1)
     timeout_ms: int = Field(60_000, ge=100)
     limit: str = Field("", max_length=255)
