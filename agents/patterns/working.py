@@ -46,7 +46,7 @@ async def working(hub: Accord, agents: Mapping[str, Agent], team: str) -> AsyncI
     try:
         async with shared.entering:
             if shared.work is None:
-                work = hub.work(*agents.values(), slots=SLOTS, team=team)
+                work = hub.work(*agents.values(), slots=SLOTS, team=team, lease_ms=hub.settings.agents.lease_ms)
                 await work.__aenter__()
                 shared.work = work
         yield

@@ -159,7 +159,7 @@ class ArtifactsSettings(_Group):
 
 
 class AgentsSettings(_Group):
-    """The agents of the service: `accord work`."""
+    """The agents of the service, `accord work`; `lease_ms` is also that of the agents of a pattern."""
 
     model: str = "gpt-4"
     """What they ask; the endpoint and its key are those of `llm`."""
