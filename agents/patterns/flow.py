@@ -79,8 +79,8 @@ class Pattern:
 
         Args:
             input: what is to be done; JSON types, dataclasses or pydantic models.
-            key: of this run, 1 to 120 bytes. Run again with the same key and input, within a day, it is the same run:
-                it goes on where it was, and what was recorded is not done again. None: a new run.
+            key: of this run, 1 to 120 bytes. Run again with the same key, input and terms, within a day, it is the same
+                run: it goes on where it was, and what was recorded is not done again. None: a new run.
             hub: None: the one that is open here.
             timeout_ms: how long an agent may take for a call, with its retries.
             retries: how often a call that failed is made again: after 5 s, then 10, then always 15.

@@ -75,8 +75,8 @@ class Supervisor:
             required_agents: their names; none is nothing to do.
             parallel: side by side. Else one after the other, in this order; each has in `context` the `task` and the
                 `results` so far, by agent.
-            key: of this run: made again with the same key, task and agents within a day, it goes on where it was. None:
-                a new run.
+            key: of this run, 1 to 120 bytes: made again with the same key, task and agents within a day, it goes on
+                where it was. None: a new run.
 
         Returns:
             The result of each by its name, in the order of `required_agents`; a `Failure`, which is also the mapping

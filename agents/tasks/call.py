@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 KEEP_MS: Final = 24 * 3_600_000
 """How long a call is remembered once it has ended: for so long it can be made again and is the same."""
+KEEP_MINE_MS: Final = 3_600_000
+"""The same for one that nobody else can make again."""
 GRACE_MS: Final = 10_000
 """A run is ended by the call's deadline, which the log keeps; so much later by its own process."""
 
@@ -91,7 +93,7 @@ async def call(
         timeout_ms=min(terms.timeout_ms + GRACE_MS, TIMEOUT_MS_MAX), wait_ms=LIMIT_MS_MAX,
     )  # fmt: skip
     input = {TASKS: task} if together else {TASK: task, RESULTS: results or {}}
-    handle = await submit(hub, graph, input, key=key, keep_ms=KEEP_MS)
+    handle = await submit(hub, graph, input, key=key, keep_ms=KEEP_MINE_MS if mine else KEEP_MS)
     try:
         (step,) = await handle.ended()
     except asyncio.CancelledError:

@@ -259,13 +259,13 @@ async def test_who_gives_up_waiting_takes_the_calls_back(make_hub: MakeHub) -> N
         finally:
             ended.set()
 
-    async with make_hub("ada"):
-        running = asyncio.create_task(sequential(Agent("hangs", hang)).run())
+    async with make_hub("ada") as hub, make_hub("bob") as bob, bob.work(Agent("hangs", hang)):
+        running = asyncio.create_task(sequential("hangs").run(hub=hub))
         await asyncio.wait_for(begun.wait(), 10)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert ended.is_set()
+        await asyncio.wait_for(ended.wait(), 10)
 
 
 @in_loop
