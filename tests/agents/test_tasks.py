@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from accord.agents.agent import Agent
 from accord.agents.client import Accord
+from accord.agents.tasks.call import Terms, call
 from accord.agents.tasks.graph import GiveUp, Run, TaskGraph
 from accord.agents.tasks.handle import Handle
 from accord.schemas.messages.roster import ReadTeam
@@ -129,6 +130,30 @@ async def test_what_does_not_wait_for_each_other_runs_at_once(make_hub: MakeHub)
     graph.add("join", lambda step: dict(step.inputs), after=[f"part{n}" for n in range(4)])
     async with make_hub("ada") as hub, make_hub("bob") as other, hub.work(graph, slots=2), other.work(graph, slots=2):
         assert await outcome(hub, graph) == {f"part{n}": f"part{n}" for n in range(4)}
+
+
+@pytest.mark.each_source
+@in_loop
+async def test_a_call_that_is_made_again_is_the_same(make_hub: MakeHub) -> None:
+    told: list[str] = []
+
+    def run(task: str) -> str:
+        told.append(task)
+        if task == "bad":
+            raise GiveUp("no ink")
+        return f"done {task}"
+
+    terms = Terms(30_000, 1, "callers")
+    async with make_hub("ada") as hub, make_hub("bob") as other, hub.work(Agent("worker", run), team="callers"):
+        for caller in (hub, other):
+            good = await call(caller, "worker", "good", terms, key="call-good")
+            bad = await call(caller, "worker", "bad", terms, key="call-bad")
+            assert (good.status, good.value, list(good.runs)) == ("completed", "done good", [])
+            assert (bad.status, bad.value) == ("failed", {"error": "no ink"}) and bad.failure is bad.value
+            assert [(run.agent, run.status, run.error) for run in bad.runs] == [("ada", "failed", "no ink")]
+        with pytest.raises(TermsDiffer, match="call-good is another task"):
+            await call(hub, "worker", "other", terms, key="call-good")
+    assert sorted(told) == ["bad", "good"]
 
 
 @in_loop

@@ -21,7 +21,7 @@ from accord.agents.tasks import call
 from accord import Accord
 
 WORKERS = ("alice", "bob", "carol")
-TIMEOUT_MS = 3_000
+TIMEOUT_MS = 2_000
 """Of the supervisor's workers."""
 
 

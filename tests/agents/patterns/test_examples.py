@@ -15,6 +15,7 @@ from accord.agents.patterns.publishing import PUBLISHER
 from accord.testing.model_server import ModelServer
 from tests.agents.support import run, with_
 from tests.agents.test_tasks import MakeHub
+from tests.counts import only_long
 
 PATH = Path(__file__).parents[3] / "examples" / "patterns.py"
 _spec = importlib.util.spec_from_file_location("examples_patterns", PATH)
@@ -40,6 +41,8 @@ ASKED: dict[str, list[str]] = {
     "slogan": ["ada bob"],
 }
 """Who is asked, in this order; those in one text in any. Where managers and reactions stand, see below."""
+DAILY = ("documents", "sources", "notices", "diagnosis")
+"""Run every day, the others in the long run."""
 MASTER = "research and content"
 REACTIONS = "analysis"
 
@@ -62,7 +65,7 @@ def record(agent: Agent, asked: list[str]) -> None:
     agent.function = agent.function._replace(call=noting)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", [name if name in DAILY else pytest.param(name, marks=only_long) for name in EXAMPLES])
 def test_an_example_asks_its_agents_in_their_order(name: str, make_hub: MakeHub, server: ModelServer) -> None:
     pattern, task = EXAMPLES[name]
     asked: list[str] = []

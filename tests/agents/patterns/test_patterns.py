@@ -22,7 +22,7 @@ from accord.agents.tasks.graph import GiveUp
 
 from accord import TaskGraph
 from accord.errors import BadInput, Failure, TermsDiffer
-from tests.agents.patterns.support import says
+from tests.agents.patterns.support import directly, says
 from tests.agents.test_tasks import MakeHub, in_loop, until
 
 NO = GiveUp("no ink")
@@ -38,21 +38,19 @@ async def run(make_hub: MakeHub, pattern: Pattern, input: Any = "x", **terms: An
         return await asyncio.wait_for(pattern.run(input, team=team, **terms), 20)
 
 
-@in_loop
-async def test_a_chain_hands_on_what_it_has_and_names_the_step_that_fails(make_hub: MakeHub) -> None:
+def test_a_chain_hands_on_what_it_has_and_names_the_step_that_fails() -> None:
     chain = sequential(says("a"), says("b"), sequential(says("c"), name="inner"))
-    assert await run(make_hub, chain) == "c(b(a(x)))"
+    assert directly(chain) == "c(b(a(x)))"
     told: list[Any] = []
     broken = sequential(says("a"), says("b", NO), says("c", told=told), name="report")
     with pytest.raises(Failure, match="report ended at step 2 of 3, b: no ink") as failed:
-        await run(make_hub, broken)
+        directly(broken)
     assert (failed.value.agent, failed.value.details["status"], told) == ("b", "failed", [])
     again = says("a")
-    assert await run(make_hub, sequential(again, again)) == "a(a(x))"
+    assert directly(sequential(again, again)) == "a(a(x))"
 
 
-@in_loop
-async def test_all_at_once_and_errors_in_place_of_results(make_hub: MakeHub) -> None:
+def test_all_at_once_and_errors_in_place_of_results() -> None:
     together = asyncio.Barrier(4)
 
     async def meet(task: str) -> str:
@@ -60,16 +58,15 @@ async def test_all_at_once_and_errors_in_place_of_results(make_hub: MakeHub) -> 
             return task
 
     wide = parallel(*[Agent(f"agent-{number}", meet) for number in range(4)])
-    assert await run(make_hub, wide) == {f"agent-{number}": "x" for number in range(4)}
-    some = await run(make_hub, parallel(says("a", NO), says("b")))
+    assert directly(wide) == {f"agent-{number}": "x" for number in range(4)}
+    some = directly(parallel(says("a", NO), says("b")))
     assert some == {"a": {"error": "no ink"}, "b": "b(x)"} and list(some) == ["a", "b"]
     assert isinstance(some["a"], Failure)
     with pytest.raises(Failure, match=r"none of 2 parts of parallel has a result \(a: no ink; b: no ink\)"):
-        await run(make_hub, parallel(says("a", NO), says("b", NO)))
+        directly(parallel(says("a", NO), says("b", NO)))
 
 
-@in_loop
-async def test_managers_split_delegate_and_aggregate_their_own_part(make_hub: MakeHub) -> None:
+def test_managers_split_delegate_and_aggregate_their_own_part() -> None:
     told: list[tuple[str, Any]] = []
 
     def manager(name: str, *members: Any) -> Pattern:
@@ -79,7 +76,7 @@ async def test_managers_split_delegate_and_aggregate_their_own_part(make_hub: Ma
 
     research = manager("research", says("scraper", told=told), says("analyzer", told=told))
     content = manager("content", says("writer", told=told), says("editor", told=told))
-    assert await run(make_hub, manager("master", research, content)) == [
+    assert directly(manager("master", research, content)) == [
         "master",
         ["research", "scraper(x/research/scraper)", "analyzer(x/research/analyzer)"],
         ["content", "writer(x/content/writer)", "editor(x/content/editor)"],
@@ -91,9 +88,9 @@ async def test_managers_split_delegate_and_aggregate_their_own_part(make_hub: Ma
             says("a"), split=says("split", lambda _, parts=parts: parts), merge=says("merge"), name="m"
         )
         with pytest.raises(Failure, match=r"m has split its task into .* for some of \['a'\]"):
-            await run(make_hub, wrong)
+            directly(wrong)
     one = hierarchical(says("a"), says("b", NO), split=says("split", {"a": 1, "b": 2}), merge=says("merge"), name="m")
-    assert "'b': {'error': 'no ink'}" in await run(make_hub, one)
+    assert "'b': {'error': 'no ink'}" in directly(one)
 
 
 @in_loop
@@ -162,47 +159,45 @@ async def test_reactions_without_anybody_who_drives_them(make_hub: MakeHub) -> N
     assert Counter(told) == {("analyzer", "x"): 1, ("notifier", "x"): 1, ("notifier", "analyzer(x)"): 1}
 
 
-@in_loop
-async def test_agreement(make_hub: MakeHub) -> None:
+def test_agreement() -> None:
     def asked(*answers: Any, **terms: Any) -> Pattern:
         return consensus(*[says(f"m{number}", answer) for number, answer in enumerate(answers)], **terms)
 
-    found = await run(make_hub, asked(42, 37, 42))
+    found = directly(asked(42, 37, 42))
     assert (found["answer"], found["decided_by"], found["reason"]) == (42, "majority", "2 of 3 say so")
-    assert (await run(make_hub, asked(42, NO, 42)))["answers"]["m1"] == {"error": "no ink"}
+    assert (directly(asked(42, NO, 42)))["answers"]["m1"] == {"error": "no ink"}
     with pytest.raises(Failure, match="1 of 3 have answered consensus; 2 are needed"):
-        await run(make_hub, asked(42, NO, NO))
+        directly(asked(42, NO, NO))
     with pytest.raises(Failure, match="2 different answers and no majority"):
-        await run(make_hub, asked(42, 37))
+        directly(asked(42, 37))
     with pytest.raises(Failure, match="no majority"):
-        await run(make_hub, asked(42, 37, 42, threshold="2/3"))
+        directly(asked(42, 37, 42, threshold="2/3"))
     judge = says("judge", lambda asked: max(asked["answers"].values()))
-    judged = await run(make_hub, asked(42, 37, NO, judge=judge))
+    judged = directly(asked(42, 37, NO, judge=judge))
     assert (judged["answer"], judged["decided_by"]) == (42, "judge")
     for word in (True, "approved", {"approved": True}):
-        approved = await run(make_hub, asked(42, expert=says("doctor", word)))
+        approved = directly(asked(42, expert=says("doctor", word)))
         assert approved["approved_by"] == "doctor"
     for word in ("no", "I do not know", {"approved": "yes"}):
         with pytest.raises(Failure, match="doctor does not approve the answer of consensus"):
-            await run(make_hub, asked(42, expert=says("doctor", word)))
+            directly(asked(42, expert=says("doctor", word)))
 
 
-@in_loop
-async def test_the_best_by_score_vote_or_judge(make_hub: MakeHub) -> None:
+def test_the_best_by_score_vote_or_judge() -> None:
     solvers = says("a", 3), says("b", 5), says("c", NO), says("d", 5)
-    scored = await run(make_hub, best_of(*solvers, score=lambda solution: solution))
+    scored = directly(best_of(*solvers, score=lambda solution: solution))
     assert (scored["winner"], scored["solution"], scored["reason"]) == ("b", 5, "score a 3, b 5, d 5")
     assert scored["solutions"]["c"] == {"error": "no ink"}
     votes = [says(f"v{number}", vote) for number, vote in enumerate(("d", " d ", "a", "c", "I vote b", NO))]
-    voted = await run(make_hub, best_of(*solvers, voters=votes))
+    voted = directly(best_of(*solvers, voters=votes))
     assert (voted["winner"], voted["reason"]) == ("d", "votes a 1, b 0, d 2")
-    judged = await run(make_hub, best_of(*solvers, judge=says("judge", {"winner": "a", "reason": "shorter"})))
+    judged = directly(best_of(*solvers, judge=says("judge", {"winner": "a", "reason": "shorter"})))
     assert (judged["winner"], judged["reason"]) == ("a", "judge: shorter")
     for word in ("c", {"winner": "mallory"}, {"winner": ["a"]}, 7):
         with pytest.raises(Failure, match=r"judge names .*, which is none of \['a', 'b', 'd'\]"):
-            await run(make_hub, best_of(*solvers, judge=says("judge", word)))
+            directly(best_of(*solvers, judge=says("judge", word)))
     with pytest.raises(Failure, match="nobody has voted"):
-        await run(make_hub, best_of(*solvers, voters=votes[3:]))
+        directly(best_of(*solvers, voters=votes[3:]))
 
 
 @in_loop

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.errors import BadInput, Failure
-from tests.agents.patterns.support import says
+from tests.agents.patterns.support import Direct, directly, says
 from tests.agents.test_tasks import MakeHub, in_loop
 from tests.counts import examples
 
@@ -85,20 +85,22 @@ def team(**roles: Any) -> Roles:
     return Roles(**(made | roles))
 
 
-async def run(make_hub: MakeHub, roles: Roles, key: str, times: int = 1) -> tuple[Outcome, list[dict[str, Any]]]:
-    """The outcome, and the handoffs that were told of."""
-    heard: list[dict[str, Any]] = []
-    async with make_hub("ada") as hub:
-        hub.when("handoff", name=f"listener of {key}")(lambda event_data: heard.append(dict(event_data)))
-        for _ in range(times):
-            outcome = await roles.run("x", key=key, team=key)
-        await hub.drain(wait_ms=10_000)
-    return outcome, [one for one in heard if one.pop("run") == key]
+def run(roles: Roles) -> tuple[Outcome, list[dict[str, Any]]]:
+    """The outcome, and the handoffs."""
+    flow = Direct()
+    outcome: Outcome = directly(roles, flow=flow)
+    return outcome, flow.events
 
 
 @in_loop
 async def test_each_stage_is_told_once_and_only_what_is_approved_is_integrated(make_hub: MakeHub) -> None:
-    outcome, handoffs = await run(make_hub, team(), "once", times=2)
+    heard: list[dict[str, Any]] = []
+    async with make_hub("ada") as hub:
+        hub.when("handoff", name="listener")(lambda event_data: heard.append(dict(event_data)))
+        for _ in range(2):
+            outcome = await team().run("x", key="once", team="once")
+        await hub.drain(wait_ms=10_000)
+    handoffs = [one for one in heard if one["run"] == "once"]
     assert outcome.result == ["ann(a)", "ben(b)", "ben(d)"] and not outcome.unreviewed
     plan, *results = outcome.items
     assert plan == Item("plan", {"subtasks": ["a", "b", "c", "d"]}, "planning", "planner")
@@ -114,67 +116,60 @@ async def test_each_stage_is_told_once_and_only_what_is_approved_is_integrated(m
     assert plain(outcome)["rejected"][0]["id"] == "result_2", "it can be handed on"
 
 
-@in_loop
-async def test_nobody_reviews_what_he_has_made(make_hub: MakeHub) -> None:
+def test_nobody_reviews_what_he_has_made() -> None:
     told: list[tuple[str, Any]] = []
     ann, ben = says("ann", lambda task: True, told), says("ben", lambda task: True, told)
-    outcome, _ = await run(make_hub, team(executors=[ann, ben], reviewers=[ann, ben]), "peers")
+    outcome, _ = run(team(executors=[ann, ben], reviewers=[ann, ben]))
     assert [item.approved_by for item in outcome.items[1:]] == ["ben", "ann", "ben", "ann"]
     for name, task in told:
         assert not isinstance(task, dict) or task["item"]["created_by"] != name
-    alone, _ = await run(make_hub, team(executors=[ann], reviewers=[ann]), "alone")
+    alone, _ = run(team(executors=[ann], reviewers=[ann]))
     assert alone.result is None and len(alone.rejected) == 4
     assert alone.rejected[0].reason == "there is no reviewer but ann, who has made it"
 
 
-@in_loop
-async def test_who_fails_is_stood_in_for_or_reported(make_hub: MakeHub) -> None:
+def test_who_fails_is_stood_in_for_or_reported() -> None:
     lead = says("lead", {"subtasks": ["a", "b"]})
-    outcome, handoffs = await run(
-        make_hub,
+    outcome, handoffs = run(
         team(
             planners=[says("ill", NO), lead],
             executors=[says("ann"), says("broken", NO)],
             reviewers=[says("away", NO), says("rex", "approved")],
             integrators=[says("gone", NO), says("ivy", len)],
-        ),
-        "ill",
+        )
     )
     assert outcome.items[0].created_by == "lead" and outcome.result == 2
     assert outcome.items[1] == Item("result_0", "ann(a)", "integration", "ann", "rex")
     assert outcome.rejected == (Item("result_1", None, "failed", "broken", None, "no ink"),)
     assert ("result_1", "execution", "failed") in [(one["item"], one["from"], one["to"]) for one in handoffs]
     with pytest.raises(Failure, match="no ink"):
-        await run(make_hub, team(planners=[says("ill", NO)]), "no plan")
-    unread, _ = await run(make_hub, team(reviewers=[says("away", NO)], executors=[says("ann")]), "unread")
+        run(team(planners=[says("ill", NO)]))
+    unread, _ = run(team(reviewers=[says("away", NO)], executors=[says("ann")]))
     assert {item.reason for item in unread.rejected} == {"not reviewed: no ink"} and unread.result is None
 
 
-@in_loop
-async def test_roles_that_nobody_has(make_hub: MakeHub) -> None:
+def test_roles_that_nobody_has() -> None:
     told: list[Any] = []
     planner = says("planner", {"subtasks": ["a"]}, told)
     for missing, text in (("planners", "No planner available"), ("executors", "No executor available")):
         with pytest.raises(BadInput) as refused:
-            await run(make_hub, team(**({"planners": [planner]} | {missing: []})), "missing")
+            run(team(**({"planners": [planner]} | {missing: []})))
         assert str(refused.value) == text and not told
     bare = team(reviewers=[], integrators=[])
-    outcome, handoffs = await run(make_hub, bare, "bare")
+    outcome, handoffs = run(bare)
     assert outcome.result == ["ann(a)", "ben(b)", "ann(c)", "ben(d)"] and outcome.unreviewed and not outcome.rejected
     assert {item.approved_by for item in outcome.items} == {None}
     assert {one["to"] for one in handoffs} == {"execution", "integration"}
-    for plan in ({"subtasks": "abc"}, ["a"], "a", {}):
+    for plan in ({"subtasks": "abc"}, ["a"]):
         with pytest.raises(Failure, match=r"the plan of planner is .* is needed"):
-            await run(make_hub, team(planners=[says("planner", plan)]), f"plan {plan}")
-    nothing, _ = await run(make_hub, team(planners=[says("planner", {"subtasks": []})]), "nothing")
+            run(team(planners=[says("planner", plan)]))
+    nothing, _ = run(team(planners=[says("planner", {"subtasks": []})]))
     assert (nothing.result, len(nothing.items)) == (None, 1)
 
 
-@in_loop
-async def test_roles_are_a_pattern_as_others(make_hub: MakeHub) -> None:
-    async with make_hub("ada"):
-        chain = sequential(team(), says("counter", lambda outcome: len(outcome["rejected"])))
-        assert await chain.run("x", team="chain") == 1
+def test_roles_are_a_pattern_as_others() -> None:
+    chain = sequential(team(), says("counter", lambda outcome: len(outcome["rejected"])))
+    assert directly(chain) == 1
 
 
 def test_an_item_is_not_changed() -> None:

@@ -17,7 +17,6 @@ from tests.agents.patterns.support import says
 from tests.agents.support import with_
 from tests.agents.test_tasks import MakeHub, in_loop, until
 
-ANSWERS = ("events", "inbox")
 NO = GiveUp("no ink")
 
 
@@ -25,7 +24,6 @@ def told_of(supervisor: Supervisor) -> list[tuple[str, str, Any]]:
     return [(entry["agent"], entry["status"], entry["result"]) for entry in supervisor.log]
 
 
-@pytest.mark.each_source
 @in_loop
 async def test_side_by_side_and_errors_are_values(make_hub: MakeHub) -> None:
     together = asyncio.Barrier(2)
@@ -80,7 +78,6 @@ async def test_an_unknown_agent_is_refused_before_anything_begins_and_none_is_no
         Supervisor([says("a"), says("a")])
 
 
-@pytest.mark.each_source
 @in_loop
 async def test_one_retry_then_the_error_is_the_result_and_every_run_is_told(
     make_hub: MakeHub, embedded: Embedded
