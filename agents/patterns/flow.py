@@ -202,7 +202,15 @@ class Flow:
         key = self.at(place or name).key
         async with self._turns:
             called = await call(
-                self.hub, name, task, self._terms, key=key, results=results, together=together, mine=self._mine
+                self.hub,
+                name,
+                task,
+                self._terms,
+                key=key,
+                results=results,
+                together=together,
+                mine=self._mine,
+                here=name in self._agents,
             )
         self.heard(called)
         return called

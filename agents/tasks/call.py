@@ -5,6 +5,8 @@ Rules that act here:
   cancelled and nothing follows. A run that fails before is repeated after a pause, as often as was said.
 - The task's key names the call: who calls again with it gets what the log has, and nothing is run twice that was
   recorded. So no call that ended needs the process that made it.
+- An agent that works elsewhere is not asked while its breaker is open. One of the caller's own process is waited for:
+  the process may have died, and come back.
 - Whoever is cancelled while it waits, and gave no key, takes the call back: nobody else could ask for it.
 """
 
@@ -71,6 +73,7 @@ async def call(
     results: Mapping[str, Any] | None = None,
     together: bool = False,
     mine: bool = False,
+    here: bool = False,
 ) -> Called:
     """Has an agent do something, and waits until it has, or has failed, or is too late.
 
@@ -80,6 +83,7 @@ async def call(
         results: what others have brought so far, by agent: the `results` of the context.
         together: `task` is a list of tasks, which the agent takes together.
         mine: nobody else knows the key.
+        here: the agent works in this process.
 
     Raises:
         TermsDiffer: the key has another call.
@@ -89,7 +93,7 @@ async def call(
     """
     graph = TaskGraph(CALL, team=terms.team)
     graph.add(
-        agent, capability=agent, optional=True, retries=terms.retries, deadline_ms=terms.timeout_ms,
+        agent, capability=agent, optional=not here, retries=terms.retries, deadline_ms=terms.timeout_ms,
         timeout_ms=min(terms.timeout_ms + GRACE_MS, TIMEOUT_MS_MAX), wait_ms=LIMIT_MS_MAX,
     )  # fmt: skip
     input = {TASKS: task} if together else {TASK: task, RESULTS: results or {}}

@@ -162,15 +162,16 @@ class Handle(Watched):
         return not any(isinstance(event, TaskKnown) for event in answer.events)
 
     async def ended(self) -> list[StepRead]:
-        """What became of its steps, once it is completed, with or without those that are optional.
+        """What became of its steps, once it is completed or has failed.
 
-        Raises: as `result`, but for artifacts and `wait_ms`.
+        Raises:
+            TaskCancelledError: somebody has cancelled it.
+            NotFound: it is not remembered any more.
+            Unavailable: nobody decides.
         """
-        ended = await self._wait(self._ended, None, "has not ended")
-        if ended is not None:
-            self._raise_of(ended)
+        await self._wait(self._ended, None, "has not ended")
         read, told = await self._ask(())
-        if read.status != "completed":
+        if read.status == "cancelled":
             raise self._error(read.status, read.error, None)
         return told
 

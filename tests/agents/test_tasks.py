@@ -156,6 +156,32 @@ async def test_a_call_that_is_made_again_is_the_same(make_hub: MakeHub) -> None:
     assert sorted(told) == ["bad", "good"]
 
 
+@pytest.mark.parametrize("here", [False, True])
+def test_an_agent_that_is_away_is_not_asked_unless_it_is_the_callers_own(here: bool, make_hub: MakeHub) -> None:
+    terms, count = Terms(60_000, 0, f"away-{here}"), 5 + here
+
+    async def waiting(hub: Accord) -> int:
+        answer = await asyncio.wrap_future(hub.connection.submit("roster", terms.team, ReadTeam("ada")).decided)
+        return int(answer.events[-1].waiting)  # type: ignore[attr-defined]
+
+    @in_loop
+    async def main() -> None:
+        async with make_hub("ada") as hub:
+            keys = [f"away-{here}-{number}" for number in range(count)]
+            asked = [asyncio.create_task(call(hub, "ghost", "x", terms, key=key, here=here)) for key in keys]
+            async with asyncio.timeout(20):
+                while await waiting(hub) < count:  # noqa: ASYNC110 (the log brings it about)
+                    await asyncio.sleep(0.01)
+            if not here:
+                found = await call(hub, "ghost", "x", terms, key="one too many")
+                assert found.status == "skipped"
+                assert found.value == {"error": "ghost was not asked: it failed too often of late"}
+            async with hub.work(Agent("ghost", lambda task: "boo"), team=terms.team):
+                assert {one.value for one in await asyncio.wait_for(asyncio.gather(*asked), 20)} == {"boo"}
+
+    main()
+
+
 @in_loop
 async def test_several_last_steps_are_a_result_together(make_hub: MakeHub) -> None:
     graph = TaskGraph("two", team="two")
