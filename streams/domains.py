@@ -6,6 +6,7 @@ from typing import Final
 
 from accord.streams.auctions import decider as auctions
 from accord.streams.decider import Domain
+from accord.streams.hierarchy import decider as hierarchy
 from accord.streams.limits import decider as limits
 from accord.streams.llm import decider as llm
 from accord.streams.locks import decider as locks
@@ -25,5 +26,6 @@ _ALL: Final = (
     llm.DOMAIN,
     proposals.DOMAIN,
     auctions.DOMAIN,
+    hierarchy.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

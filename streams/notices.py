@@ -17,7 +17,20 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import (
+    Event,
+    auctions,
+    hierarchy,
+    limits,
+    llm,
+    locks,
+    log,
+    proposals,
+    roster,
+    signals,
+    tasks,
+    waits,
+)
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
@@ -39,6 +52,7 @@ AUCTIONS_TOLD: Final = frozenset(
         auctions.AuctionCancelled,
     }
 )
+HIERARCHY_TOLD: Final = frozenset({hierarchy.DecisionMade, hierarchy.DecisionDefaulted, hierarchy.DecisionWithdrawn})
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -48,6 +62,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
+        *(set(hierarchy.EVENTS) - HIERARCHY_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -121,6 +136,10 @@ def _ended(event: auctions.AuctionUnsold | auctions.AuctionCancelled) -> Iterabl
     return address_of(event.agent), *map(address_in, event.members)
 
 
+def _requester(event: hierarchy.DecisionMade) -> Iterable[str | None]:
+    return (address_of(event.requester),)
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -158,6 +177,9 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     auctions.WorkCompleted: _completed,
     auctions.AuctionUnsold: _ended,
     auctions.AuctionCancelled: _ended,
+    hierarchy.DecisionMade: _requester,
+    hierarchy.DecisionDefaulted: _agent,
+    hierarchy.DecisionWithdrawn: _agent,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

@@ -36,6 +36,7 @@ TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 PATTERNS = (ROOT / "docs" / "patterns.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
+HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
 
@@ -55,7 +56,8 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
 
 DOCUMENTS = {
     "sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS,
-    "patterns": PATTERNS, "observability": OBSERVABILITY,
+    "patterns": PATTERNS, "hierarchy": HIERARCHY,
+    "observability": OBSERVABILITY,
 }  # fmt: skip
 
 

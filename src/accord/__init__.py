@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from accord.agents.client import Accord as Accord
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
+    from accord.agents.hierarchy.units import Member as Member
     from accord.agents.llm.model import Model as Model
     from accord.agents.llm.model import Reply as Reply
     from accord.agents.locks.fencing import FencedResource as FencedResource
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from accord.errors import ArtifactDamaged as ArtifactDamaged
     from accord.errors import ArtifactMissing as ArtifactMissing
     from accord.errors import BadInput as BadInput
+    from accord.errors import BeyondAuthority as BeyondAuthority
     from accord.errors import BrokenBarrier as BrokenBarrier
     from accord.errors import ChainBroken as ChainBroken
     from accord.errors import CircularTrigger as CircularTrigger
@@ -81,6 +83,7 @@ _HOMES: Final = {
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
     "Grant": "accord.agents.locks.locks",
+    "Member": "accord.agents.hierarchy.units",
     "Model": "accord.agents.llm.model",
     "Position": "accord.schemas.position",
     "Receipt": "accord.agents.signals.signals",
@@ -108,6 +111,7 @@ __all__ = [
     "ArtifactDamaged",
     "ArtifactMissing",
     "BadInput",
+    "BeyondAuthority",
     "Bid",
     "BrokenBarrier",
     "ChainBroken",
@@ -126,6 +130,7 @@ __all__ = [
     "LeaseLost",
     "LockTimeout",
     "LogGap",
+    "Member",
     "Model",
     "NoWorker",
     "NotConnected",

@@ -177,6 +177,12 @@ class VoteRefused(Refused):
     """The vote does not count. Details `reason` (`voted`, `late`) and `counted`: how the voter has voted before."""
 
 
+class BeyondAuthority(Refused):
+    """It is not for this agent to decide or to delegate, so nothing is decided. Details `reason`."""
+
+    http_status = 403
+
+
 class Unsold(Refused):
     """Nobody does the work of an auction. Details `reason`: `no_bids`, `no_valid_bid`, `not_scored`, `exhausted`,
     `cancelled`."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from accord.agents.artifacts.sync import SyncArtifactsHub
 from accord.agents.auctions.sync import SyncAuctionsHub
+from accord.agents.hierarchy.sync import SyncHierarchyHub
 from accord.agents.limits.sync import SyncLimitsHub
 from accord.agents.llm.sync import SyncLlmHub
 from accord.agents.locks.fencing import FencedResource
@@ -31,7 +32,15 @@ __all__ = ["Accord", "FencedResource", "Grant", "Lock", "local"]
 
 
 class Accord(
-    SyncLocksHub, SyncLimitsHub, SyncTasksHub, SyncLlmHub, SyncProposalsHub, SyncAuctionsHub, SyncArtifactsHub, SyncHub
+    SyncLocksHub,
+    SyncLimitsHub,
+    SyncTasksHub,
+    SyncLlmHub,
+    SyncProposalsHub,
+    SyncAuctionsHub,
+    SyncHierarchyHub,
+    SyncArtifactsHub,
+    SyncHub,
 ):
     """A hub for programs without an event loop; arguments and errors are those of `accord.Accord`."""
 

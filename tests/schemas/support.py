@@ -11,6 +11,7 @@ from accord.schemas.messages import (
     Message,
     auctions,
     deadletters,
+    hierarchy,
     limits,
     llm,
     locks,
@@ -45,6 +46,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *proposals.EVENTS,
     *auctions.COMMANDS,
     *auctions.EVENTS,
+    *hierarchy.COMMANDS,
+    *hierarchy.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

@@ -17,6 +17,7 @@ from accord.schemas.messages import (
     Message,
     auctions,
     deadletters,
+    hierarchy,
     limits,
     llm,
     locks,
@@ -89,14 +90,16 @@ def python_type(kind: Any) -> Any:
 
 
 def test_commands_and_events_are_what_they_say() -> None:
-    for module in (log, locks, signals, limits, waits, tasks, roster, llm, proposals, auctions):
+    for module in (log, locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, hierarchy):
         assert all(issubclass(record, Command) for record in module.COMMANDS)
         assert all(issubclass(record, Event) for record in module.EVENTS)
     assert issubclass(deadletters.DeadLetter, Event)
 
 
 def test_every_domain_has_messages() -> None:
-    assert {"locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions"} == set(DOMAINS)
+    assert set(DOMAINS) == {
+        "locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions", "hierarchy",
+    }  # fmt: skip
 
 
 def test_a_class_that_differs_from_its_file_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,13 @@ A file's name begins with its domain.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, limits, llm, proposals
+from accord.schemas.messages import Command, Event, Message, auctions, hierarchy, limits, llm, proposals
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -73,6 +74,21 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "cancel": auctions.CancelAuction,
         "read": auctions.ReadAuction,
     },
+    "hierarchy": SHARED
+    | {
+        "define": hierarchy.DefineOrganisation,
+        "delegate": hierarchy.DelegateAuthority,
+        "revoke": hierarchy.RevokeDelegation,
+        "leave": hierarchy.BeginAbsence,
+        "return": hierarchy.EndAbsence,
+        "decide": hierarchy.Decide,
+        "request": hierarchy.RequestDecision,
+        "answer": hierarchy.AnswerRequest,
+        "withdraw": hierarchy.WithdrawRequest,
+        "report": hierarchy.ReportOutcome,
+        "read": hierarchy.ReadDecision,
+        "look": hierarchy.ReadOrganisation,
+    },
     "llm": SHARED
     | {
         "ask": llm.RequestAnswer,
@@ -82,7 +98,7 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation")
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
@@ -108,6 +124,13 @@ UNLESS_GIVEN = {
     "threshold_denominator": "2",
     "deadline_ms": "30000",
     "keep_ms": "3600000",
+    "span": "7",
+    "duration_ms": "60000",
+    "verdict": "approve",
+    "escalate": "false",
+    "origin": "null",
+    **dict.fromkeys(("about", "options", "subject", "inputs", "note"), ""),
+    "amount_millionths": "0",
 }
 BAR = "----"
 
@@ -168,11 +191,27 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
+        elif hint in OF_HIERARCHIES:
+            values[name] = OF_HIERARCHIES[hint](text)
         elif hint is bool:
             values[name] = text == "true"
         else:
             values[name] = None if text == "null" else int(text)
     return kind(**values)
+
+
+def member_of(text: str) -> hierarchy.Member:
+    """`NAME:SUPERIOR:DEPUTY:TYPE=LIMIT+TYPE=LIMIT`, as far as there is; each has a second to answer."""
+    name, superior, deputy, limits, *_ = [*text.split(":"), "", "", ""]
+    pairs = [part.split("=") for part in limits.split("+") if part]
+    boundaries = tuple(hierarchy.Boundary(kind, int(limit)) for kind, limit in pairs)
+    return hierarchy.Member(name, superior or None, boundaries, deputy or None, 1_000)
+
+
+OF_HIERARCHIES: dict[Any, Callable[[str], Any]] = {
+    tuple[hierarchy.Member, ...]: lambda text: tuple(member_of(part) for part in text.split(",")),
+    hierarchy.Origin | None: lambda text: None if text == "null" else hierarchy.Origin(*text.split("/")),
+}
 
 
 def printed(event: Event) -> str:
