@@ -25,6 +25,7 @@ from accord.agents.llm.hub import LlmHub
 from accord.agents.locks.arguments import check_wait_ms
 from accord.agents.locks.hub import LocksHub
 from accord.agents.proposals.hub import ProposalsHub
+from accord.agents.state.hub import StateHub
 from accord.agents.tasks.hub import TasksHub
 
 from accord.errors import DeadlockVictim
@@ -35,7 +36,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Accord(LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, HierarchyHub, ArtifactsHub):
+class Accord(LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, HierarchyHub, StateHub, ArtifactsHub):
     """A hub for async programs; see the module's text. Enter it with `async with`.
 
     Raises (when entered):

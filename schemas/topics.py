@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 DOMAINS: Final = (
-    "locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions", "hierarchy",
+    "locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions", "hierarchy", "state",
 )  # fmt: skip
 """Domains in the order in which tables list them; `accord.streams.domains` has their deciders."""
 

@@ -13,6 +13,7 @@ from accord.streams.locks import decider as locks
 from accord.streams.proposals import decider as proposals
 from accord.streams.roster import decider as roster
 from accord.streams.signals import decider as signals
+from accord.streams.state import decider as state
 from accord.streams.tasks import decider as tasks
 from accord.streams.waits import decider as waits
 
@@ -27,5 +28,6 @@ _ALL: Final = (
     proposals.DOMAIN,
     auctions.DOMAIN,
     hierarchy.DOMAIN,
+    state.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

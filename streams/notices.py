@@ -28,6 +28,7 @@ from accord.schemas.messages import (
     proposals,
     roster,
     signals,
+    state,
     tasks,
     waits,
 )
@@ -58,6 +59,7 @@ NOBODY_ELSE: Final = frozenset(
         *log.EVENTS,
         *signals.EVENTS,
         *waits.EVENTS,
+        *state.EVENTS,
         *(set(tasks.EVENTS) - TASKS_TOLD),
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
@@ -83,7 +85,8 @@ NOBODY_ELSE: Final = frozenset(
         *(set(llm.EVENTS) - LLM_TOLD),
     }
 )
-"""Events that say something new to who sent the command alone. Handlers of signals read the events topic."""
+"""Events that say something new to who sent the command alone. Handlers of signals, and who watches a scope, read the
+events topic."""
 
 
 def _request(event: Any) -> Iterable[str | None]:

@@ -37,6 +37,7 @@ PATTERNS = (ROOT / "docs" / "patterns.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
+STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
 
@@ -56,7 +57,9 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
 
 DOCUMENTS = {
     "sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS,
-    "patterns": PATTERNS, "hierarchy": HIERARCHY,
+    "patterns": PATTERNS,
+    "hierarchy": HIERARCHY,
+    "state": STATE,
     "observability": OBSERVABILITY,
 }  # fmt: skip
 

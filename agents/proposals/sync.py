@@ -36,6 +36,10 @@ class Proposal:
         """How it stands."""
         return self._loop.call(self._proposal.look)
 
+    def forget(self) -> None:
+        """Listens no more: for whoever does not want to know its outcome."""
+        self._proposal.forget()
+
     def withdraw(self, reason: str = "") -> bool:
         """Ends it without an outcome; False: it had ended before."""
         return self._loop.call(self._proposal.withdraw, reason)

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from accord.errors import Rejected as Rejected
     from accord.errors import ResultNotSerializable as ResultNotSerializable
     from accord.errors import SchemaError as SchemaError
+    from accord.errors import SnapshotTooOld as SnapshotTooOld
     from accord.errors import StaleToken as StaleToken
     from accord.errors import TaskCancelledError as TaskCancelledError
     from accord.errors import TaskFailedError as TaskFailedError
@@ -66,8 +67,10 @@ if TYPE_CHECKING:
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
     from accord.errors import Unsold as Unsold
+    from accord.errors import VersionConflict as VersionConflict
     from accord.errors import VoteRefused as VoteRefused
     from accord.errors import WouldSelfDeadlock as WouldSelfDeadlock
+    from accord.errors import WrongType as WrongType
     from accord.schemas.messages.tasks import Artifact as Artifact
     from accord.schemas.position import Position as Position
     from accord.settings import Settings as Settings
@@ -149,6 +152,7 @@ __all__ = [
     "SchemaError",
     "Scoring",
     "Settings",
+    "SnapshotTooOld",
     "StaleToken",
     "Supervisor",
     "TaskCancelledError",
@@ -159,8 +163,10 @@ __all__ = [
     "Unavailable",
     "UnknownRules",
     "Unsold",
+    "VersionConflict",
     "VoteRefused",
     "WouldSelfDeadlock",
+    "WrongType",
     "coordinate",
     "emit",
     "grant",

@@ -183,6 +183,21 @@ class BeyondAuthority(Refused):
     http_status = 403
 
 
+class VersionConflict(Refused):
+    """What was read has changed since. Details `expected` and `found`: both versions (0: there is no such key), and
+    `conflicts`, all of them: `key`, `is_prefix`, `expected`, `found`."""
+
+
+class SnapshotTooOld(Refused):
+    """A version of a scope is needed that it keeps no more. The log has it."""
+
+
+class WrongType(Refused, TypeError):
+    """The value is no counter, or no set."""
+
+    http_status = 422
+
+
 class Unsold(Refused):
     """Nobody does the work of an auction. Details `reason`: `no_bids`, `no_valid_bid`, `not_scored`, `exhausted`,
     `cancelled`."""

@@ -21,6 +21,7 @@ from accord.agents.llm.sync import SyncLlmHub
 from accord.agents.locks.fencing import FencedResource
 from accord.agents.locks.sync import Grant, Lock, SyncLocksHub
 from accord.agents.proposals.sync import SyncProposalsHub
+from accord.agents.state.sync import SyncStateHub
 from accord.agents.sync import SyncHub
 from accord.agents.tasks.sync import SyncTasksHub
 from accord.settings import Settings
@@ -39,6 +40,7 @@ class Accord(
     SyncProposalsHub,
     SyncAuctionsHub,
     SyncHierarchyHub,
+    SyncStateHub,
     SyncArtifactsHub,
     SyncHub,
 ):

@@ -19,6 +19,7 @@ from accord.schemas.messages import (
     proposals,
     roster,
     signals,
+    state,
     tasks,
     waits,
 )
@@ -48,6 +49,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *auctions.EVENTS,
     *hierarchy.COMMANDS,
     *hierarchy.EVENTS,
+    *state.COMMANDS,
+    *state.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

@@ -95,6 +95,8 @@ def test_the_topic_table() -> None:
         "shop.auctions.events.v1",
         "shop.hierarchy.commands.v1",
         "shop.hierarchy.events.v1",
+        "shop.state.commands.v1",
+        "shop.state.events.v1",
         "shop.dlq.v1",
     }
     for domain in DOMAINS:

@@ -60,6 +60,8 @@ def test_todays_schemas_are_registered_by_topic_name(server: RegistryServer) -> 
         "shop.auctions.events.v1",
         "shop.hierarchy.commands.v1",
         "shop.hierarchy.events.v1",
+        "shop.state.commands.v1",
+        "shop.state.events.v1",
         "shop.dlq.v1",
     }
     assert set(server.subjects) == {f"{topic}-value" for topic in ids}

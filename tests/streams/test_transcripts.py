@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, hierarchy, limits, llm, proposals
+from accord.schemas.messages import Command, Event, Message, auctions, hierarchy, limits, llm, proposals, state
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -89,6 +89,14 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "read": hierarchy.ReadDecision,
         "look": hierarchy.ReadOrganisation,
     },
+    "state": SHARED
+    | {
+        "commit": state.CommitChanges,
+        "read": state.ReadKey,
+        "range": state.ReadRange,
+        "history": state.ReadHistory,
+        "configure": state.ConfigureScope,
+    },
     "llm": SHARED
     | {
         "ask": llm.RequestAnswer,
@@ -98,7 +106,7 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "scope")
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
@@ -113,6 +121,10 @@ UNLESS_GIVEN = {
     "mode": "shared",
     "must_exist": "false",
     "reason": "",
+    **dict.fromkeys(("snapshot", "at_version", "after_version"), "null"),
+    **dict.fromkeys(("reads", "ranges", "rule", "rule_version", "prefix", "after"), ""),
+    "isolation": "serializable",
+    "values": "true",
     **dict.fromkeys(("quorum", "reward_millionths"), "null"),
     **dict.fromkeys(("capabilities", "scoring"), ""),
     "confidence_least_millionths": "500000",
@@ -165,6 +177,31 @@ class Transcript:
         return [printed(event) for event in events] or ["(nothing)"]
 
 
+def seen_keys(text: str) -> tuple[state.SeenKey, ...]:
+    """`a@1,b@0`"""
+    pairs = [part.partition("@") for part in text.split(",") if part]
+    return tuple(state.SeenKey(key, int(version)) for key, _, version in pairs)
+
+
+def seen_ranges(text: str) -> tuple[state.SeenRange, ...]:
+    """`room/*@1`"""
+    pairs = [part.partition("*@") for part in text.split(",") if part]
+    return tuple(state.SeenRange(prefix, int(version), values=True) for prefix, _, version in pairs)
+
+
+def writes(text: str) -> tuple[state.Write, ...]:
+    """`a:put:1;b:delete`"""
+    parts = [part.split(":", 2) for part in text.split(";")]
+    return tuple(state.Write(key, done, *(operand or [None])) for key, done, *operand in parts)
+
+
+STATE: dict[Any, Callable[[str], Any]] = {
+    tuple[state.SeenKey, ...]: seen_keys,
+    tuple[state.SeenRange, ...]: seen_ranges,
+    tuple[state.Write, ...]: writes,
+}
+
+
 def message(kind: type[Command], fields: dict[str, Any]) -> Command:
     """Takes a command's fields out of `fields`."""
     values: dict[str, Any] = {}
@@ -191,8 +228,8 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
-        elif hint in OF_HIERARCHIES:
-            values[name] = OF_HIERARCHIES[hint](text)
+        elif hint in RECORDS:
+            values[name] = RECORDS[hint](text)
         elif hint is bool:
             values[name] = text == "true"
         else:
@@ -212,6 +249,7 @@ OF_HIERARCHIES: dict[Any, Callable[[str], Any]] = {
     tuple[hierarchy.Member, ...]: lambda text: tuple(member_of(part) for part in text.split(",")),
     hierarchy.Origin | None: lambda text: None if text == "null" else hierarchy.Origin(*text.split("/")),
 }
+RECORDS = OF_HIERARCHIES | STATE
 
 
 def printed(event: Event) -> str:

@@ -23,6 +23,7 @@ from accord.cli import (
     rules,
     running,
     serve,
+    state,
     tasks,
     topics,
 )
@@ -61,6 +62,7 @@ COMMANDS = (
     proposals,
     auctions,
     hierarchy,
+    state,
     dlq,
     artifacts,
     replay,
