@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from accord.agents.llm.model import Reply as Reply
     from accord.agents.locks.fencing import FencedResource as FencedResource
     from accord.agents.locks.locks import Grant as Grant
+    from accord.agents.patterns.roles import Roles as Roles
+    from accord.agents.patterns.supervisor import Supervisor as Supervisor
     from accord.agents.signals.handlers import when as when
     from accord.agents.signals.signals import Event as Event
     from accord.agents.signals.signals import Receipt as Receipt
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from accord.errors import DeadlockVictim as DeadlockVictim
     from accord.errors import Denied as Denied
     from accord.errors import ExceedsCapacity as ExceedsCapacity
+    from accord.errors import Failure as Failure
     from accord.errors import KafkaUnreachable as KafkaUnreachable
     from accord.errors import LeaseLost as LeaseLost
     from accord.errors import LockTimeout as LockTimeout
@@ -91,9 +94,11 @@ _HOMES: Final = {
     "Position": "accord.schemas.position",
     "Receipt": "accord.agents.signals.signals",
     "Reply": "accord.agents.llm.model",
+    "Roles": "accord.agents.patterns.roles",
     "Run": "accord.agents.tasks.graph",
     "Scoring": "accord.agents.auctions.units",
     "Settings": "accord.settings",
+    "Supervisor": "accord.agents.patterns.supervisor",
     "TaskGraph": "accord.agents.tasks.graph",
     "coordinate": "accord.agents.coordinate",
     "emit": "accord.agents.signals.signals",
@@ -124,6 +129,7 @@ __all__ = [
     "Denied",
     "Event",
     "ExceedsCapacity",
+    "Failure",
     "FencedResource",
     "GiveUp",
     "Grant",
@@ -146,12 +152,14 @@ __all__ = [
     "Rejected",
     "Reply",
     "ResultNotSerializable",
+    "Roles",
     "Run",
     "SchemaError",
     "Scoring",
     "Settings",
     "SnapshotTooOld",
     "StaleToken",
+    "Supervisor",
     "TaskCancelledError",
     "TaskFailedError",
     "TaskGraph",

@@ -7,6 +7,7 @@ errors the outcome may be open, and the text says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 
@@ -149,6 +150,27 @@ class TaskFailedError(Refused):
 
 class TaskCancelledError(Refused):
     """Somebody has ended the task before it was done."""
+
+
+class Failure(Refused, Mapping[str, Any]):
+    """An agent has brought no result. It is raised, or stands in place of the result as a value: it is also the mapping
+    `{"error": text}`, as which other programs read it. `agent` is who failed; details `status`: failed, timed_out,
+    skipped."""
+
+    def __getitem__(self, name: str) -> Any:
+        return {"error": str(self)}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("error",))
+
+    def __len__(self) -> int:
+        return 1
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __repr__(self) -> str:
+        return f"Failure({str(self)!r})"
 
 
 class VoteRefused(Refused):
