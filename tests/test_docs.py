@@ -38,6 +38,7 @@ AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
 STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
+CONFLICTS = (ROOT / "docs" / "conflicts.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
 
@@ -60,6 +61,7 @@ DOCUMENTS = {
     "patterns": PATTERNS,
     "hierarchy": HIERARCHY,
     "state": STATE,
+    "conflicts": CONFLICTS,
     "observability": OBSERVABILITY,
 }  # fmt: skip
 

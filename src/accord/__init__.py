@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from accord.agents.auctions.units import Bid as Bid
     from accord.agents.auctions.units import Scoring as Scoring
     from accord.agents.client import Accord as Accord
+    from accord.agents.conflicts.judging import Judgement as Judgement
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
     from accord.agents.hierarchy.units import Member as Member
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from accord.errors import ChainBroken as ChainBroken
     from accord.errors import CircularTrigger as CircularTrigger
     from accord.errors import ConfigError as ConfigError
+    from accord.errors import ConflictLost as ConflictLost
     from accord.errors import Corrupt as Corrupt
     from accord.errors import DeadlockVictim as DeadlockVictim
     from accord.errors import Denied as Denied
@@ -86,6 +88,7 @@ _HOMES: Final = {
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
     "Grant": "accord.agents.locks.locks",
+    "Judgement": "accord.agents.conflicts.judging",
     "Member": "accord.agents.hierarchy.units",
     "Model": "accord.agents.llm.model",
     "Position": "accord.schemas.position",
@@ -120,6 +123,7 @@ __all__ = [
     "ChainBroken",
     "CircularTrigger",
     "ConfigError",
+    "ConflictLost",
     "Corrupt",
     "DeadlockVictim",
     "Denied",
@@ -129,6 +133,7 @@ __all__ = [
     "FencedResource",
     "GiveUp",
     "Grant",
+    "Judgement",
     "KafkaUnreachable",
     "LeaseLost",
     "LockTimeout",

@@ -203,6 +203,11 @@ class Unsold(Refused):
     `cancelled`."""
 
 
+class ConflictLost(Refused):
+    """What an agent was about to do will not be done, or must not go on. Details `outcome` (`denied`, `duplicate`:
+    others do it, `preempted`, `expired`, `withdrawn`), `by` (the agents that won), `conflict`, `intention`."""
+
+
 class Rejected(Refused):
     """The command reached the log but could not be decided; it is among the dead letters."""
 
