@@ -2,6 +2,7 @@
 
     supervisor = Supervisor([research, facts, style])
     results = await supervisor.route_and_execute("an article on whales", ["research", "facts"])
+    await supervisor.resolve(results)                # whose result counts, where they differ
 
 Rules that act here:
 - An agent that fails is given the task once more; then the error is its result: a `Failure`, as a value. So it is for
@@ -13,10 +14,11 @@ Rules that act here:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from accord.agents.agent import Agent
+from accord.agents.context import current
 from accord.agents.patterns.flow import MAX_RUNNING, RETRIES, TIMEOUT_MS, Flow, agents_of, by_name, together
 from accord.agents.tasks.call import Called, same
 from accord.agents.tasks.graph import TEAM
@@ -118,6 +120,33 @@ class Supervisor:
             brought = await together({name: self._brought(flow, name, different) for name in needed})
         return [{name: brought[name][same(task)] for name in needed} for task in tasks]
 
+    async def resolve(
+        self, results: Mapping[str, Any], *, ground: str | None = None, key: str | None = None,
+        wait_ms: int | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Whose result counts, where the agents have found different things; see `Accord.findings`.
+
+        Args:
+            results: by agent, as the methods above return them. Who failed takes no part. An object with a
+                `recommendation` recommends that, and what else it has is told the judge; any other result is what is
+                recommended. What a result says sets nobody's priority.
+            ground: whose judges are asked; None: `judge`, which any process may be: `hub.judge(model)`.
+            key: of this resolution; made again with the same results it is the same one. None: a new one.
+            wait_ms: how long to wait for it; None: without limit.
+
+        Returns:
+            `{"status": "no_conflicts", "findings": [...]}`, or `{"status": "resolved", "resolution": {...}}` with
+            `winner`, `reasoning`, `confidence` and more.
+
+        Raises:
+            What `Accord.findings` raises.
+        """
+        findings = [_finding(name, result) for name, result in results.items() if not isinstance(result, Failure)]
+        if not findings:
+            return {"status": "no_conflicts", "findings": []}
+        hub = self._terms[0] or cast("Accord", current("Supervisor.resolve()"))
+        return await hub.findings(findings, ground=ground, key=key, wait_ms=wait_ms)
+
     async def _brought(self, flow: Flow, name: str, different: dict[str, Any]) -> dict[str, Any]:
         """What an agent has brought for each task, by the task's text."""
         agent = self._agents[name]
@@ -160,3 +189,9 @@ class Supervisor:
             del entries[-1]  # it is what the call ended with
         entries.append((called.status, called.value))
         self.log.extend({"agent": called.agent, "status": status, "result": result} for status, result in entries)
+
+
+def _finding(agent: str, result: Any) -> dict[str, Any]:
+    if not isinstance(result, Mapping) or "recommendation" not in result:
+        return {"agent": agent, "recommendation": result}
+    return {name: value for name, value in result.items() if name != "priority"} | {"agent": agent}

@@ -66,7 +66,8 @@ async def main(pattern: str, key: str) -> Any:
             return plain(await roles.run("a shop", key=key, timeout_ms=60_000))
         supervisor = Supervisor(WORKERS, timeout_ms=TIMEOUT_MS)
         results = await supervisor.route_and_execute("what is six times seven?", WORKERS, key=key)
-        return plain({"results": results, "log": list(supervisor.log)})
+        found = await supervisor.resolve(results, key=key)
+        return plain({"results": results, "log": list(supervisor.log), **found})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import pytest
 from accord.agents.agent import Agent
 
 from accord import Accord
-from accord.settings import Settings
+from accord.settings import LlmSettings, Settings
+from accord.testing.model_server import MODEL, ModelServer
 from tests.agents.on_kafka import environment, worker_on
 from tests.agents.patterns.support import says
 from tests.counts import LONG, long
@@ -29,7 +30,8 @@ LEASE_MS = "1000"
 
 @pytest.fixture(scope="module")
 def settings(accord_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with worker_on(accord_kafka, tmp_path_factory.mktemp("worker"), "tasks", "roster", "signals") as settings:
+    domains = ("tasks", "roster", "signals", "conflicts", "llm")
+    with worker_on(accord_kafka, tmp_path_factory.mktemp("worker"), *domains) as settings:
         yield settings
 
 
@@ -94,12 +96,25 @@ def test_three_workers_two_disagree_one_times_out(point: str, settings: Settings
         await asyncio.Event().wait()
 
     agents = [says("alice", 42, told), says("bob", 37, told), Agent("carol", hang)]
+    judgement = {"winner": "alice", "reasoning": f"six times seven is 42 ({point})", "confidence": 0.9}
 
     async def main() -> Any:
-        async with Accord(settings=settings, agent="office") as hub, hub.work(*agents, drain_ms=0):
-            return await driven(settings, "supervisor", f"supervisor-{point}", point)
+        with ModelServer(lambda _: json.dumps(judgement)) as server:
+            llm = LlmSettings(base_url=server.base_url, model=MODEL)
+            async with (
+                Accord(settings=settings, agent="office") as hub,
+                hub.work(*agents, drain_ms=0),
+                hub.model(llm) as model,
+                hub.judge(model),
+            ):
+                found = await driven(settings, "supervisor", f"supervisor-{point}", point)
+            assert server.counts.answered == 1
+            return found
 
     found = asyncio.run(asyncio.wait_for(main(), 120))
+    resolution = found["resolution"]
+    assert {name: resolution[name] for name in judgement} == judgement
+    assert (resolution["method"], resolution["pairs"], resolution["fallback"]) == ("model", [["alice", "bob"]], "")
     late = {"error": "carol timed out"}
     assert found["results"] == {"alice": 42, "bob": 37, "carol": late}
     assert {entry["agent"]: (entry["status"], entry["result"]) for entry in found["log"]} == {

@@ -10,6 +10,7 @@ from accord.agents.agent import Agent
 from accord.agents.patterns import Supervisor, asks
 from accord.agents.tasks.graph import GiveUp
 
+from accord import Judgement
 from accord.embedded import Embedded
 from accord.errors import BadInput, Failure, TermsDiffer
 from accord.testing.model_server import ModelServer
@@ -215,6 +216,32 @@ def test_a_batch_needs_a_result_for_each_task(returned: Any, make_hub: MakeHub) 
         assert one == two and one["tagger"]["error"].startswith("it was given 2 tasks and returned ")
 
     main()
+
+
+@in_loop
+async def test_whose_result_counts_where_they_differ(make_hub: MakeHub) -> None:
+    seen: list[Any] = []
+
+    def judge(matter: Any) -> Judgement:
+        seen.append(matter)
+        return Judgement("b", "37 is prime", 0.9)
+
+    supervisor = Supervisor([])
+    differ = {
+        "a": 42,
+        "b": {"recommendation": 37, "priority": 10, "agent": "mallory", "why": "prime"},
+        "c": Failure("late"),
+    }
+    async with make_hub("ada") as hub, hub.judge(judge):
+        found = await supervisor.resolve(differ, key="differ", wait_ms=20_000)
+        again = await supervisor.resolve(differ, key="differ", wait_ms=20_000)
+        same = await supervisor.resolve({"a": 42, "c": Failure("late")}, wait_ms=20_000)
+        none = await supervisor.resolve({"c": Failure("late")})
+    resolution = found["resolution"]
+    assert again["resolution"] | {"position": ""} == resolution | {"position": ""}
+    assert (resolution["winner"], resolution["reasoning"], resolution["confidence"]) == ("b", "37 is prime", 0.9)
+    assert (resolution["by_rule"], resolution["pairs"], len(seen)) == ("a", [["a", "b"]], 1)
+    assert same["status"] == none["status"] == "no_conflicts"
 
 
 @in_loop
