@@ -100,7 +100,7 @@ def test_three_workers_two_disagree_one_times_out(point: str, settings: Settings
 
     async def main() -> Any:
         with ModelServer(lambda _: json.dumps(judgement)) as server:
-            llm = LlmSettings(base_url=server.base_url, model=MODEL)
+            llm = LlmSettings(base_url=server.base_url, model=MODEL, cache_ttl_ms=0)
             async with (
                 Accord(settings=settings, agent="office") as hub,
                 hub.work(*agents, drain_ms=0),
