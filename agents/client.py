@@ -17,6 +17,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from accord.agents.artifacts.hub import ArtifactsHub
 from accord.agents.auctions.hub import AuctionsHub
+from accord.agents.conflicts.hub import ConflictsHub
 from accord.agents.hierarchy.hub import HierarchyHub
 from accord.agents.hub import Hook, not_drained
 from accord.agents.leases.call_chain import one_chain, runs
@@ -36,7 +37,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Accord(LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, HierarchyHub, StateHub, ArtifactsHub):
+class Accord(
+    LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, HierarchyHub, StateHub, ConflictsHub, ArtifactsHub
+):
     """A hub for async programs; see the module's text. Enter it with `async with`.
 
     Raises (when entered):

@@ -11,6 +11,7 @@ from accord.testing.broker import NativeKafka
 from benchmarks import (
     acquire,
     commands,
+    conflicts,
     cycles,
     deadlocks,
     distinct,
@@ -35,6 +36,7 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "readers": readers.benchmark,
     "tasks_cost": tasks_cost.benchmark,
     "workflows": workflows.benchmark,
+    "conflicts": conflicts.benchmark,
 }
 
 

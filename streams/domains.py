@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from accord.streams.auctions import decider as auctions
+from accord.streams.conflicts import decider as conflicts
 from accord.streams.decider import Domain
 from accord.streams.hierarchy import decider as hierarchy
 from accord.streams.limits import decider as limits
@@ -29,5 +30,6 @@ _ALL: Final = (
     auctions.DOMAIN,
     hierarchy.DOMAIN,
     state.DOMAIN,
+    conflicts.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from accord.agents.artifacts.sync import SyncArtifactsHub
 from accord.agents.auctions.sync import SyncAuctionsHub
+from accord.agents.conflicts.sync import SyncConflictsHub
 from accord.agents.hierarchy.sync import SyncHierarchyHub
 from accord.agents.limits.sync import SyncLimitsHub
 from accord.agents.llm.sync import SyncLlmHub
@@ -41,6 +42,7 @@ class Accord(
     SyncAuctionsHub,
     SyncHierarchyHub,
     SyncStateHub,
+    SyncConflictsHub,
     SyncArtifactsHub,
     SyncHub,
 ):

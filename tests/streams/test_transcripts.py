@@ -19,7 +19,18 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, hierarchy, limits, llm, proposals, state
+from accord.schemas.messages import (
+    Command,
+    Event,
+    Message,
+    auctions,
+    conflicts,
+    hierarchy,
+    limits,
+    llm,
+    proposals,
+    state,
+)
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -31,6 +42,7 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
 from accord.streams.auctions.scoring import WEIGHTS
+from accord.streams.conflicts.rules import DEFAULT
 
 from tests.streams.support import apply, command, partition
 
@@ -97,6 +109,18 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "history": state.ReadHistory,
         "configure": state.ConfigureScope,
     },
+    "conflicts": SHARED
+    | {
+        "configure": conflicts.ConfigureGround,
+        "declare": conflicts.DeclareIntention,
+        "renew": conflicts.RenewIntention,
+        "finish": conflicts.FinishIntention,
+        "compare": conflicts.CompareFindings,
+        "judge": conflicts.JudgeConflict,
+        "decline": conflicts.DeclineJudgement,
+        "appeal": conflicts.AppealResolution,
+        "rule": conflicts.RuleOnConflict,
+    },
     "llm": SHARED
     | {
         "ask": llm.RequestAnswer,
@@ -106,7 +130,14 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "scope")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "scope", "ground")
+OF_INTENT = {
+    **dict.fromkeys(("target", "resource", "topic", "text"), ""),
+    **dict.fromkeys(("mode", "from_ms", "until_ms"), "null"),
+    **dict.fromkeys(("amount", "priority"), "0"),
+    "lease_ms": "30000",
+    "waits": "true",
+}
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
@@ -131,6 +162,8 @@ UNLESS_GIVEN = {
     "scoring_ms": "5000",
     "lease_ms": "30000",
     "member": "m1",
+    **dict.fromkeys(("against", "request", "reasoning"), ""),
+    "kind": "findings",
     "load": "0",
     "threshold_numerator": "1",
     "threshold_denominator": "2",
@@ -202,14 +235,14 @@ STATE: dict[Any, Callable[[str], Any]] = {
 }
 
 
-def message(kind: type[Command], fields: dict[str, Any]) -> Command:
-    """Takes a command's fields out of `fields`."""
+def message(kind: type[Any], fields: dict[str, Any]) -> Any:
+    """Takes the fields of a command, or of a record in one, out of `fields`."""
     values: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         if name not in fields and name in defaults(kind):
             continue
         default = values.get("agent") if name == "owner" else UNLESS_GIVEN.get(name)
-        text = fields.pop(name, default)
+        text = fields.pop(name, "" if hint == conflicts.Intent else default)
         assert text is not None, f"{kind.__name__} needs {name}"
         if hint in (str, str | None):
             values[name] = None if (text, hint) == ("null", str | None) else text
@@ -228,8 +261,8 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
-        elif hint in RECORDS:
-            values[name] = RECORDS[hint](text)
+        elif hint in RECORDS or hint in OF_FIELDS:
+            values[name] = RECORDS[hint](text) if hint in RECORDS else OF_FIELDS[hint](fields)
         elif hint is bool:
             values[name] = text == "true"
         else:
@@ -245,11 +278,36 @@ def member_of(text: str) -> hierarchy.Member:
     return hierarchy.Member(name, superior or None, boundaries, deputy or None, 1_000)
 
 
-OF_HIERARCHIES: dict[Any, Callable[[str], Any]] = {
+def intent_of(fields: dict[str, Any]) -> conflicts.Intent:
+    """What is intended, by those of its fields that are given."""
+    kind = conflicts.Intent
+    return message(kind, OF_INTENT | {part: fields.pop(part) for part in kind.__struct_fields__ if part in fields})
+
+
+def terms_of(text: str) -> conflicts.Terms:
+    """The usual terms, but for an authority and capacities: `chief,gpu:4`."""
+    authority, *pairs = [part.partition(":") for part in text.split(",")]
+    known = tuple(conflicts.Capacity(resource, int(amount)) for resource, _, amount in pairs)
+    return msgspec.structs.replace(
+        DEFAULT, authority=authority[0], capacities=known, contradictions=(), incompatible=()
+    )
+
+
+def findings_of(text: str) -> tuple[conflicts.Finding, ...]:
+    """`AGENT:RECOMMENDATION,AGENT`, as far as there is one."""
+    pairs = [part.partition(":") for part in text.split(",")]
+    return tuple(conflicts.Finding(agent, said or None, "{}", 0) for agent, _, said in pairs)
+
+
+RECORDS: dict[Any, Callable[[str], Any]] = STATE | {
     tuple[hierarchy.Member, ...]: lambda text: tuple(member_of(part) for part in text.split(",")),
     hierarchy.Origin | None: lambda text: None if text == "null" else hierarchy.Origin(*text.split("/")),
+    conflicts.Terms: terms_of,
+    tuple[conflicts.Finding, ...]: findings_of,
 }
-RECORDS = OF_HIERARCHIES | STATE
+"""How records in a command are written."""
+OF_FIELDS: dict[Any, Callable[[dict[str, Any]], Any]] = {conflicts.Intent: intent_of}
+"""Records that are written by fields of their own."""
 
 
 def printed(event: Event) -> str:
