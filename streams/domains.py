@@ -13,6 +13,7 @@ from accord.streams.proposals import decider as proposals
 from accord.streams.roster import decider as roster
 from accord.streams.signals import decider as signals
 from accord.streams.tasks import decider as tasks
+from accord.streams.triggers import decider as triggers
 from accord.streams.waits import decider as waits
 
 _ALL: Final = (
@@ -25,5 +26,6 @@ _ALL: Final = (
     llm.DOMAIN,
     proposals.DOMAIN,
     auctions.DOMAIN,
+    triggers.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

@@ -17,7 +17,20 @@ from typing import Any, Final, NamedTuple
 from accord.schemas import headers as h
 from accord.schemas.headers import Headers, LogRecord, Record
 from accord.schemas.inbox import address_in, address_of, inbox_of
-from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import (
+    Event,
+    auctions,
+    limits,
+    llm,
+    locks,
+    log,
+    proposals,
+    roster,
+    signals,
+    tasks,
+    triggers,
+    waits,
+)
 from accord.schemas.position import Position
 from accord.streams.chain import Decision, parse
 
@@ -39,6 +52,7 @@ AUCTIONS_TOLD: Final = frozenset(
         auctions.AuctionCancelled,
     }
 )
+TRIGGERS_TOLD: Final = frozenset({triggers.TriggerActive, triggers.TriggerFailed})
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -48,6 +62,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
+        *(set(triggers.EVENTS) - TRIGGERS_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -158,6 +173,8 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     auctions.WorkCompleted: _completed,
     auctions.AuctionUnsold: _ended,
     auctions.AuctionCancelled: _ended,
+    triggers.TriggerActive: _agent,
+    triggers.TriggerFailed: _agent,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 
