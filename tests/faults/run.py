@@ -250,9 +250,14 @@ class Run:
         client.thaw()
 
     def _look_for_the_dead(self) -> None:
+        """Only we end processes. A client that found no broker at its start, and so did nothing, is started again."""
         self.cluster.look_for_the_dead()
         for client in self.clients:
-            if not client.running:
+            if not client.running and b"KafkaUnreachable" in client.printed() and not client.is_ready:
+                self.tell(f"{client.name} found no broker; starting it again")
+                client.kill()
+                client.start()
+            elif not client.running:
                 raise RuntimeError(f"{client.name} ended by itself:\n{client.last_words()}")
 
     # -- after the faults

@@ -26,10 +26,10 @@ def step(name: str, *after: str, **terms: Any) -> Step:
 
 
 class Office(Play):
-    """A `Play` of tasks, roster and locks. Team, unless another is named: `default`."""
+    """A `Play` of tasks, roster and locks, and `more` domains. Team, unless another is named: `default`."""
 
-    def __init__(self, tasks: int = 1, roster: int = 1) -> None:
-        super().__init__(tasks=tasks, roster=roster, locks=1)
+    def __init__(self, tasks: int = 1, roster: int = 1, **more: int) -> None:
+        super().__init__(tasks=tasks, roster=roster, locks=1, **more)
 
     def tell(
         self, domain: str, key: str, command: Command, *, task: str | None = None, after_ms: int = 10

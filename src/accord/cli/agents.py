@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from accord.cli.llm import usd
 from accord.cli.options import Json, Processes, Source, open_log
 from accord.cli.output import json_line, plural, say, shortened
 from accord.cli.sharing import At, now_of, print_table, some, span
@@ -18,11 +19,13 @@ By = Annotated[str, typer.Option("--by", metavar="NAME", help="agent: whose runs
 ERRORS_SHOWN: Final = 5
 """Of each name, on a terminal."""
 ERROR_CHARS_MAX: Final = 150
+WORK_CHARS_MAX: Final = 100
 
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Agents: who works in which team, on what, and what waits for them.")
     group.command("list")(list_agents)
+    group.command()(show)
     group.command("performance")(show_performance)
     group.command("failures")(show_failures)
     app.add_typer(group, name="agents")
@@ -55,6 +58,66 @@ def list_agents(
             _print(view)
     if not views and not as_json:
         say("there is no team")
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The agent's name.")],
+    source: Source = None,
+    at: At = None,
+    processes: Processes = 0,
+    as_json: Json = False,
+) -> None:
+    """Show an agent in all domains: what it holds and waits for, what it runs, who awaits its answer, how it did.
+
+    Exit 4: the log has nothing to tell of it.
+    """
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.replay.agents import agent_at  # noqa: PLC0415
+    from accord.replay.state import parse_point  # noqa: PLC0415
+
+    with open_log(source) as log:
+        view = agent_at(log, name, parse_point(at), now_ms=now_of(log), processes=processes)
+    if not view.is_known:
+        raise NotFound(f"{name}: no agent of this name holds, waits, works, votes or ever ran anything here.")
+    if as_json:
+        json_line(view)
+        return
+    say(f"[bold cyan]{escape(name)}[/]")
+    for team, member in [(one.team, one.member) for one in view.teams]:
+        runs = some(tuple(_run(run) for run in member.runs), 3)
+        running = f": {runs}" if runs else ""
+        left = (
+            f"lease left {span(member.lease_left_ms)}" if member.lease_left_ms > 0 else "[yellow]its lease is over[/]"
+        )
+        say(f"  works in {escape(team)} as {escape(member.member)}, {left}, {member.busy} of {member.slots}"
+            f" busy{escape(running)}")  # fmt: skip
+    for held in view.holds:
+        left = f"lease left {span(held.lease_left_ms)}" if held.lease_left_ms > 0 else "[yellow]its lease is over[/]"
+        say(f"  holds {escape(held.name)} for {span(held.held_ms)}, token {held.token}, {left}")
+    for waits in view.waits:
+        behind = f", held by {escape(some(waits.holders, 3))}" if waits.holders else ""
+        say(f"  [yellow]waits[/] for {escape(waits.name)} for {span(waits.waiting_ms)}, place {waits.place}{behind}")
+    for auction in view.works:
+        text = escape(shortened(" ".join(auction.description.split()), WORK_CHARS_MAX))
+        say(f"  does the work of auction {escape(auction.auction)}, token {auction.token}: {text}")
+    if view.votes:
+        say(f"  has not voted on {escape(some(view.votes, 5))}")
+    if view.bids:
+        say(f"  has not bid in {escape(some(view.bids, 5))}")
+    if view.performance is not None:
+        done = view.performance
+        say(f"  {plural(done.count, 'run')}, {done.completed:,} completed; average {span(round(done.avg_ms))}, "
+            f"p95 {span(done.p95_ms)}")  # fmt: skip
+    if view.failures is not None:
+        error, count = view.failures.errors[0]
+        say(f"  {plural(view.failures.count, 'failure')}, most often ({count:,}): "
+            f"{escape(shortened(error, ERROR_CHARS_MAX))}")  # fmt: skip
+    if view.costs is not None:
+        cost = view.costs
+        unknown = f" and {cost.unpriced:,} of unknown price" if cost.unpriced else ""
+        say(f"  {plural(cost.calls, 'call')} of models, {plural(cost.cached, 'answer')} without one: "
+            f"{usd(cost.cost_microusd)}{unknown}")  # fmt: skip
 
 
 def show_performance(source: Source = None, by: By = "agent", processes: Processes = 0, as_json: Json = False) -> None:

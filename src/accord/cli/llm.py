@@ -63,13 +63,13 @@ def _row(bill: Bill, name: str, *, markup: bool = False) -> tuple[str, ...]:
 
     counts = (bill.calls, bill.cached, bill.failed, bill.lost, bill.input_tokens, bill.output_tokens)
     unknown = f" and {bill.unpriced:,} unknown" if bill.unpriced else ""
-    known = _usd(bill.cost_microusd) if bill.calls > bill.unpriced or not bill.calls else ""
+    known = usd(bill.cost_microusd) if bill.calls > bill.unpriced or not bill.calls else ""
     cost = f"{known}{unknown}" if known else f"{bill.unpriced:,} unknown"
     return (
         name if markup else f"[cyan]{escape(name)}[/]",
         *[f"{count:,}" for count in counts],
         cost,
-        _usd(bill.saved_microusd),
+        usd(bill.saved_microusd),
     )
 
 
@@ -113,7 +113,7 @@ def _call_row(call: CallView) -> tuple[str, ...]:
         call.outcome,
         f"{call.input_tokens:,}",
         f"{call.output_tokens:,}",
-        "unknown" if call.cost_microusd is None else _usd(call.cost_microusd),
+        "unknown" if call.cost_microusd is None else usd(call.cost_microusd),
         span(call.duration_ms),
         str(call.tries),
         escape(call.error),
@@ -139,5 +139,5 @@ def forget(request: Hash, bootstrap: Bootstrap = None, prefix: Prefix = None, as
         say(f"forgot the answer to {request}: {answer.position}")
 
 
-def _usd(microusd: int) -> str:
+def usd(microusd: int) -> str:
     return f"${microusd / 1_000_000:,.4f}"
