@@ -25,6 +25,7 @@ from accord.agents.locks.arguments import check_wait_ms
 from accord.agents.locks.hub import LocksHub
 from accord.agents.proposals.hub import ProposalsHub
 from accord.agents.tasks.hub import TasksHub
+from accord.agents.triggers.hub import TriggersHub
 
 from accord.errors import DeadlockVictim
 
@@ -34,7 +35,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Accord(LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, ArtifactsHub):
+class Accord(LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, TriggersHub, ArtifactsHub):
     """A hub for async programs; see the module's text. Enter it with `async with`.
 
     Raises (when entered):

@@ -52,7 +52,6 @@ AUCTIONS_TOLD: Final = frozenset(
         auctions.AuctionCancelled,
     }
 )
-TRIGGERS_TOLD: Final = frozenset({triggers.TriggerActive, triggers.TriggerFailed})
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -62,7 +61,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
-        *(set(triggers.EVENTS) - TRIGGERS_TOLD),
+        *triggers.EVENTS,
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -173,8 +172,6 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     auctions.WorkCompleted: _completed,
     auctions.AuctionUnsold: _ended,
     auctions.AuctionCancelled: _ended,
-    triggers.TriggerActive: _agent,
-    triggers.TriggerFailed: _agent,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

@@ -108,7 +108,7 @@ def _declare(hub: Hub | None, event: str, name: str | None, retries: int) -> Cal
         raise BadInput(f"retries={retries!r}: a whole number from 0 to {RETRIES_MAX} is needed.")
 
     def declare(function: F) -> F:
-        handler = Handler(name or _name(function), event, function, _takes_event(function), retries)
+        handler = Handler(name or name_of(function), event, function, _takes_event(function), retries)
         signals.check_name("handler", handler.name)
         before = find(handler.name, hub)
         if before is not None and not handler.replaces(before):
@@ -188,7 +188,7 @@ class Handlers:
 
         Raises the first loss of an event that nobody waited for, and what keeps a handler from reading the log.
         """
-        return _in_thread("accord-drain", self._drain)
+        return in_thread("accord-drain", self._drain)
 
     def _drain(self) -> None:
         outbox = signals.outbox(self._hub)
@@ -203,7 +203,7 @@ class Handlers:
 
     def close(self) -> Future[None]:
         """Stops all handlers; those that run may finish, for at most `STOP_S` seconds."""
-        return _in_thread("accord-handlers-close", self._close)
+        return in_thread("accord-handlers-close", self._close)
 
     def _close(self) -> None:
         self._stopping.set()
@@ -365,7 +365,7 @@ class Runner:
                 return False
 
 
-def _name(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
@@ -375,8 +375,8 @@ def _takes_event(function: Callable[..., Any]) -> bool:
     Raises:
         BadInput: it cannot be called as a handler.
     """
-    name = f"handler {_name(function)}()"
-    remedy = "Write def {0}(event_data) or def {0}(event_data, event).".format(_name(function).rpartition(".")[2])
+    name = f"handler {name_of(function)}()"
+    remedy = "Write def {0}(event_data) or def {0}(event_data, event).".format(name_of(function).rpartition(".")[2])
     if not callable(function):
         raise BadInput(f"{function!r} is no function.", remedy="Put @when(...) above a def.")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -406,10 +406,10 @@ def _all(futures: list[Future[None]]) -> Future[None]:
         for future in futures:
             future.result()
 
-    return _in_thread("accord-handlers-open", wait)
+    return in_thread("accord-handlers-open", wait)
 
 
-def _in_thread(name: str, work: Callable[[], None]) -> Future[None]:
+def in_thread(name: str, work: Callable[[], None]) -> Future[None]:
     """Runs blocking work in a thread; the future has its outcome."""
     outcome: Future[None] = Future()
     outcome.set_running_or_notify_cancel()

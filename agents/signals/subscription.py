@@ -301,7 +301,7 @@ class Subscription:
             if record.offset < place.deliver_from:
                 return
             if decision is not None and decision.key == self._key and b"SignalEmitted" in decision.type:
-                (event,) = self._codec.decode(decision.value)
+                event = self._codec.decode(decision.value)[0]
                 place.waiting.append(record.offset)
                 self._queue.put(Delivery(place, decision, event, record.offset < place.taken_over_to))
             place.read_to = record.offset + 1

@@ -22,6 +22,7 @@ from accord.agents.locks.sync import Grant, Lock, SyncLocksHub
 from accord.agents.proposals.sync import SyncProposalsHub
 from accord.agents.sync import SyncHub
 from accord.agents.tasks.sync import SyncTasksHub
+from accord.agents.triggers.sync import SyncTriggersHub
 from accord.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,15 @@ __all__ = ["Accord", "FencedResource", "Grant", "Lock", "local"]
 
 
 class Accord(
-    SyncLocksHub, SyncLimitsHub, SyncTasksHub, SyncLlmHub, SyncProposalsHub, SyncAuctionsHub, SyncArtifactsHub, SyncHub
+    SyncLocksHub,
+    SyncLimitsHub,
+    SyncTasksHub,
+    SyncLlmHub,
+    SyncProposalsHub,
+    SyncAuctionsHub,
+    SyncTriggersHub,
+    SyncArtifactsHub,
+    SyncHub,
 ):
     """A hub for programs without an event loop; arguments and errors are those of `accord.Accord`."""
 

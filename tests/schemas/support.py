@@ -19,6 +19,7 @@ from accord.schemas.messages import (
     roster,
     signals,
     tasks,
+    triggers,
     waits,
 )
 from accord.schemas.topics import DOMAINS
@@ -45,6 +46,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *proposals.EVENTS,
     *auctions.COMMANDS,
     *auctions.EVENTS,
+    *triggers.COMMANDS,
+    *triggers.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

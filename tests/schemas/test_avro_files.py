@@ -25,6 +25,7 @@ from accord.schemas.messages import (
     roster,
     signals,
     tasks,
+    triggers,
     waits,
 )
 from accord.schemas.topics import DOMAINS
@@ -89,14 +90,25 @@ def python_type(kind: Any) -> Any:
 
 
 def test_commands_and_events_are_what_they_say() -> None:
-    for module in (log, locks, signals, limits, waits, tasks, roster, llm, proposals, auctions):
+    for module in (log, locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, triggers):
         assert all(issubclass(record, Command) for record in module.COMMANDS)
         assert all(issubclass(record, Event) for record in module.EVENTS)
     assert issubclass(deadletters.DeadLetter, Event)
 
 
 def test_every_domain_has_messages() -> None:
-    assert {"locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions"} == set(DOMAINS)
+    assert {
+        "locks",
+        "signals",
+        "limits",
+        "waits",
+        "tasks",
+        "roster",
+        "llm",
+        "proposals",
+        "auctions",
+        "triggers",
+    } == set(DOMAINS)
 
 
 def test_a_class_that_differs_from_its_file_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:

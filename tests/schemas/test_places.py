@@ -93,6 +93,8 @@ def test_the_topic_table() -> None:
         "shop.proposals.events.v1",
         "shop.auctions.commands.v1",
         "shop.auctions.events.v1",
+        "shop.triggers.commands.v1",
+        "shop.triggers.events.v1",
         "shop.dlq.v1",
     }
     for domain in DOMAINS:

@@ -7,7 +7,20 @@ from typing import Any
 import pytest
 from accord.schemas.headers import LogRecord
 from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
-from accord.schemas.messages import Event, auctions, limits, llm, locks, log, proposals, roster, signals, tasks, waits
+from accord.schemas.messages import (
+    Event,
+    auctions,
+    limits,
+    llm,
+    locks,
+    log,
+    proposals,
+    roster,
+    signals,
+    tasks,
+    triggers,
+    waits,
+)
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.chain import Chain, Decision
@@ -21,7 +34,7 @@ INBOXES = 32
 ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
 EVERY_EVENT = [
     event
-    for domain in (log, locks, limits, signals, waits, tasks, roster, llm, proposals, auctions)
+    for domain in (log, locks, limits, signals, waits, tasks, roster, llm, proposals, auctions, triggers)
     for event in domain.EVENTS
 ]
 
@@ -42,9 +55,8 @@ def told(made: Partition, *commands: tuple[str, Any], at_ms: int = START_MS) -> 
 
 
 def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
-    assert set(DOMAINS) == {"locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions"}, (
-        "a new domain: add its events to EVERY_EVENT"
-    )
+    known = {"locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions", "triggers"}
+    assert set(DOMAINS) == known, "a new domain: add its events to EVERY_EVENT"
     both = set(SOMEBODY) & NOBODY_ELSE
     assert not both, "an event stands in one table"
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)

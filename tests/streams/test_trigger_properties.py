@@ -155,10 +155,7 @@ def oracle(definition: p.Definition, signals: Sequence[Signal]) -> Iterator[Foun
         choices = complete[moment]
         positions = frozenset(tuple(signals[c].position for c in chosen) for chosen in choices)
         yield Found(moment[0], positions, max(signals[chosen[0]].at_ms for chosen in choices))
-        if absent is None:
-            start = moment[1] + 1
-        else:
-            start = sum(signal.at_ms < moment[0] for signal in signals)
+        start = moment[1] + 1 if absent is None else sum(signal.at_ms < moment[0] for signal in signals)
 
 
 # -- the decider

@@ -33,7 +33,7 @@ Domains = Annotated[
     typer.Option(
         "--domain",
         metavar="A,B",
-        help="Only these domains: locks, signals, limits, waits, tasks, roster, llm, proposals, auctions.",
+        help="Only these domains: locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, triggers.",
         show_default=False,
     ),
 ]
