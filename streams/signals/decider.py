@@ -37,7 +37,7 @@ from accord.schemas.messages.triggers import ConfirmWatch, ObserveSignal
 from accord.streams.decider import At, Domain, Failure, Order, source_of
 from accord.streams.signals.data import NESTING_MAX, exact, is_json_object
 from accord.streams.triggers.machine import machine_of, problem_of_definition
-from accord.streams.triggers.pattern import by_of, matched_events, problem_of_name
+from accord.streams.triggers.pattern import by_of, matched_events, names_of, problem_of_name
 
 TRAIL_MAX: Final = 32
 WATCHES_MAX: Final = 16
@@ -149,6 +149,8 @@ def _emitted_match(name: Name, command: EmitMatch, at: At) -> list[Event]:
 
 def _watched(name: Name, c: WatchSignal) -> list[Event]:
     problem = problem_of_name(c.trigger) or problem_of_definition(c.definition)
+    if problem is None and c.event not in names_of(machine_of(c.definition).definition.pattern):
+        problem = "the trigger is about no such event"
     if problem is not None:
         return [CommandRejected(Reason.INVALID, problem)]
     known = name.watch(c.trigger)

@@ -162,8 +162,9 @@ def _observed(key: Key | None, c: ObserveSignal, at: At) -> list[Event]:
     source = source_of(at.request, "signals")
     if source is None:
         return [CommandRejected(Reason.INVALID, "its id names no signal: signals are passed on by workers")]
-    if any(not 0 <= place < len(machine_of(c.definition).happens) for place in c.events) or not c.events:
-        return [CommandRejected(Reason.INVALID, f"events={c.events}: the pattern has no such events")]
+    places = range(len(machine_of(c.definition).happens))
+    if not 0 < len(c.events) <= len(places) or any(place not in places for place in c.events):
+        return [CommandRejected(Reason.INVALID, f"events: the pattern has those from 0 to {len(places) - 1}")]
     position = f"signals/{source.position.partition}@{source.position.offset}"
     held = Held(c.at_ms, source.position.partition, source.position.offset, c.events, c.trail)
     before = key

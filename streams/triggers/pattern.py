@@ -122,7 +122,7 @@ class Happens(msgspec.Struct, _Terms, frozen=True, tag="event"):
             raise BadInput(f"where({field!r}, ...): the name of a field is needed.")
         if operator not in OPERATORS:
             raise BadInput(f"where({field!r}, {operator!r}, ...): there is {' '.join(OPERATORS)}.")
-        if not isinstance(value, str | int | float | Decimal | None) or _json(value) in ("NaN", "Infinity"):
+        if not isinstance(value, str | int | float | Decimal | None) or _is_no_number(value):
             raise BadInput(f"where({field!r}, {operator!r}, {value!r}): text, a number, true, false or None is needed.")
         condition = Condition(field, operator, _json(value))
         problem = _problem_of_condition(condition)
@@ -452,6 +452,10 @@ def _checked_ms(what: str, ms: Any, least: int, most: int) -> int:
             remedy=f"For 5 seconds: {what}(5_000).",
         )
     return ms
+
+
+def _is_no_number(value: Scalar) -> bool:
+    return isinstance(value, float | Decimal) and not Decimal(value).is_finite()
 
 
 def _json(value: Scalar) -> str:
