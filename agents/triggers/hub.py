@@ -22,8 +22,8 @@ class TriggersHub(Hub):
         """Declares a trigger without a function, and returns when it finds what is emitted from now on.
 
         Each match is told by an event `matched:NAME`, to whoever has a `when` for it, and to other triggers. A trigger
-        that is declared so already stays as it is; another rule replaces it, and what had begun by the older one is
-        given up.
+        that is declared so already stays as it is. Another rule replaces it: what had begun by the older one is given
+        up with the next signal of that key; until then an absence that it waits for may be found.
 
         Args:
             name: of the trigger: 1 to 100 bytes, without `|`.
@@ -43,7 +43,10 @@ class TriggersHub(Hub):
         return await asyncio.to_thread(triggers.make_active, self, name, text)
 
     async def drop_trigger(self, name: str) -> bool:
-        """Ends a trigger; what had begun is given up. False: it had ended before.
+        """Ends a trigger: no signal counts any more. An absence that it waits for may still be found.
+
+        Returns:
+            False: it had ended before.
 
         Raises:
             NotFound: there is none of this name.

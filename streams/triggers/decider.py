@@ -5,7 +5,8 @@ is about are passed on to it. And each of its keys, as `NAME|KEY`: what of the p
 
 Rules:
 - A definition is data. A change is a new version; what had begun by the older one is given up, key by key, with the
-  first signal that the newer one brings.
+  first signal that the newer one brings. A key hears of signals alone: so an absence that it waits for may be found
+  after its trigger was changed or dropped.
 - A trigger asks the names of signals that its pattern is about to be told (`WatchSignal`), and is active once all of
   them do. What was emitted before is not looked at.
 - Each signal that matters comes as one command with all that is needed to take it: the definition, the key, and which

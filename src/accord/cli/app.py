@@ -24,6 +24,7 @@ from accord.cli import (
     serve,
     tasks,
     topics,
+    triggers,
 )
 from accord.cli.output import print_error
 from accord.errors import AccordError
@@ -59,6 +60,7 @@ COMMANDS = (
     llm,
     proposals,
     auctions,
+    triggers,
     dlq,
     artifacts,
     replay,
