@@ -34,6 +34,7 @@ SHARING = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
 LLM = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
 TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
+TRIGGERS = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
@@ -54,7 +55,7 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
 
 DOCUMENTS = {
     "sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS,
-    "observability": OBSERVABILITY,
+    "triggers": TRIGGERS, "observability": OBSERVABILITY,
 }  # fmt: skip
 
 
