@@ -17,6 +17,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from accord.agents.artifacts.hub import ArtifactsHub
 from accord.agents.auctions.hub import AuctionsHub
+from accord.agents.hierarchy.hub import HierarchyHub
 from accord.agents.hub import Hook, not_drained
 from accord.agents.leases.call_chain import one_chain, runs
 from accord.agents.limits.hub import LimitsHub
@@ -24,6 +25,7 @@ from accord.agents.llm.hub import LlmHub
 from accord.agents.locks.arguments import check_wait_ms
 from accord.agents.locks.hub import LocksHub
 from accord.agents.proposals.hub import ProposalsHub
+from accord.agents.state.hub import StateHub
 from accord.agents.tasks.hub import TasksHub
 from accord.agents.triggers.hub import TriggersHub
 
@@ -35,7 +37,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Accord(LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, TriggersHub, ArtifactsHub):
+class Accord(
+    LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, HierarchyHub, StateHub, TriggersHub, ArtifactsHub
+):
     """A hub for async programs; see the module's text. Enter it with `async with`.
 
     Raises (when entered):

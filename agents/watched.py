@@ -29,15 +29,19 @@ class Watched:
         domain: its domain, which is also the command that lists it: `accord tasks list`.
         noun: what it is called: `task`.
         awaited: what is waited for; they all fail with the connection.
+        key: the aggregate that it is part of; None: it is one of its own.
     """
 
-    def __init__(self, hub: Hub, domain: str, noun: str, id_: str, *awaited: Future[Any]) -> None:
+    def __init__(
+        self, hub: Hub, domain: str, noun: str, id_: str, *awaited: Future[Any], key: str | None = None
+    ) -> None:
         self.id: Final = check_name(id_, noun)
+        self._key = key or self.id
         self._hub = hub
         self._domain = domain
         self._noun = noun
         self._awaited = awaited
-        self._unwatch = hub.connection.watch(domain, self.id, self._heard)
+        self._unwatch = hub.connection.watch(domain, self._key, self._heard)
         self._end = hub.connection.on_failure(self._failed)
 
     def _heard(self, answer: Answer) -> None:
@@ -63,7 +67,7 @@ class Watched:
 
     def _submit(self, command: Command, *, task: str | None = None, **terms: Any) -> Future[Answer]:
         task = task or signals.current_task()
-        return self._hub.connection.submit(self._domain, self.id, command, task=task, **terms).decided
+        return self._hub.connection.submit(self._domain, self._key, command, task=task, **terms).decided
 
     def _failed(self, error: BaseException) -> None:
         self.forget()

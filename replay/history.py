@@ -7,6 +7,7 @@ its decision.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Generic, TypeVar
@@ -43,7 +44,7 @@ class History(ABC, Generic[T]):
 
 
 def everything(
-    source: Source, domain: str, kind: type[History[T]], point: Point = None, processes: int = 1
+    source: Source, domain: str, kind: Callable[[], History[T]], point: Point = None, processes: int = 1
 ) -> list[tuple[str, T]]:
     """What is kept of all aggregates of a domain at a point. Raises what `state_at` raises."""
     if domain not in source.partitions:
@@ -54,7 +55,7 @@ def everything(
     return [pair for kept in folded for pair in kept.items()]
 
 
-def one_of(source: Source, domain: str, kind: type[History[T]], point: Point, key: str) -> T | None:
+def one_of(source: Source, domain: str, kind: Callable[[], History[T]], point: Point, key: str) -> T | None:
     """What is kept of one aggregate at a point; only its partition is read."""
     if domain not in source.partitions:
         return None
@@ -71,7 +72,7 @@ def _moment(source: Source, point: Point) -> Point:
 
 
 def _fold(
-    source: Source, domain: str, number: int, *, kind: type[History[T]], point: Point, moment: Point
+    source: Source, domain: str, number: int, *, kind: Callable[[], History[T]], point: Point, moment: Point
 ) -> dict[str, T]:
     own = isinstance(point, Position) and (point.domain, point.partition) == (domain, number)
     history = kind()

@@ -10,7 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-DOMAINS: Final = ("locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions", "triggers")
+DOMAINS: Final = (
+    "locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions", "hierarchy", "state",
+    "triggers",
+)  # fmt: skip
 """Domains in the order in which tables list them; `accord.streams.domains` has their deciders."""
 
 DAY_MS: Final = 24 * 3_600_000

@@ -6,12 +6,14 @@ from typing import Final
 
 from accord.streams.auctions import decider as auctions
 from accord.streams.decider import Domain
+from accord.streams.hierarchy import decider as hierarchy
 from accord.streams.limits import decider as limits
 from accord.streams.llm import decider as llm
 from accord.streams.locks import decider as locks
 from accord.streams.proposals import decider as proposals
 from accord.streams.roster import decider as roster
 from accord.streams.signals import decider as signals
+from accord.streams.state import decider as state
 from accord.streams.tasks import decider as tasks
 from accord.streams.triggers import decider as triggers
 from accord.streams.waits import decider as waits
@@ -26,6 +28,8 @@ _ALL: Final = (
     llm.DOMAIN,
     proposals.DOMAIN,
     auctions.DOMAIN,
+    hierarchy.DOMAIN,
+    state.DOMAIN,
     triggers.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

@@ -20,6 +20,7 @@ from accord.schemas.inbox import address_in, address_of, inbox_of
 from accord.schemas.messages import (
     Event,
     auctions,
+    hierarchy,
     limits,
     llm,
     locks,
@@ -27,6 +28,7 @@ from accord.schemas.messages import (
     proposals,
     roster,
     signals,
+    state,
     tasks,
     triggers,
     waits,
@@ -52,15 +54,18 @@ AUCTIONS_TOLD: Final = frozenset(
         auctions.AuctionCancelled,
     }
 )
+HIERARCHY_TOLD: Final = frozenset({hierarchy.DecisionMade, hierarchy.DecisionDefaulted, hierarchy.DecisionWithdrawn})
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
         *signals.EVENTS,
         *waits.EVENTS,
+        *state.EVENTS,
         *(set(tasks.EVENTS) - TASKS_TOLD),
         *(set(roster.EVENTS) - ROSTER_TOLD),
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
+        *(set(hierarchy.EVENTS) - HIERARCHY_TOLD),
         *triggers.EVENTS,
         locks.LockQueued,
         locks.LeaseRenewed,
@@ -82,7 +87,8 @@ NOBODY_ELSE: Final = frozenset(
         *(set(llm.EVENTS) - LLM_TOLD),
     }
 )
-"""Events that say something new to who sent the command alone. Handlers of signals read the events topic."""
+"""Events that say something new to who sent the command alone. Handlers of signals, and who watches a scope, read the
+events topic."""
 
 
 def _request(event: Any) -> Iterable[str | None]:
@@ -135,6 +141,10 @@ def _ended(event: auctions.AuctionUnsold | auctions.AuctionCancelled) -> Iterabl
     return address_of(event.agent), *map(address_in, event.members)
 
 
+def _requester(event: hierarchy.DecisionMade) -> Iterable[str | None]:
+    return (address_of(event.requester),)
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -172,6 +182,9 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     auctions.WorkCompleted: _completed,
     auctions.AuctionUnsold: _ended,
     auctions.AuctionCancelled: _ended,
+    hierarchy.DecisionMade: _requester,
+    hierarchy.DecisionDefaulted: _agent,
+    hierarchy.DecisionWithdrawn: _agent,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

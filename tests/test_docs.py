@@ -36,6 +36,8 @@ TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 TRIGGERS = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
+HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
+STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
 
@@ -55,7 +57,10 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
 
 DOCUMENTS = {
     "sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS,
-    "triggers": TRIGGERS, "observability": OBSERVABILITY,
+    "hierarchy": HIERARCHY,
+    "state": STATE,
+    "triggers": TRIGGERS,
+    "observability": OBSERVABILITY,
 }  # fmt: skip
 
 

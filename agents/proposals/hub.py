@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from accord.agents.asked import AsksModel
 from accord.agents.hub import Hub
 from accord.agents.proposals import proposal as proposals
 from accord.agents.proposals.proposal import Proposal, Threshold, propose
-from accord.agents.proposals.voting import Answers, AsksModel, Voting
+from accord.agents.proposals.voting import Answers, Voting
 
 
 class ProposalsHub(Hub):

@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
+from accord.agents.asked import AsksModel
 from accord.agents.proposals import proposal as proposals
 from accord.agents.proposals.proposal import Outcome, Threshold
-from accord.agents.proposals.voting import Answers, AsksModel, Voting
+from accord.agents.proposals.voting import Answers, Voting
 from accord.agents.sync import SyncHub
 from accord.schemas.messages.proposals import ProposalRead
 from anyio.from_thread import BlockingPortal
@@ -34,6 +35,10 @@ class Proposal:
     def look(self) -> ProposalRead:
         """How it stands."""
         return self._loop.call(self._proposal.look)
+
+    def forget(self) -> None:
+        """Listens no more: for whoever does not want to know its outcome."""
+        self._proposal.forget()
 
     def withdraw(self, reason: str = "") -> bool:
         """Ends it without an outcome; False: it had ended before."""

@@ -33,6 +33,10 @@ class Handle:
         """The task as it is."""
         return self._loop.call(self._handle.record)
 
+    def forget(self) -> None:
+        """Listens no more: for whoever does not want to know its result."""
+        self._handle.forget()
+
     def cancel(self, reason: str = "") -> bool:
         """Ends the task; False: it had ended before."""
         return self._loop.call(self._handle.cancel, reason)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from accord.agents.client import Accord as Accord
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
+    from accord.agents.hierarchy.units import Member as Member
     from accord.agents.llm.model import Model as Model
     from accord.agents.llm.model import Reply as Reply
     from accord.agents.locks.fencing import FencedResource as FencedResource
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from accord.errors import ArtifactDamaged as ArtifactDamaged
     from accord.errors import ArtifactMissing as ArtifactMissing
     from accord.errors import BadInput as BadInput
+    from accord.errors import BeyondAuthority as BeyondAuthority
     from accord.errors import BrokenBarrier as BrokenBarrier
     from accord.errors import ChainBroken as ChainBroken
     from accord.errors import CircularTrigger as CircularTrigger
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from accord.errors import Rejected as Rejected
     from accord.errors import ResultNotSerializable as ResultNotSerializable
     from accord.errors import SchemaError as SchemaError
+    from accord.errors import SnapshotTooOld as SnapshotTooOld
     from accord.errors import StaleToken as StaleToken
     from accord.errors import TaskCancelledError as TaskCancelledError
     from accord.errors import TaskFailedError as TaskFailedError
@@ -62,8 +65,10 @@ if TYPE_CHECKING:
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
     from accord.errors import Unsold as Unsold
+    from accord.errors import VersionConflict as VersionConflict
     from accord.errors import VoteRefused as VoteRefused
     from accord.errors import WouldSelfDeadlock as WouldSelfDeadlock
+    from accord.errors import WrongType as WrongType
     from accord.schemas.messages.tasks import Artifact as Artifact
     from accord.schemas.position import Position as Position
     from accord.settings import Settings as Settings
@@ -79,6 +84,7 @@ _HOMES: Final = {
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
     "Grant": "accord.agents.locks.locks",
+    "Member": "accord.agents.hierarchy.units",
     "Model": "accord.agents.llm.model",
     "Position": "accord.schemas.position",
     "Receipt": "accord.agents.signals.signals",
@@ -105,6 +111,7 @@ __all__ = [
     "ArtifactDamaged",
     "ArtifactMissing",
     "BadInput",
+    "BeyondAuthority",
     "Bid",
     "BrokenBarrier",
     "ChainBroken",
@@ -122,6 +129,7 @@ __all__ = [
     "LeaseLost",
     "LockTimeout",
     "LogGap",
+    "Member",
     "Model",
     "NoWorker",
     "NotConnected",
@@ -139,6 +147,7 @@ __all__ = [
     "SchemaError",
     "Scoring",
     "Settings",
+    "SnapshotTooOld",
     "StaleToken",
     "TaskCancelledError",
     "TaskFailedError",
@@ -148,8 +157,10 @@ __all__ = [
     "Unavailable",
     "UnknownRules",
     "Unsold",
+    "VersionConflict",
     "VoteRefused",
     "WouldSelfDeadlock",
+    "WrongType",
     "coordinate",
     "emit",
     "grant",

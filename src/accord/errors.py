@@ -155,6 +155,27 @@ class VoteRefused(Refused):
     """The vote does not count. Details `reason` (`voted`, `late`) and `counted`: how the voter has voted before."""
 
 
+class BeyondAuthority(Refused):
+    """It is not for this agent to decide or to delegate, so nothing is decided. Details `reason`."""
+
+    http_status = 403
+
+
+class VersionConflict(Refused):
+    """What was read has changed since. Details `expected` and `found`: both versions (0: there is no such key), and
+    `conflicts`, all of them: `key`, `is_prefix`, `expected`, `found`."""
+
+
+class SnapshotTooOld(Refused):
+    """A version of a scope is needed that it keeps no more. The log has it."""
+
+
+class WrongType(Refused, TypeError):
+    """The value is no counter, or no set."""
+
+    http_status = 422
+
+
 class Unsold(Refused):
     """Nobody does the work of an auction. Details `reason`: `no_bids`, `no_valid_bid`, `not_scored`, `exhausted`,
     `cancelled`."""

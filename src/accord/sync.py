@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from accord.agents.artifacts.sync import SyncArtifactsHub
 from accord.agents.auctions.sync import SyncAuctionsHub
+from accord.agents.hierarchy.sync import SyncHierarchyHub
 from accord.agents.limits.sync import SyncLimitsHub
 from accord.agents.llm.sync import SyncLlmHub
 from accord.agents.locks.fencing import FencedResource
 from accord.agents.locks.sync import Grant, Lock, SyncLocksHub
 from accord.agents.proposals.sync import SyncProposalsHub
+from accord.agents.state.sync import SyncStateHub
 from accord.agents.sync import SyncHub
 from accord.agents.tasks.sync import SyncTasksHub
 from accord.agents.triggers.sync import SyncTriggersHub
@@ -38,6 +40,8 @@ class Accord(
     SyncLlmHub,
     SyncProposalsHub,
     SyncAuctionsHub,
+    SyncHierarchyHub,
+    SyncStateHub,
     SyncTriggersHub,
     SyncArtifactsHub,
     SyncHub,

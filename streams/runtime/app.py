@@ -26,7 +26,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -461,8 +461,7 @@ class StreamApp:
                 await self._rejoin(lacking)
                 return
             self._assignment_is_new, self._rejoins = False, 0
-            for domain, partitions in self._by_domain(self.consumer.assignment()):
-                await domain.assign(partitions)
+            await _all(domain.assign(partitions) for domain, partitions in self._by_domain(self.consumer.assignment()))
         except Exception as error:
             self.fail(error)
 
@@ -516,8 +515,7 @@ class StreamApp:
 
     async def _revoked(self, revoked: set[TP]) -> None:
         """`on_revoked` where due, then the last commit: later the partitions belong to another worker."""
-        for domain, partitions in self._by_domain(revoked):
-            await domain.revoke(partitions)
+        await _all(domain.revoke(partitions) for domain, partitions in self._by_domain(revoked))
         consumer = self.consumer
         if consumer.next_offset.keys() & revoked:
             await consumer.commit()
@@ -528,6 +526,14 @@ class StreamApp:
             (domain, frozenset(tp.partition for tp in tps if tp.topic == domain.commands_topic))
             for domain in self.domains.values()
         ]
+
+
+async def _all(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Runs them side by side: most of what a domain does meanwhile is to wait for the broker. Raises the first error
+    once all have ended."""
+    for result in await asyncio.gather(*coroutines, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 class FaustApp(faust.App):

@@ -150,6 +150,8 @@ class Run:
             self._do_faults()
             self._wait_until_reached()
             self.quiet_ns = time.monotonic_ns()
+            for worker in self.cluster.workers.values():  # a worker that joins takes partitions from the others
+                self.cluster.wait_until_ready(worker)
             self._wait_until_served("the last fault")
             self.peace_ns = time.monotonic_ns()
             self._kill_at_gate()

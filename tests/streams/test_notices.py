@@ -10,6 +10,7 @@ from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
 from accord.schemas.messages import (
     Event,
     auctions,
+    hierarchy,
     limits,
     llm,
     locks,
@@ -17,6 +18,7 @@ from accord.schemas.messages import (
     proposals,
     roster,
     signals,
+    state,
     tasks,
     triggers,
     waits,
@@ -34,7 +36,21 @@ INBOXES = 32
 ADA, BOB, CAROL = address_of("ada"), address_of("bob"), address_of("carol")
 EVERY_EVENT = [
     event
-    for domain in (log, locks, limits, signals, waits, tasks, roster, llm, proposals, auctions, triggers)
+    for domain in (
+        log,
+        locks,
+        limits,
+        signals,
+        waits,
+        tasks,
+        roster,
+        llm,
+        proposals,
+        auctions,
+        hierarchy,
+        state,
+        triggers,
+    )
     for event in domain.EVENTS
 ]
 
@@ -55,17 +71,16 @@ def told(made: Partition, *commands: tuple[str, Any], at_ms: int = START_MS) -> 
 
 
 def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
-    known = {"locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions", "triggers"}
-    assert set(DOMAINS) == known, "a new domain: add its events to EVERY_EVENT"
+    told = {event.__module__.rpartition(".")[2] for event in EVERY_EVENT} - {"log"}
+    assert set(DOMAINS) == told, "a new domain: add its events to EVERY_EVENT"
     both = set(SOMEBODY) & NOBODY_ELSE
     assert not both, "an event stands in one table"
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
 
 
-BY_REQUEST = [
-    event for event in EVERY_EVENT if event not in (*tasks.EVENTS, *roster.EVENTS, *proposals.EVENTS, *auctions.EVENTS)
-]
-"""Those of tasks, rosters, proposals and auctions name no requests: who is told of them is named himself."""
+BY_NAME = (tasks, roster, proposals, auctions, hierarchy)
+"""Their events name no requests: who is told of them is named himself."""
+BY_REQUEST = [event for event in EVERY_EVENT if event not in [one for domain in BY_NAME for one in domain.EVENTS]]
 
 
 @pytest.mark.parametrize(
@@ -307,6 +322,31 @@ def test_who_bids_is_told_where_it_listens_whatever_its_name() -> None:
     assert found == [{CAROL}, {ADA}, {BOB, CAROL}, {ADA, CAROL}], "the scores are wanted of who announced it"
     assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA, BOB, CAROL}], "lost, and the next one"
     assert told(made, ("tick-2", log.Tick()), at_ms=START_MS + 2_000) == [{ADA, BOB, CAROL}], "unsold"
+
+
+# -- hierarchies
+
+
+def test_who_asked_for_a_decision_is_told_of_it() -> None:
+    made = partition("hierarchy")
+    members = (
+        hierarchy.Member("bob", None, (hierarchy.Boundary("spend", 5),), None, 1_000),
+        hierarchy.Member("carol", "bob", (), None, 1_000),
+    )
+    asked = [
+        hierarchy.RequestDecision("ada", name, ("carol",), "spend", 5, "?", "", (), None, ())
+        for name in ("1", "2", "3")
+    ]
+    found = told(
+        made,
+        (by("carol", "0"), hierarchy.DefineOrganisation("carol", members, 7)),
+        *[(by("ada", request.decision), request) for request in asked],
+        (by("bob", "4"), hierarchy.AnswerRequest("bob", "1", "deny", "")),
+        (by("ada", "5"), hierarchy.WithdrawRequest("ada", "2", "")),
+        (by("bob", "6"), hierarchy.Decide("bob", "4", "spend", 1, "", "", "deny", "", False, ())),
+    )
+    assert found == [{CAROL}, {ADA}, {ADA}, {ADA}, {ADA, BOB}, {ADA}, {BOB}]
+    assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA}], "nobody answered"
 
 
 # -- the records

@@ -13,12 +13,24 @@ with all its fields; `(nothing)` is a decision without events. A file's name beg
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, limits, llm, proposals, triggers
+from accord.schemas.messages import (
+    Command,
+    Event,
+    Message,
+    auctions,
+    hierarchy,
+    limits,
+    llm,
+    proposals,
+    state,
+    triggers,
+)
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -82,6 +94,29 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "confirm": triggers.ConfirmWatch,
         "observe": triggers.ObserveSignal,
     },
+    "hierarchy": SHARED
+    | {
+        "define": hierarchy.DefineOrganisation,
+        "delegate": hierarchy.DelegateAuthority,
+        "revoke": hierarchy.RevokeDelegation,
+        "leave": hierarchy.BeginAbsence,
+        "return": hierarchy.EndAbsence,
+        "decide": hierarchy.Decide,
+        "request": hierarchy.RequestDecision,
+        "answer": hierarchy.AnswerRequest,
+        "withdraw": hierarchy.WithdrawRequest,
+        "report": hierarchy.ReportOutcome,
+        "read": hierarchy.ReadDecision,
+        "look": hierarchy.ReadOrganisation,
+    },
+    "state": SHARED
+    | {
+        "commit": state.CommitChanges,
+        "read": state.ReadKey,
+        "range": state.ReadRange,
+        "history": state.ReadHistory,
+        "configure": state.ConfigureScope,
+    },
     "llm": SHARED
     | {
         "ask": llm.RequestAnswer,
@@ -91,7 +126,7 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "scope")
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
@@ -105,6 +140,10 @@ UNLESS_GIVEN = {
     "amount": "1",
     "mode": "shared",
     "must_exist": "false",
+    **dict.fromkeys(("snapshot", "at_version", "after_version"), "null"),
+    **dict.fromkeys(("reads", "ranges", "rule", "rule_version", "prefix", "after"), ""),
+    "isolation": "serializable",
+    "values": "true",
     **dict.fromkeys(("reason", "problem"), ""),
     "version": "1",
     **dict.fromkeys(("quorum", "reward_millionths"), "null"),
@@ -118,6 +157,13 @@ UNLESS_GIVEN = {
     "threshold_denominator": "2",
     "deadline_ms": "30000",
     "keep_ms": "3600000",
+    "span": "7",
+    "duration_ms": "60000",
+    "verdict": "approve",
+    "escalate": "false",
+    "origin": "null",
+    **dict.fromkeys(("about", "options", "subject", "inputs", "note"), ""),
+    "amount_millionths": "0",
 }
 BAR = "----"
 
@@ -152,6 +198,31 @@ class Transcript:
         return [printed(event) for event in events] or ["(nothing)"]
 
 
+def seen_keys(text: str) -> tuple[state.SeenKey, ...]:
+    """`a@1,b@0`"""
+    pairs = [part.partition("@") for part in text.split(",") if part]
+    return tuple(state.SeenKey(key, int(version)) for key, _, version in pairs)
+
+
+def seen_ranges(text: str) -> tuple[state.SeenRange, ...]:
+    """`room/*@1`"""
+    pairs = [part.partition("*@") for part in text.split(",") if part]
+    return tuple(state.SeenRange(prefix, int(version), values=True) for prefix, _, version in pairs)
+
+
+def writes(text: str) -> tuple[state.Write, ...]:
+    """`a:put:1;b:delete`"""
+    parts = [part.split(":", 2) for part in text.split(";")]
+    return tuple(state.Write(key, done, *(operand or [None])) for key, done, *operand in parts)
+
+
+STATE: dict[Any, Callable[[str], Any]] = {
+    tuple[state.SeenKey, ...]: seen_keys,
+    tuple[state.SeenRange, ...]: seen_ranges,
+    tuple[state.Write, ...]: writes,
+}
+
+
 def message(kind: type[Command], fields: dict[str, Any]) -> Command:
     """Takes a command's fields out of `fields`."""
     values: dict[str, Any] = {}
@@ -159,10 +230,8 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         if name not in fields and name in defaults(kind):
             continue
         default = values.get("agent") if name == "owner" else UNLESS_GIVEN.get(name)
-        text = fields.pop(name, default)
+        text = sent(name, fields.pop(name, default))
         assert text is not None, f"{kind.__name__} needs {name}"
-        if name == "definition":
-            text = pattern.encode(eval(text, vars(pattern)).definition)
         if hint in (str, str | None):
             values[name] = None if (text, hint) == ("null", str | None) else text
         elif hint == tuple[str, ...]:
@@ -180,11 +249,28 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
+        elif hint in RECORDS:
+            values[name] = RECORDS[hint](text)
         elif hint is bool:
             values[name] = text == "true"
         else:
             values[name] = None if text == "null" else int(text)
     return kind(**values)
+
+
+def member_of(text: str) -> hierarchy.Member:
+    """`NAME:SUPERIOR:DEPUTY:TYPE=LIMIT+TYPE=LIMIT`, as far as there is; each has a second to answer."""
+    name, superior, deputy, limits, *_ = [*text.split(":"), "", "", ""]
+    pairs = [part.split("=") for part in limits.split("+") if part]
+    boundaries = tuple(hierarchy.Boundary(kind, int(limit)) for kind, limit in pairs)
+    return hierarchy.Member(name, superior or None, boundaries, deputy or None, 1_000)
+
+
+OF_HIERARCHIES: dict[Any, Callable[[str], Any]] = {
+    tuple[hierarchy.Member, ...]: lambda text: tuple(member_of(part) for part in text.split(",")),
+    hierarchy.Origin | None: lambda text: None if text == "null" else hierarchy.Origin(*text.split("/")),
+}
+RECORDS = OF_HIERARCHIES | STATE
 
 
 def printed(event: Event) -> str:
@@ -205,6 +291,11 @@ def defaults(kind: type[Message]) -> dict[str, Any]:
     return dict(
         zip(kind.__struct_fields__[len(kind.__struct_fields__) - count :], kind.__struct_defaults__, strict=True)
     )
+
+
+def sent(name: str, text: str | None) -> str | None:
+    """What is sent of a field as it is written: of a trigger's definition its JSON."""
+    return pattern.encode(eval(text, vars(pattern)).definition) if name == "definition" and text else text
 
 
 def of_field(name: str, value: Any) -> Any:

@@ -33,7 +33,8 @@ Domains = Annotated[
     typer.Option(
         "--domain",
         metavar="A,B",
-        help="Only these domains: locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, triggers.",
+        help="Only these domains: locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, hierarchy, "
+        "state, triggers.",
         show_default=False,
     ),
 ]

@@ -1,0 +1,1 @@
+"""Hierarchies for programs: deciding, asking for decisions, answering."""

@@ -1,0 +1,1 @@
+"""State for programs: reading and changing shared keys, transactions, watching them, a replica."""

@@ -1,0 +1,60 @@
+"""Optimistic first, then in turn: how changes of one scope that get into each other's way come to an end.
+
+Whoever reads, decides and commits is alone most of the time, and needs no lock. Where many do so at once, one of them
+gets through and the others have worked in vain, again and again. So who was in conflict within the last second queues
+for the scope's lock before it reads: then they go one after the other, in order. Nothing hangs on the lock but speed:
+what was read is looked at when it is committed, with or without it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from accord.agents.locks.arguments import check_number
+
+if TYPE_CHECKING:
+    from accord.agents.hub import Hub
+
+TURN_WAIT_MS: Final = 60_000
+"""How long to queue for a turn; then LockTimeout says who has it."""
+CROWDED_S: Final = 1.0
+"""How long after a conflict others are expected."""
+SCOPES_MAX: Final = 1_000
+"""Of a hub, of which conflicts are remembered; beyond it none is, and who is in conflict works in vain once more."""
+TRANSACTION_ATTEMPTS: Final = 5
+UPDATE_ATTEMPTS: Final = 20
+ATTEMPTS_MAX: Final = 1_000
+
+
+def lock_name(scope: str) -> str:
+    """The lock on which changes of a scope take turns."""
+    return f"state/{scope}"
+
+
+class Crowd:
+    """Whether others change a scope right now, as far as this hub has noticed."""
+
+    def __init__(self, hub: Hub, scope: str) -> None:
+        self._until_s = _crowded.setdefault(hub, {})
+        self._scope = scope
+
+    @property
+    def is_there(self) -> bool:
+        return time.monotonic() < self._until_s.get(self._scope, 0.0)
+
+    def met(self) -> None:
+        """There was a conflict."""
+        if len(self._until_s) >= SCOPES_MAX:
+            self._until_s.clear()
+        self._until_s[self._scope] = time.monotonic() + CROWDED_S
+
+
+_crowded: Final[WeakKeyDictionary[Hub, dict[str, float]]] = WeakKeyDictionary()
+
+
+def tries(attempts: int) -> list[bool]:
+    """For each attempt, whether it is the last. Raises BadInput: not 1 to 1,000."""
+    count = check_number("attempts", attempts, 1, ATTEMPTS_MAX)
+    return [*[False] * (count - 1), True]
