@@ -10,7 +10,6 @@ import pytest
 from accord.agents.signals import handlers
 from accord.agents.triggers import triggers
 from accord.replay.triggers import trigger_at
-from accord.schemas.messages.triggers import DeclareTrigger
 from accord.streams.signals.decider import WATCHES_MAX
 
 import accord
@@ -127,9 +126,7 @@ async def test_a_trigger_is_on_the_log(make_hub: MakeHub, settings: Settings) ->
         assert await ada.declare_trigger("pair", pair) == 1
         assert await bob.declare_trigger("pair", pair) == 1, "the same"
         assert await bob.declare_trigger("pair", pair.by("id")) == 2
-        for number in range(WATCHES_MAX):
-            text = triggers.definition_of(event("crowded"))
-            ada.connection.submit("triggers", f"c{number}", DeclareTrigger("ada", f"c{number}", text))
+        await asyncio.gather(*[ada.declare_trigger(f"c{number}", event("crowded")) for number in range(WATCHES_MAX)])
         with pytest.raises(Overloaded, match="trigger more finds nothing: 16 triggers watch crowded already"):
             await ada.declare_trigger("more", event("crowded"))
     with replay.open(settings) as log:
