@@ -28,6 +28,7 @@ from accord.agents.locks.hub import LocksHub
 from accord.agents.proposals.hub import ProposalsHub
 from accord.agents.state.hub import StateHub
 from accord.agents.tasks.hub import TasksHub
+from accord.agents.triggers.hub import TriggersHub
 
 from accord.errors import DeadlockVictim
 
@@ -38,7 +39,17 @@ R = TypeVar("R")
 
 
 class Accord(
-    LocksHub, LimitsHub, TasksHub, LlmHub, ProposalsHub, AuctionsHub, HierarchyHub, StateHub, ConflictsHub, ArtifactsHub
+    LocksHub,
+    LimitsHub,
+    TasksHub,
+    LlmHub,
+    ProposalsHub,
+    AuctionsHub,
+    HierarchyHub,
+    StateHub,
+    ConflictsHub,
+    TriggersHub,
+    ArtifactsHub,
 ):
     """A hub for async programs; see the module's text. Enter it with `async with`.
 

@@ -19,6 +19,7 @@ from benchmarks import (
     recovery,
     replay,
     tasks_cost,
+    triggers,
     waiters,
     workflows,
 )
@@ -33,6 +34,7 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "cycles": cycles.benchmark,
     "deadlocks": deadlocks.benchmark,
     "waiters": waiters.benchmark,
+    "triggers": triggers.benchmark,
     "readers": readers.benchmark,
     "tasks_cost": tasks_cost.benchmark,
     "workflows": workflows.benchmark,

@@ -16,6 +16,7 @@ from accord.streams.roster import decider as roster
 from accord.streams.signals import decider as signals
 from accord.streams.state import decider as state
 from accord.streams.tasks import decider as tasks
+from accord.streams.triggers import decider as triggers
 from accord.streams.waits import decider as waits
 
 _ALL: Final = (
@@ -31,5 +32,6 @@ _ALL: Final = (
     hierarchy.DOMAIN,
     state.DOMAIN,
     conflicts.DOMAIN,
+    triggers.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

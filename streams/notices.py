@@ -31,6 +31,7 @@ from accord.schemas.messages import (
     signals,
     state,
     tasks,
+    triggers,
     waits,
 )
 from accord.schemas.position import Position
@@ -78,6 +79,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
         *(set(hierarchy.EVENTS) - HIERARCHY_TOLD),
         *(set(conflicts.EVENTS) - CONFLICTS_TOLD),
+        *triggers.EVENTS,
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,

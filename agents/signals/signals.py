@@ -140,7 +140,7 @@ class Receipt:
         self._decided.add_done_callback(lambda _: callback(self))
 
     def _position(self, answer: Answer) -> Position:
-        (event,) = answer.events
+        event = answer.events[0]
         if not isinstance(event, SignalRefused):
             return answer.position
         names = (*event.trail, self.event)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from accord.agents.tasks.graph import GiveUp as GiveUp
     from accord.agents.tasks.graph import Run as Run
     from accord.agents.tasks.graph import TaskGraph as TaskGraph
+    from accord.agents.triggers.triggers import on as on
     from accord.embedded import local as local
     from accord.errors import AccordError as AccordError
     from accord.errors import ArtifactAltered as ArtifactAltered
@@ -104,6 +105,7 @@ _HOMES: Final = {
     "emit": "accord.agents.signals.signals",
     "grant": "accord.agents.coordinate",
     "local": "accord.embedded",
+    "on": "accord.agents.triggers.triggers",
     "sync": "accord.sync",
     "when": "accord.agents.signals.handlers",
 }
@@ -176,6 +178,7 @@ __all__ = [
     "emit",
     "grant",
     "local",
+    "on",
     "sync",
     "when",
 ]

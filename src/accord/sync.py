@@ -25,6 +25,7 @@ from accord.agents.proposals.sync import SyncProposalsHub
 from accord.agents.state.sync import SyncStateHub
 from accord.agents.sync import SyncHub
 from accord.agents.tasks.sync import SyncTasksHub
+from accord.agents.triggers.sync import SyncTriggersHub
 from accord.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Accord(
     SyncHierarchyHub,
     SyncStateHub,
     SyncConflictsHub,
+    SyncTriggersHub,
     SyncArtifactsHub,
     SyncHub,
 ):

@@ -22,6 +22,7 @@ from accord.schemas.messages import (
     signals,
     state,
     tasks,
+    triggers,
     waits,
 )
 from accord.schemas.topics import DOMAINS
@@ -54,6 +55,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *state.EVENTS,
     *conflicts.COMMANDS,
     *conflicts.EVENTS,
+    *triggers.COMMANDS,
+    *triggers.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

@@ -21,6 +21,7 @@ from accord.schemas.messages import (
     signals,
     state,
     tasks,
+    triggers,
     waits,
 )
 from accord.schemas.position import Position
@@ -51,6 +52,7 @@ EVERY_EVENT = [
         hierarchy,
         state,
         conflicts,
+        triggers,
     )
     for event in domain.EVENTS
 ]

@@ -5,9 +5,9 @@ A block's commands go to one partition in order; a file is one log. A command is
     acquire lock=room-7 agent=ada lease_ms=5000 at=1000
 
 `at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing). The
-key is one of `KEYS`. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the others that may be left out.
-`show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a decision without events.
-A file's name begins with its domain.
+key is one of `KEYS`, or `aggregate`. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the others that may
+be left out. A trigger's `definition` is written as in Python. `show lock=room-7` prints the state. An event is written
+with all its fields; `(nothing)` is a decision without events. A file's name begins with its domain.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from accord.schemas.messages import (
     llm,
     proposals,
     state,
+    triggers,
 )
 from accord.schemas.messages.locks import (
     AcquireLock,
@@ -43,6 +44,7 @@ from accord.schemas.messages.log import SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
 from accord.streams.auctions.scoring import WEIGHTS
 from accord.streams.conflicts.rules import DEFAULT
+from accord.streams.triggers import pattern
 
 from tests.streams.support import apply, command, partition
 
@@ -85,6 +87,14 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "fail": auctions.FailWork,
         "cancel": auctions.CancelAuction,
         "read": auctions.ReadAuction,
+    },
+    "triggers": SHARED
+    | {
+        "declare": triggers.DeclareTrigger,
+        "drop": triggers.DropTrigger,
+        "read": triggers.ReadTrigger,
+        "confirm": triggers.ConfirmWatch,
+        "observe": triggers.ObserveSignal,
     },
     "hierarchy": SHARED
     | {
@@ -151,11 +161,12 @@ UNLESS_GIVEN = {
     "amount": "1",
     "mode": "shared",
     "must_exist": "false",
-    "reason": "",
     **dict.fromkeys(("snapshot", "at_version", "after_version"), "null"),
     **dict.fromkeys(("reads", "ranges", "rule", "rule_version", "prefix", "after"), ""),
     "isolation": "serializable",
     "values": "true",
+    **dict.fromkeys(("reason", "problem"), ""),
+    "version": "1",
     **dict.fromkeys(("quorum", "reward_millionths"), "null"),
     **dict.fromkeys(("capabilities", "scoring"), ""),
     "confidence_least_millionths": "500000",
@@ -192,7 +203,7 @@ class Transcript:
         """What a line brings, as it is printed."""
         name, *words = shlex.split(line)
         fields: dict[str, Any] = dict(word.split("=", 1) for word in words)
-        key = "".join(fields.pop(kind, "") for kind in KEYS)
+        key = fields.pop("aggregate", None) or "".join(fields.pop(kind, "") for kind in KEYS)
         if name == "show":
             return [shown(self.partition.canonical()["aggregates"].get(key))]
         self.at_ms = int(fields.pop("at", self.at_ms))
@@ -242,7 +253,7 @@ def message(kind: type[Any], fields: dict[str, Any]) -> Any:
         if name not in fields and name in defaults(kind):
             continue
         default = values.get("agent") if name == "owner" else UNLESS_GIVEN.get(name)
-        text = fields.pop(name, "" if hint == conflicts.Intent else default)
+        text = sent(name, fields.pop(name, "" if hint == conflicts.Intent else default))
         assert text is not None, f"{kind.__name__} needs {name}"
         if hint in (str, str | None):
             values[name] = None if (text, hint) == ("null", str | None) else text
@@ -315,7 +326,9 @@ def printed(event: Event) -> str:
     left_out = defaults(type(event))
     values = {name: getattr(event, name) for name in event.__struct_fields__}
     fields = " ".join(
-        f"{name}={shown(value)}" for name, value in values.items() if (name, value) not in left_out.items()
+        f"{name}={shown(of_field(name, value))}"
+        for name, value in values.items()
+        if (name, value) not in left_out.items()
     )
     return f"{type(event).__name__} {fields}".rstrip()
 
@@ -328,12 +341,22 @@ def defaults(kind: type[Message]) -> dict[str, Any]:
     )
 
 
+def sent(name: str, text: str | None) -> str | None:
+    """What is sent of a field as it is written: of a trigger's definition its JSON."""
+    return pattern.encode(eval(text, vars(pattern)).definition) if name == "definition" and text else text
+
+
+def of_field(name: str, value: Any) -> Any:
+    """What is shown of a field: of a trigger's definition how it is written in Python."""
+    return pattern.text_of_definition(pattern.decode(value)) if name == "definition" else value
+
+
 def shown(value: Any) -> str:
     match value:
         case None:
             return "null"
         case dict():
-            return "{" + " ".join(f"{name}={shown(inner)}" for name, inner in value.items()) + "}"
+            return "{" + " ".join(f"{name}={shown(of_field(name, inner))}" for name, inner in value.items()) + "}"
         case msgspec.Struct():
             return shown(msgspec.structs.asdict(value))
         case list() | tuple():

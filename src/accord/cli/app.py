@@ -28,6 +28,7 @@ from accord.cli import (
     state,
     tasks,
     topics,
+    triggers,
 )
 from accord.cli.output import print_error
 from accord.errors import AccordError
@@ -67,6 +68,7 @@ COMMANDS = (
     conflicts,
     hierarchy,
     state,
+    triggers,
     dlq,
     artifacts,
     replay,
