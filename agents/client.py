@@ -17,6 +17,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from accord.agents.artifacts.hub import ArtifactsHub
 from accord.agents.auctions.hub import AuctionsHub
+from accord.agents.conflicts.hub import ConflictsHub
 from accord.agents.hierarchy.hub import HierarchyHub
 from accord.agents.hub import Hook, not_drained
 from accord.agents.leases.call_chain import one_chain, runs
@@ -28,6 +29,7 @@ from accord.agents.proposals.hub import ProposalsHub
 from accord.agents.state.hub import StateHub
 from accord.agents.tasks.hub import TasksHub
 from accord.agents.transactions.hub import TransactionsHub
+from accord.agents.triggers.hub import TriggersHub
 
 from accord.errors import DeadlockVictim
 
@@ -47,6 +49,8 @@ class Accord(
     HierarchyHub,
     StateHub,
     TransactionsHub,
+    ConflictsHub,
+    TriggersHub,
     ArtifactsHub,
 ):
     """A hub for async programs; see the module's text. Enter it with `async with`.

@@ -22,6 +22,7 @@ from accord.agents.discovery import resolve
 from accord.agents.leases.leases import Leases
 from accord.agents.signals.handlers import F, when_on
 from accord.agents.signals.signals import Receipt, emit_on
+from accord.agents.signals.subscription import NOW, Since
 
 from accord.errors import BadInput, NotConnected, Unavailable
 from accord.settings import Settings
@@ -141,9 +142,9 @@ class Hub:
         """`accord.emit` on this hub, whatever hub the context names."""
         return emit_on(self, event, data)
 
-    def when(self, event: str, *, name: str | None = None, retries: int = 3) -> Callable[[F], F]:
+    def when(self, event: str, *, name: str | None = None, retries: int = 3, since: Since = NOW) -> Callable[[F], F]:
         """`accord.when` for this hub alone."""
-        return when_on(self, event, name=name, retries=retries)
+        return when_on(self, event, name=name, retries=retries, since=since)
 
     def coordinate(
         self, name: str, lock_name: LockName | None = None, *, lease_ms: int | None = None, wait_ms: int | None = None

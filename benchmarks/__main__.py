@@ -11,6 +11,7 @@ from accord.testing.broker import NativeKafka
 from benchmarks import (
     acquire,
     commands,
+    conflicts,
     cycles,
     deadlocks,
     distinct,
@@ -18,6 +19,7 @@ from benchmarks import (
     recovery,
     replay,
     tasks_cost,
+    triggers,
     waiters,
     workflows,
 )
@@ -32,9 +34,11 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "cycles": cycles.benchmark,
     "deadlocks": deadlocks.benchmark,
     "waiters": waiters.benchmark,
+    "triggers": triggers.benchmark,
     "readers": readers.benchmark,
     "tasks_cost": tasks_cost.benchmark,
     "workflows": workflows.benchmark,
+    "conflicts": conflicts.benchmark,
 }
 
 

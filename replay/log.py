@@ -7,9 +7,13 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from accord.replay.difference import Difference, difference
+from accord.replay.explain.explanation import STEPS, Explanation, explain
+from accord.replay.races import RECORDS_MAX, Races, races
 from accord.replay.source import Source
 from accord.replay.state import World, parse_point, state_at
 from accord.replay.timeline import Filter, TimelineEvent, timeline
+from accord.replay.travel import Journey
 from accord.replay.verify import Report, verify
 from accord.schemas.position import Position
 
@@ -31,6 +35,28 @@ class Log:
     def events(self, which: Filter | None = None) -> Iterator[TimelineEvent]:
         """The events of all partitions by the log's time; see `accord.replay.timeline`."""
         return timeline(self.source, which or Filter())
+
+    def journey(self, domains: tuple[str, ...] = ()) -> Journey:
+        """A walk through the log, decision by decision, forward and back; see `accord.replay.travel`."""
+        return Journey(self.source, domains)
+
+    def diff(
+        self, a: str | Position | datetime | None, b: str | Position | datetime | None = None,
+        *, domains: tuple[str, ...] = (),
+    ) -> Difference:  # fmt: skip
+        """What differs between two points; see `accord.replay.difference`."""
+        one, other = (parse_point(point) if isinstance(point, str) else point for point in (a, b))
+        return difference(self.source, one, other, domains=domains)
+
+    def races(self, *, domains: tuple[str, ...] = (), records_max: int = RECORDS_MAX) -> Races:
+        """What agents did to the same thing without knowing of each other; see `accord.replay.races`."""
+        return races(self.source, domains=domains, records_max=records_max)
+
+    def explain(
+        self, what: str | Position, *, domains: tuple[str, ...] = (), agent: str | None = None, steps: int = STEPS
+    ) -> Explanation:
+        """Why something happened: a position, an event, a task, a key; see `accord.replay.explain`."""
+        return explain(self.source, str(what), domains=domains, agent=agent, steps=steps)
 
     def close(self) -> None:
         self.source.close()

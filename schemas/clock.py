@@ -6,7 +6,8 @@ the pruned value is the value: it is what is written, compared and carried on. A
 look concurrent that were ordered; they never look ordered when they were not.
 
 An entry that is new, or was pruned and comes back, starts at the Lamport time, which is above every count that its
-name ever had: counts only grow, whatever was forgotten in between. At `COUNT_MAX` they stop, so that no clock that
+name ever had: counts only grow, whatever was forgotten in between. Whoever merges without taking a step keeps its own
+entry, for it may come back from others with a count that it had before. At `COUNT_MAX` they stop, so that no clock that
 was read can lead to one that cannot be written.
 
 Encoded as JSON without spaces, `[9,{"booker#5f2c":3,"locks/3":7}]`: the Lamport time, then the entries, oldest first.
@@ -47,9 +48,22 @@ class VectorClock:
         self.lamport = lamport
         self._encoded: bytes | None = None
 
-    def merge(self, other: VectorClock) -> VectorClock:
-        """Entry by entry the larger of both."""
-        return self.advanced(None, other)
+    def merge(self, other: VectorClock, *, keep: str | None = None) -> VectorClock:
+        """Entry by entry the larger of both.
+
+        Args:
+            keep: whose clock it is: its entry is not pruned. It goes on from this count, and what others know of it may
+                be older.
+        """
+        clock = self.advanced(None, other)
+        count = None if keep is None else self.entries.get(keep)
+        if keep is not None and count is not None:
+            entries = clock.entries
+            entries.pop(keep, None)
+            while len(entries) >= ENTRIES_MAX:
+                del entries[next(iter(entries))]
+            entries[keep] = count
+        return clock
 
     def advanced(self, name: str | None, received: VectorClock | None = None) -> VectorClock:
         """The clock after `name` took a step, having received `received` first: one hop.

@@ -7,6 +7,7 @@ refuses a known one. Neither sees a clock, randomness, I/O or Kafka: the time co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -15,6 +16,7 @@ import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import CommandRejected
 from accord.schemas.messages.waits import Holding, Waiting
+from accord.schemas.position import Position
 
 S = TypeVar("S")
 
@@ -105,6 +107,29 @@ class Order(NamedTuple):
     domain: str
     key: str
     command: Command
+
+
+class Source(NamedTuple):
+    """Of what a process manager's command is the consequence: a decision, and its number among what follows from it."""
+
+    position: Position
+    number: int
+
+
+def id_of(source: Source) -> str:
+    """The id of a process manager's command."""
+    return f"{source.position}/{source.number}"
+
+
+def source_of(request: str, domain: str) -> Source | None:
+    """What a command's id says it is the consequence of; None: of nothing in this domain."""
+    match = _SOURCE.fullmatch(request)
+    if match is None or match[1] != domain:
+        return None
+    return Source(Position(domain, int(match[2]), int(match[3])), int(match[4]))
+
+
+_SOURCE: Final = re.compile(r"([a-z]+)/([0-9]{1,9})@([0-9]{1,18})/([0-9]{1,9})", re.ASCII)
 
 
 class Waits(NamedTuple):

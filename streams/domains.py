@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from accord.streams.auctions import decider as auctions
+from accord.streams.conflicts import decider as conflicts
 from accord.streams.decider import Domain
 from accord.streams.hierarchy import decider as hierarchy
 from accord.streams.limits import decider as limits
@@ -16,6 +17,7 @@ from accord.streams.signals import decider as signals
 from accord.streams.state import decider as state
 from accord.streams.tasks import decider as tasks
 from accord.streams.transactions import decider as transactions
+from accord.streams.triggers import decider as triggers
 from accord.streams.waits import decider as waits
 
 _ALL: Final = (
@@ -31,5 +33,7 @@ _ALL: Final = (
     hierarchy.DOMAIN,
     state.DOMAIN,
     transactions.DOMAIN,
+    conflicts.DOMAIN,
+    triggers.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

@@ -20,6 +20,7 @@ from accord.schemas.inbox import address_in, address_of, inbox_of
 from accord.schemas.messages import (
     Event,
     auctions,
+    conflicts,
     hierarchy,
     limits,
     llm,
@@ -31,6 +32,7 @@ from accord.schemas.messages import (
     state,
     tasks,
     transactions,
+    triggers,
     waits,
 )
 from accord.schemas.position import Position
@@ -56,6 +58,17 @@ AUCTIONS_TOLD: Final = frozenset(
 )
 HIERARCHY_TOLD: Final = frozenset({hierarchy.DecisionMade, hierarchy.DecisionDefaulted, hierarchy.DecisionWithdrawn})
 TRANSACTIONS_TOLD: Final = frozenset({transactions.TransactionDecided, transactions.TransactionEnded})
+CONFLICTS_TOLD: Final = frozenset(
+    {
+        conflicts.ConflictEscalated,
+        conflicts.ConflictResolved,
+        conflicts.AppealDecided,
+        conflicts.IntentionAllowed,
+        conflicts.IntentionQueued,
+        conflicts.IntentionFavoured,
+        conflicts.IntentionEnded,
+    }
+)
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -68,6 +81,8 @@ NOBODY_ELSE: Final = frozenset(
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
         *(set(hierarchy.EVENTS) - HIERARCHY_TOLD),
         *(set(transactions.EVENTS) - TRANSACTIONS_TOLD),
+        *(set(conflicts.EVENTS) - CONFLICTS_TOLD),
+        *triggers.EVENTS,
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -146,6 +161,19 @@ def _requester(event: hierarchy.DecisionMade) -> Iterable[str | None]:
     return (address_of(event.requester),)
 
 
+def _parties(event: conflicts.ConflictEscalated) -> Iterable[str | None]:
+    return [address_of(party.agent) for party in event.parties]
+
+
+def _sides(event: conflicts.ConflictResolved) -> Iterable[str | None]:
+    names = [event.agent, *(one.agent for one in event.winners), *(one.agent for one in event.losers)]
+    return map(address_of, names)
+
+
+def _appealed(event: conflicts.AppealDecided) -> Iterable[str | None]:
+    return map(address_of, [event.winner.agent, *(one.agent for one in event.losers)])
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -188,6 +216,13 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     hierarchy.DecisionWithdrawn: _agent,
     transactions.TransactionDecided: _agent,
     transactions.TransactionEnded: _agent,
+    conflicts.ConflictEscalated: _parties,
+    conflicts.ConflictResolved: _sides,
+    conflicts.AppealDecided: _appealed,
+    conflicts.IntentionAllowed: _agent,
+    conflicts.IntentionQueued: _agent,
+    conflicts.IntentionFavoured: _agent,
+    conflicts.IntentionEnded: _agent,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

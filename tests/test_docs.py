@@ -33,11 +33,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHARING = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
 LLM = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
 TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+PATTERNS = (ROOT / "docs" / "patterns.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
+TRIGGERS = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
 STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
 TRANSACTIONS = (ROOT / "docs" / "transactions.md").read_text(encoding="utf-8")
+CONFLICTS = (ROOT / "docs" / "conflicts.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
 
@@ -57,8 +60,11 @@ async def agent(_: str, act: Callable[[], Awaitable[Any]]) -> Any:
 
 DOCUMENTS = {
     "sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS,
+    "patterns": PATTERNS,
     "hierarchy": HIERARCHY,
     "state": STATE, "transactions": TRANSACTIONS,
+    "conflicts": CONFLICTS,
+    "triggers": TRIGGERS,
     "observability": OBSERVABILITY,
 }  # fmt: skip
 
@@ -68,7 +74,7 @@ def test_every_example_prints_what_it_says(document: str, capsys: pytest.Capture
     async def main() -> None:
         with ModelServer() as server:
             llm = LlmSettings(base_url=server.base_url)
-            async with accord.local() as hub:
+            async with accord.local(settings=Settings.load(llm=llm.model_dump())) as hub:
                 for snippet in snippets(document):
                     names: dict[str, Any] = {
                         "accord": accord, "agent": agent, "asyncio": asyncio, "Context": Context, "llm": llm,

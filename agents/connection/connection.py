@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from hashlib import blake2b
 from typing import Any, Final
 
 import uuid_utils
@@ -260,7 +261,13 @@ class Connection:
 
     def new_id(self) -> str:
         """An id for a command, with the address to which its answer goes."""
-        unique = str(uuid_utils.uuid7())
+        return self._addressed(str(uuid_utils.uuid7()))
+
+    def id_of(self, text: str) -> str:
+        """The id of a command that is to be decided once, however often this agent sends it; the same for a text."""
+        return self._addressed(blake2b(text.encode(), digest_size=16).hexdigest())
+
+    def _addressed(self, unique: str) -> str:
         return unique if self._address is None else with_address(unique, self._address)
 
     def submit(

@@ -101,7 +101,7 @@ class Sender:
     def received(self, clock: bytes) -> None:
         """Merges the clock of a decision that somebody here was told."""
         with suppress(ValueError):
-            self._clock = self._clock.merge(VectorClock.decode(clock))
+            self._clock = self._clock.merge(VectorClock.decode(clock), keep=self.incarnation)
 
     def poll(self) -> None:
         """Hands the reports that came to `report`; replaces a producer that has failed."""

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -28,7 +29,7 @@ from accord.agents import context
 from accord.agents.operations import Operation
 from accord.agents.signals import signals
 from accord.agents.signals.signals import DOMAIN, Event
-from accord.agents.signals.subscription import Delivery, Subscription, log_ends
+from accord.agents.signals.subscription import NOW, START, Delivery, Since, Subscription, log_ends
 from accord.schemas.clock import VectorClock
 from accord.schemas.messages.signals import ReportHandlerFailure
 from accord.schemas.position import Position
@@ -59,6 +60,7 @@ class Handler(NamedTuple):
     function: Callable[..., Any]
     takes_event: bool
     retries: int
+    since: Since = NOW
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -74,41 +76,47 @@ class Handler(NamedTuple):
         return again and self.function is not other.function
 
 
-def when(event: str, *, name: str | None = None, retries: int = 3) -> Callable[[F], F]:
+def when(event: str, *, name: str | None = None, retries: int = 3, since: Since = NOW) -> Callable[[F], F]:
     """Has the decorated function called with every event of a name, at least once each.
 
     The function takes `event_data`, a read-only mapping with what was emitted (`event_data["result"]` for the
     `_complete` events of `coordinate`), and, if it declares a second parameter, the `Event`. It may be plain or async,
-    and can still be called directly. Events recorded since the handler was first run by any process, or left over from
-    the last time, are delivered while a hub is open.
+    and can still be called directly. Events recorded since the handler was first run by any process (or earlier ones:
+    `since`), or left over from the last time, are delivered while a hub is open.
 
     Args:
         event: name of the events.
         name: the handler's name: handlers of one name share the events, over all processes. Without it, the function's
             `__qualname__`. Never change it, or the events waiting for it are lost.
         retries: how often it is called again when it raises, 0 to 20.
+        since: from where on a handler that no process has run before gets events: "now", "start" of the log, or a time
+            of the log, as an aware datetime. Where there was one of its name, it goes on where that was.
 
     Raises:
         BadInput: an argument cannot be right, the function takes no argument or more than two, or the handler's name
             is taken.
     """
-    return _declare(None, event, name, retries)
+    return _declare(None, event, name, retries, since)
 
 
-def when_on(hub: Hub, event: str, *, name: str | None = None, retries: int = 3) -> Callable[[F], F]:
+def when_on(hub: Hub, event: str, *, name: str | None = None, retries: int = 3, since: Since = NOW) -> Callable[[F], F]:
     """`when` for one hub alone."""
-    return _declare(hub, event, name, retries)
+    return _declare(hub, event, name, retries, since)
 
 
-def _declare(hub: Hub | None, event: str, name: str | None, retries: int) -> Callable[[F], F]:
+def _declare(hub: Hub | None, event: str, name: str | None, retries: int, since: Since) -> Callable[[F], F]:
     signals.check_name("event", event)
     if name is not None:
         signals.check_name("handler", name)
     if type(retries) is not int or not 0 <= retries <= RETRIES_MAX:
         raise BadInput(f"retries={retries!r}: a whole number from 0 to {RETRIES_MAX} is needed.")
+    if since not in (NOW, START) and (not isinstance(since, datetime) or since.tzinfo is None):
+        raise BadInput(
+            f'since={since!r}: "now", "start" or an aware datetime is needed.', remedy="For example datetime.now(UTC)."
+        )
 
     def declare(function: F) -> F:
-        handler = Handler(name or _name(function), event, function, _takes_event(function), retries)
+        handler = Handler(name or name_of(function), event, function, _takes_event(function), retries, since)
         signals.check_name("handler", handler.name)
         before = find(handler.name, hub)
         if before is not None and not handler.replaces(before):
@@ -188,7 +196,7 @@ class Handlers:
 
         Raises the first loss of an event that nobody waited for, and what keeps a handler from reading the log.
         """
-        return _in_thread("accord-drain", self._drain)
+        return in_thread("accord-drain", self._drain)
 
     def _drain(self) -> None:
         outbox = signals.outbox(self._hub)
@@ -203,7 +211,7 @@ class Handlers:
 
     def close(self) -> Future[None]:
         """Stops all handlers; those that run may finish, for at most `STOP_S` seconds."""
-        return _in_thread("accord-handlers-close", self._close)
+        return in_thread("accord-handlers-close", self._close)
 
     def _close(self) -> None:
         self._stopping.set()
@@ -224,7 +232,7 @@ class Runner:
         self._hub = hub
         self._handler = handler
         self._loop = loop
-        self._subscription = Subscription(hub.settings, handler.name, handler.event)
+        self._subscription = Subscription(hub.settings, handler.name, handler.event, handler.since)
         self._stopping = threading.Event()
         self._pending: Future[Any] | None = None
         self._thread = threading.Thread(target=self._main, name=f"accord-runs-{handler.name}", daemon=True)
@@ -365,7 +373,7 @@ class Runner:
                 return False
 
 
-def _name(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
@@ -375,8 +383,8 @@ def _takes_event(function: Callable[..., Any]) -> bool:
     Raises:
         BadInput: it cannot be called as a handler.
     """
-    name = f"handler {_name(function)}()"
-    remedy = "Write def {0}(event_data) or def {0}(event_data, event).".format(_name(function).rpartition(".")[2])
+    name = f"handler {name_of(function)}()"
+    remedy = "Write def {0}(event_data) or def {0}(event_data, event).".format(name_of(function).rpartition(".")[2])
     if not callable(function):
         raise BadInput(f"{function!r} is no function.", remedy="Put @when(...) above a def.")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -406,10 +414,10 @@ def _all(futures: list[Future[None]]) -> Future[None]:
         for future in futures:
             future.result()
 
-    return _in_thread("accord-handlers-open", wait)
+    return in_thread("accord-handlers-open", wait)
 
 
-def _in_thread(name: str, work: Callable[[], None]) -> Future[None]:
+def in_thread(name: str, work: Callable[[], None]) -> Future[None]:
     """Runs blocking work in a thread; the future has its outcome."""
     outcome: Future[None] = Future()
     outcome.set_running_or_notify_cancel()

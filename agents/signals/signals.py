@@ -140,7 +140,7 @@ class Receipt:
         self._decided.add_done_callback(lambda _: callback(self))
 
     def _position(self, answer: Answer) -> Position:
-        (event,) = answer.events
+        event = answer.events[0]
         if not isinstance(event, SignalRefused):
             return answer.position
         names = (*event.trail, self.event)
@@ -236,13 +236,19 @@ def emit(event: str, data: Mapping[str, Any]) -> Receipt:
     return emit_on(current(f"emit({event!r})"), event, data)
 
 
-def emit_on(hub: Hub, event: str, data: Mapping[str, Any]) -> Receipt:
-    """`emit` on a given hub."""
+def emit_on(hub: Hub, event: str, data: Mapping[str, Any], *, once: str | None = None) -> Receipt:
+    """`emit` on a given hub.
+
+    Args:
+        once: a name for this event: emitted again by this agent under the same one, it is the event that was, for as
+            long as the log knows a command's id again (10 minutes).
+    """
     check_name("event", event)
     command = EmitSignal(hub.agent, encoded(event, data), trail.get())
     task_id = _task.get() or new_task()
     with Operation(hub, "emit", task_id, kind=SpanKind.PRODUCER, event=event):
-        submission = hub.connection.submit(DOMAIN, event, command, task=task_id)
+        message_id = None if once is None else hub.connection.id_of(f"{event}/{once}")
+        submission = hub.connection.submit(DOMAIN, event, command, task=task_id, message_id=message_id)
     receipt = Receipt(event, submission)
     outbox(hub).add(receipt)
     scope = _scope.get()

@@ -2,7 +2,8 @@
 
 One consumer group a handler name over the signals events. Rules that act here:
 - Events are read through the chain, so none is delivered that was not accepted.
-- A new group starts where the log ended when the subscription was opened, and that is committed at once.
+- A new group starts where the log ended when the subscription was opened, at the log's start, or at a time of the
+  log, as its handler says; that is committed at once.
 - The committed offset is where to deliver from. It moves past an event only after that event is done, so an event is
   delivered at least once; a lost commit, a crash or a rebalance in the middle delivers it again.
 - At most `QUEUE_MAX` events (and one batch) wait here; beyond that the broker keeps them. Polling goes on, so that a
@@ -17,6 +18,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from accord.agents.signals.signals import DOMAIN
@@ -28,11 +30,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from accord import logs
 from accord.errors import AccordError, ConfigError, Corrupt, KafkaUnreachable, LogGap
-from accord.kafka import anchor, as_record, bounds, cluster_id, consumer
+from accord.kafka import anchor, as_record, bounds, cluster_id, consumer, offset_at
 from accord.settings import Settings
 
 logger = logs.get("accord.handlers")
 
+NOW: Final = "now"
+START: Final = "start"
+Since = datetime | str
+"""`NOW`, `START`, or a time of the log."""
 QUEUE_MAX: Final = 500
 QUEUE_WAIT_S: Final = 1.0
 """How long reading waits for a full queue to be half empty, before it is paused: to take it up again takes 0.5 s."""
@@ -96,9 +102,11 @@ class Subscription:
         settings: whose cluster and topics.
         group: name of the handler, the rest of the consumer group's name.
         event: name of the events to deliver.
+        since: where a new group starts.
     """
 
-    def __init__(self, settings: Settings, group: str, event: str) -> None:
+    def __init__(self, settings: Settings, group: str, event: str, since: Since = NOW) -> None:
+        self._since = since
         self._settings = settings
         self._group = f"{settings.topics.prefix}.handlers.{group}"
         self._name = group
@@ -222,7 +230,7 @@ class Subscription:
         try:
             cluster = cluster_id(client, kafka)
             if not self.opened.done():
-                self._fix_start(client)
+                self._fix_start(client, cluster)
                 self.opened.set_result(None)
             client.subscribe(
                 [self._topic],
@@ -248,24 +256,33 @@ class Subscription:
             while self._assigned and time.monotonic() < until_s:
                 client.poll(LEAVE_POLL_S)
 
-    def _fix_start(self, client: Consumer) -> None:
-        """Commits the end of the log where nothing is committed yet."""
+    def _fix_start(self, client: Consumer, cluster: str) -> None:
+        """Commits where to start, where nothing is committed yet."""
         timeout_s = self._settings.kafka.connect_timeout_ms / 1_000
         partitions = [TopicPartition(self._topic, p) for p in range(self._settings.topics.partitions)]
         found = client.committed(partitions, timeout=timeout_s)
-        start = [
-            TopicPartition(self._topic, at.partition, bounds(client, self._topic, at.partition)[1])
-            for at in found
-            if at.offset < 0
-        ]
-        if not start:
+        new = [at.partition for at in found if at.offset < 0]
+        if not new:
             return
+        side = consumer(self._settings.kafka)
+        try:
+            start = [TopicPartition(self._topic, number, self._start(side, cluster, number)) for number in new]
+        finally:
+            side.close()
         try:
             client.commit(offsets=start, asynchronous=False)
         except KafkaException as error:
             if error.args[0].code() not in _MEMBERS:
                 raise
             # The group has members: another process committed a start, earlier than this one.
+
+    def _start(self, side: Consumer, cluster: str, partition: int) -> int:
+        """The offset at which a new group starts."""
+        if isinstance(self._since, datetime):
+            at_ms = round(self._since.timestamp() * 1_000)
+            return offset_at(side, self._topic, partition, genesis(cluster, self._topic, partition), at_ms)
+        low, high = bounds(side, self._topic, partition)
+        return low if self._since == START else high
 
     def _loop(self, client: Consumer) -> None:
         committed_s = commit_from_s = time.monotonic()
@@ -301,7 +318,7 @@ class Subscription:
             if record.offset < place.deliver_from:
                 return
             if decision is not None and decision.key == self._key and b"SignalEmitted" in decision.type:
-                (event,) = self._codec.decode(decision.value)
+                event = self._codec.decode(decision.value)[0]
                 place.waiting.append(record.offset)
                 self._queue.put(Delivery(place, decision, event, record.offset < place.taken_over_to))
             place.read_to = record.offset + 1

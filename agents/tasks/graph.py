@@ -31,6 +31,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 INPUT: Final = "input"
 STEP: Final = "step"
+TASK: Final = "task"
+TASKS: Final = "tasks"
+CONTEXT: Final = "context"
+MODEL: Final = "model"
 TEAM: Final = "default"
 TIMEOUT_MS: Final = 300_000
 WAIT_MS: Final = 3_600_000
@@ -61,10 +65,15 @@ class Run(NamedTuple):
 
 
 class Function(NamedTuple):
-    """What runs a step, and which of `input`, `step` and the steps before its parameters name."""
+    """What runs a step, and which of the names that it may have its parameters have; see `Agent`.
+
+    `batched`: it takes several tasks together. `simple`: a cheaper model is enough for it.
+    """
 
     call: Callable[..., Any]
     parameters: tuple[str, ...]
+    batched: bool = False
+    simple: bool = False
 
 
 class TaskGraph:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +33,7 @@ from accord.schemas.messages.tasks import (
     TaskUnknown,
 )
 
-from accord.errors import TaskCancelledError, TaskFailedError
+from accord.errors import AccordError, TaskCancelledError, TaskFailedError
 
 if TYPE_CHECKING:
     from accord.agents.hub import Hub
@@ -159,6 +160,25 @@ class Handle(Watched):
         if any(isinstance(event, TaskUnknown) for event in answer.events):
             raise self._unknown()
         return not any(isinstance(event, TaskKnown) for event in answer.events)
+
+    async def ended(self) -> list[StepRead]:
+        """What became of its steps, once it is completed or has failed.
+
+        Raises:
+            TaskCancelledError: somebody has cancelled it.
+            NotFound: it is not remembered any more.
+            Unavailable: nobody decides.
+        """
+        await self._wait(self._ended, None, "has not ended")
+        read, told = await self._ask(())
+        if read.status == "cancelled":
+            raise self._error(read.status, read.error, None)
+        return told
+
+    def abandon(self, reason: str) -> None:
+        """Has the task cancelled, and waits for nothing."""
+        with suppress(AccordError):
+            self._submit(CancelTask(self._hub.connection.agent, reason), task=self.id)
 
 
 def record_of(task_id: str, read: TaskRead, steps: Sequence[StepRead], value: Value = reference) -> dict[str, Any]:

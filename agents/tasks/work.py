@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -34,7 +34,8 @@ from accord.agents.locks.arguments import check_lease_ms, check_number
 from accord.agents.operations import Operation
 from accord.agents.signals import signals
 from accord.agents.signals.plain import NotPlain, as_json
-from accord.agents.tasks.graph import INPUT, STEP, TEAM, Function, GiveUp, Run, TaskGraph, checked_name
+from accord.agents.tasks.given import Models, of_agent, of_graph, result_of
+from accord.agents.tasks.graph import TEAM, Function, GiveUp, Run, TaskGraph, checked_name
 from accord.schemas.messages import Command
 from accord.schemas.messages.roster import (
     AgentsAssigned,
@@ -175,6 +176,7 @@ class Work:
         self._agent = hub.agent
         self.member = f"{self._agent}/{str(uuid_utils.uuid7())[-12:]}"
         self._runs: dict[tuple[str, str], Running] = {}
+        self._models = Models(hub)
         self._stopping = False
         self._idle = asyncio.Event()
         self._stop_renewing: Callable[[], None] = lambda: None
@@ -227,6 +229,7 @@ class Work:
             body.cancel()
         await asyncio.gather(*bodies, return_exceptions=True)
         self._stop_renewing()
+        await self._models.close()
         with suppress(AccordError):
             submission = self._connection.submit("roster", self.team, LeaveTeam(self._agent, self.member))
             await asyncio.wrap_future(submission.decided)
@@ -412,15 +415,24 @@ class Work:
 
     async def _call(self, run: Running) -> Any:
         started = run.started
-        function = self._functions.get((started.type, started.step)) or self._agents.get(started.capability)
+        own = self._functions.get((started.type, started.step))
+        function = own or self._agents.get(started.capability)
         if function is None:
             raise GiveUp(f"{self._agent} has no function for the step {started.step} of {started.type}")
         inputs, errors = await self._inputs(run.task_id, started.inputs)
         key = f"{run.task_id}/{started.step}"
         statuses = {one.step: one.status for one in started.inputs}
         about = Run(run.task_id, started.step, key, started.tries, started.token, inputs, errors, statuses)
-        known: Mapping[str, Any] = {**inputs, INPUT: await value_of(self._hub, started.input), STEP: about}
+        input = await value_of(self._hub, started.input)
+        if own is not None:
+            known = of_graph(input, about)
+        else:
+            known = of_agent(function, started.type, self._name_of(started), input, about, self._models)
         arguments = {name: known.get(name) for name in function.parameters}
+        return result_of(function, started.type, input, await self._called(run, function, arguments))
+
+    async def _called(self, run: Running, function: Function, arguments: dict[str, Any]) -> Any:
+        started = run.started
         context.use(self._hub)
         with signals.task(run.task_id), context.running(started.step, started.token):
             if asyncio.iscoroutinefunction(function.call):

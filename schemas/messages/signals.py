@@ -1,5 +1,6 @@
 """Signals: user events by name, and what became of their handlers."""
 
+import msgspec
 from accord.schemas.messages import Command, Event
 
 
@@ -43,5 +44,80 @@ class HandlerFailed(Event, frozen=True):
     attempts: int
 
 
-COMMANDS = (EmitSignal, ReportHandlerFailure)
-EVENTS = (SignalEmitted, SignalRefused, HandlerFailed)
+class WatchSignal(Command, frozen=True):
+    event: str
+    trigger: str
+    version: int
+    definition: str
+
+
+class UnwatchSignal(Command, frozen=True):
+    trigger: str
+    version: int
+
+
+class EmitMatch(Command, frozen=True):
+    agent: str
+    data: str
+    trail: tuple[str, ...]
+
+
+class SignalWatched(Event, frozen=True):
+    event: str
+    trigger: str
+    version: int
+    definition: str
+
+
+class SignalUnwatched(Event, frozen=True):
+    trigger: str
+    version: int
+
+
+class WatchRefused(Event, frozen=True):
+    event: str
+    trigger: str
+    version: int
+    reason: str
+
+
+class Observation(msgspec.Struct, frozen=True):
+    trigger: str
+    version: int
+    definition: str
+    by: str
+    events: tuple[int, ...]
+
+
+class SignalObserved(Event, frozen=True):
+    event: str
+    observations: tuple[Observation, ...]
+    at_ms: int
+    trail: tuple[str, ...]
+
+
+class MatchEmitted(Event, frozen=True):
+    partition: int
+    offset: int
+    number: int
+
+
+class MatchKnown(Event, frozen=True):
+    partition: int
+    offset: int
+    number: int
+
+
+COMMANDS = (EmitSignal, ReportHandlerFailure, WatchSignal, UnwatchSignal, EmitMatch)
+EVENTS = (
+    SignalEmitted,
+    SignalRefused,
+    HandlerFailed,
+    SignalWatched,
+    SignalUnwatched,
+    WatchRefused,
+    SignalObserved,
+    MatchEmitted,
+    MatchKnown,
+)
+"""Events that agents emit and the handlers that react to them."""

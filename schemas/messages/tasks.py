@@ -82,6 +82,14 @@ class Input(msgspec.Struct, frozen=True, gc=False):
     omitted: bool
 
 
+class EndedRun(msgspec.Struct, frozen=True, gc=False):
+    """A run of a step that ended without a result."""
+
+    agent: str
+    status: str
+    error: str
+
+
 class StepRead(msgspec.Struct, frozen=True, gc=False):
     """A step as it is."""
 
@@ -93,6 +101,7 @@ class StepRead(msgspec.Struct, frozen=True, gc=False):
     result: Payload | None
     error: str
     last: bool
+    runs: tuple[EndedRun, ...] = ()
 
 
 class SubmitTask(Command, frozen=True):

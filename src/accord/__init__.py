@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from accord.agents.auctions.units import Bid as Bid
     from accord.agents.auctions.units import Scoring as Scoring
     from accord.agents.client import Accord as Accord
+    from accord.agents.conflicts.judging import Judgement as Judgement
     from accord.agents.coordinate import coordinate as coordinate
     from accord.agents.coordinate import grant as grant
     from accord.agents.hierarchy.units import Member as Member
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from accord.agents.llm.model import Reply as Reply
     from accord.agents.locks.fencing import FencedResource as FencedResource
     from accord.agents.locks.locks import Grant as Grant
+    from accord.agents.patterns.roles import Roles as Roles
+    from accord.agents.patterns.supervisor import Supervisor as Supervisor
     from accord.agents.signals.handlers import when as when
     from accord.agents.signals.signals import Event as Event
     from accord.agents.signals.signals import Receipt as Receipt
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from accord.agents.tasks.graph import GiveUp as GiveUp
     from accord.agents.tasks.graph import Run as Run
     from accord.agents.tasks.graph import TaskGraph as TaskGraph
+    from accord.agents.triggers.triggers import on as on
     from accord.embedded import local as local
     from accord.errors import AccordError as AccordError
     from accord.errors import ArtifactAltered as ArtifactAltered
@@ -37,10 +41,12 @@ if TYPE_CHECKING:
     from accord.errors import ChainBroken as ChainBroken
     from accord.errors import CircularTrigger as CircularTrigger
     from accord.errors import ConfigError as ConfigError
+    from accord.errors import ConflictLost as ConflictLost
     from accord.errors import Corrupt as Corrupt
     from accord.errors import DeadlockVictim as DeadlockVictim
     from accord.errors import Denied as Denied
     from accord.errors import ExceedsCapacity as ExceedsCapacity
+    from accord.errors import Failure as Failure
     from accord.errors import KafkaUnreachable as KafkaUnreachable
     from accord.errors import KeyHeld as KeyHeld
     from accord.errors import LeaseLost as LeaseLost
@@ -86,19 +92,23 @@ _HOMES: Final = {
     "FencedResource": "accord.agents.locks.fencing",
     "GiveUp": "accord.agents.tasks.graph",
     "Grant": "accord.agents.locks.locks",
+    "Judgement": "accord.agents.conflicts.judging",
     "Member": "accord.agents.hierarchy.units",
     "Model": "accord.agents.llm.model",
     "Position": "accord.schemas.position",
     "Receipt": "accord.agents.signals.signals",
     "Reply": "accord.agents.llm.model",
+    "Roles": "accord.agents.patterns.roles",
     "Run": "accord.agents.tasks.graph",
     "Scoring": "accord.agents.auctions.units",
     "Settings": "accord.settings",
+    "Supervisor": "accord.agents.patterns.supervisor",
     "TaskGraph": "accord.agents.tasks.graph",
     "coordinate": "accord.agents.coordinate",
     "emit": "accord.agents.signals.signals",
     "grant": "accord.agents.coordinate",
     "local": "accord.embedded",
+    "on": "accord.agents.triggers.triggers",
     "sync": "accord.sync",
     "when": "accord.agents.signals.handlers",
 }
@@ -118,14 +128,17 @@ __all__ = [
     "ChainBroken",
     "CircularTrigger",
     "ConfigError",
+    "ConflictLost",
     "Corrupt",
     "DeadlockVictim",
     "Denied",
     "Event",
     "ExceedsCapacity",
+    "Failure",
     "FencedResource",
     "GiveUp",
     "Grant",
+    "Judgement",
     "KafkaUnreachable",
     "KeyHeld",
     "LeaseLost",
@@ -145,12 +158,14 @@ __all__ = [
     "Rejected",
     "Reply",
     "ResultNotSerializable",
+    "Roles",
     "Run",
     "SchemaError",
     "Scoring",
     "Settings",
     "SnapshotTooOld",
     "StaleToken",
+    "Supervisor",
     "TaskCancelledError",
     "TaskFailedError",
     "TaskGraph",
@@ -169,6 +184,7 @@ __all__ = [
     "emit",
     "grant",
     "local",
+    "on",
     "sync",
     "when",
 ]

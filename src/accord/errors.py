@@ -7,6 +7,7 @@ errors the outcome may be open, and the text says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 
@@ -151,6 +152,27 @@ class TaskCancelledError(Refused):
     """Somebody has ended the task before it was done."""
 
 
+class Failure(Refused, Mapping[str, Any]):
+    """An agent has brought no result. It is raised, or stands in place of the result as a value: it is also the mapping
+    `{"error": text}`, as which other programs read it. `agent` is who failed; details `status`: failed, timed_out,
+    skipped."""
+
+    def __getitem__(self, name: str) -> Any:
+        return {"error": str(self)}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("error",))
+
+    def __len__(self) -> int:
+        return 1
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __repr__(self) -> str:
+        return f"Failure({str(self)!r})"
+
+
 class VoteRefused(Refused):
     """The vote does not count. Details `reason` (`voted`, `late`) and `counted`: how the voter has voted before."""
 
@@ -191,6 +213,11 @@ class WrongType(Refused, TypeError):
 class Unsold(Refused):
     """Nobody does the work of an auction. Details `reason`: `no_bids`, `no_valid_bid`, `not_scored`, `exhausted`,
     `cancelled`."""
+
+
+class ConflictLost(Refused):
+    """What an agent was about to do will not be done, or must not go on. Details `outcome` (`denied`, `duplicate`:
+    others do it, `preempted`, `expired`, `withdrawn`), `by` (the agents that won), `conflict`, `intention`."""
 
 
 class Rejected(Refused):

@@ -216,6 +216,31 @@ def _records(client: Consumer, topic: str, partition: int, end: int) -> Iterator
             raise KafkaUnreachable(f"{topic}/{partition}: no record after offset {offset} for {READ_TIMEOUT_S:g} s.")
 
 
+def offset_at(client: Consumer, topic: str, partition: int, root: bytes, at_ms: int) -> int:
+    """Where a partition of events begins that was decided at a time or later, by its clock; its end if there is none.
+
+    The clock never falls from one decision to the next, so it is searched by halves, a record at a time. What is no
+    decision counts by the broker's time of it.
+
+    Args:
+        root: the genesis of the partition.
+        at_ms: in ms since 1970.
+
+    Raises:
+        LogGap: the log changed while reading; KafkaUnreachable: no record for `READ_TIMEOUT_S`.
+    """
+    low, high = bounds(client, topic, partition)
+    while low < high:
+        middle = (low + high) // 2
+        (record,) = read(client, topic, partition, middle, middle + 1)
+        try:
+            now_ms = parse(root, record).now_ms
+        except (ValueError, KeyError):
+            now_ms = record.timestamp
+        low, high = (middle + 1, high) if now_ms < at_ms else (low, middle)
+    return low
+
+
 def anchor(client: Consumer, topic: str, partition: int, root: bytes, at: int | None = None) -> tuple[Chain, int]:
     """Where a reader starts that wants only what stands at `at` and later: a chain and the offset to read from.
 

@@ -136,6 +136,8 @@ class LlmSettings(_Group):
     api: Literal["responses", "chat"] = "responses"
     """How it is asked: by the Responses API, or by chat completions, which every compatible endpoint has."""
     model: str = "gpt-4o"
+    simple_model: str = "gpt-4o-mini"
+    """What agents ask that say of themselves that they are simple."""
     max_tokens: int = Field(1_000, ge=1)
     timeout_ms: int = Field(60_000, ge=100)
     limit: str = Field("", max_length=255)
@@ -157,7 +159,7 @@ class ArtifactsSettings(_Group):
 
 
 class AgentsSettings(_Group):
-    """The agents of the service: `accord work`."""
+    """The agents of the service, `accord work`; `lease_ms` is also that of the agents of a pattern."""
 
     model: str = "gpt-4"
     """What they ask; the endpoint and its key are those of `llm`."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from accord.agents.artifacts.sync import SyncArtifactsHub
 from accord.agents.auctions.sync import SyncAuctionsHub
+from accord.agents.conflicts.sync import SyncConflictsHub
 from accord.agents.hierarchy.sync import SyncHierarchyHub
 from accord.agents.limits.sync import SyncLimitsHub
 from accord.agents.llm.sync import SyncLlmHub
@@ -25,6 +26,7 @@ from accord.agents.state.sync import SyncStateHub
 from accord.agents.sync import SyncHub
 from accord.agents.tasks.sync import SyncTasksHub
 from accord.agents.transactions.sync import SyncTransactionsHub
+from accord.agents.triggers.sync import SyncTriggersHub
 from accord.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Accord(
     SyncHierarchyHub,
     SyncStateHub,
     SyncTransactionsHub,
+    SyncConflictsHub,
+    SyncTriggersHub,
     SyncArtifactsHub,
     SyncHub,
 ):

@@ -75,6 +75,7 @@ from accord.schemas.messages.hierarchy import (
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.signals import EmitSignal
+from accord.streams.conflicts import organisations
 from accord.streams.decider import At, Domain, Order
 from accord.streams.hierarchy.bounds import (
     CHAIN_MAX,
@@ -432,5 +433,7 @@ def _ask(key: str, e: AuthorityAsked) -> list[Order]:
     return [Order("signals", asks(e.agent), EmitSignal(e.requester, msgspec.json.encode(data).decode(), e.trail))]
 
 
-DOMAIN: Final = Domain("hierarchy", {1: HierarchyDecider()}, reactions={AuthorityAsked: _ask})
+DOMAIN: Final = Domain(
+    "hierarchy", {1: HierarchyDecider()}, reactions={AuthorityAsked: _ask, **organisations.REACTIONS}
+)
 """Organisations, by name."""

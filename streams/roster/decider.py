@@ -290,10 +290,12 @@ def _left(team: Team, e: MemberLeft) -> Team:
 
 
 def _lost(team: Team, e: MemberLost) -> Team:
+    """One failure of each capability that it was at work with, however much that was."""
     taken = team.taken
     for one in e.assigned:
         taken = taken.without((one.task, one.step, one.attempt))
-        team = _failure(team, one.capability)
+    for capability in dict.fromkeys([one.capability for one in e.assigned]):
+        team = _failure(team, capability)
     return _replace(team, members=team.members.without(e.member), taken=taken)
 
 

@@ -19,7 +19,7 @@ from accord.schemas.messages.log import CommandRejected
 from accord.schemas.position import Position
 from accord.schemas.topics import commands_topic, deadletters_topic, inbox_topic, partition_of
 from accord.streams.chain import Decision
-from accord.streams.decider import Domain, Order, holds, names_of
+from accord.streams.decider import Domain, Order, Source, holds, id_of, names_of
 from accord.streams.notices import notices
 from accord.streams.partition import Identity
 from accord.streams.runtime.deadletters import dead_letter
@@ -95,7 +95,7 @@ class Consequences:
         codec, key = commands_codec(order.domain), order.key.encode()
         position = Position(self._domain.name, identity.partition, decision.offset)
         headers = command_headers(
-            f"{position}/{number}",
+            id_of(Source(position, number)),
             f"accord/{identity.name}",
             codec.type_name(order.command),
             decision.clock,

@@ -43,6 +43,10 @@ fit `DECISION_BYTES_MAX`, or a task could never go on."""
 READ_BYTES_MAX: Final = 400_000
 """Of the steps that one `TaskRead` tells; one whose result alone is larger is told all the same."""
 ERROR_CHARS_MAX: Final = 2_000
+RUNS_KEPT: Final = 10
+"""Of a step's runs that ended without a result, so many are remembered: the last ones."""
+RUN_ERROR_CHARS_MAX: Final = 200
+"""Of the error of each of them."""
 TIMEOUT_MS_MIN: Final = 100
 TIMEOUT_MS_MAX: Final = 24 * 3_600_000
 """Of a run."""

@@ -507,14 +507,15 @@ def _read(draft: Draft, task: Task, c: ReadTask) -> None:
     told: list[StepRead] = []
     for number in numbers[c.first :]:
         progress = task.steps[number]
-        texts = (task.graph[number].name, progress.agent, progress.error)
+        texts = [task.graph[number].name, progress.agent, progress.error]
+        texts += [text for run in progress.runs for text in (run.agent, run.status, run.error)]
         left -= 50 + sum(len(text.encode()) for text in texts) + bytes_of_payload(progress.result)
         if left < 0 and told:
             break
         status = CANCELLED if task.status == CANCELLED and progress.status not in ENDED else progress.status
         name = task.graph[number].name
         p, last = progress, not task.graph.after[number]
-        told.append(StepRead(name, status, p.agent, p.failures, p.ended_ms, p.result, p.error, last))
+        told.append(StepRead(name, status, p.agent, p.failures, p.ended_ms, p.result, p.error, last, p.runs))
     draft.add(
         TaskRead(
             c.agent, task.type, task.status, task.input, task.created_ms, task.ended_ms, task.reason, tuple(told),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
-from accord.schemas.messages.tasks import Outcome, Payload, Slot
+from accord.schemas.messages.tasks import EndedRun, Outcome, Payload, Slot
 from accord.streams.heap import Heap, with_entry, without_first
 from immutables import Map
 
@@ -37,7 +37,7 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     begun or retried by hand. `due_ms` is when something happens of itself: it has waited or run for too long, or is run
     again. `since_ms` is since when it waits for an agent; `untaken` that the last request for one brought none, so that
     it waits since then; `retried` that a person had it run again, or what it needs, after which its deadline does not
-    count any more.
+    count any more. `runs` are those that ended without a result, the last ones.
     """
 
     status: str
@@ -60,6 +60,7 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     reason: str = ""
     error_type: str = ""
     error: str = ""
+    runs: tuple[EndedRun, ...] = ()
 
 
 class Steps:

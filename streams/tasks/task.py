@@ -10,6 +10,7 @@ from accord.schemas.messages import Event
 from accord.schemas.messages.tasks import (
     AgentsFreed,
     AgentsWanted,
+    EndedRun,
     Payload,
     ResultIgnored,
     RetryRefused,
@@ -35,9 +36,7 @@ from accord.schemas.messages.tasks import (
     TaskSubmitted,
     TaskUnknown,
 )
-from accord.streams.tasks.bounds import (
-    FAILED_KEEP_MS,
-)
+from accord.streams.tasks.bounds import FAILED_KEEP_MS, RUN_ERROR_CHARS_MAX, RUNS_KEPT
 from accord.streams.tasks.graph import Graph
 from accord.streams.tasks.progress import (
     BLOCKED,
@@ -164,6 +163,14 @@ def _idle(progress: Progress, status: str, **changes: Any) -> Progress:
     )
 
 
+def _ran(progress: Progress, status: str, error: str = "") -> Progress:
+    """With a run more that ended without a result. A step that nobody has begun to run has none."""
+    if progress.status != RUNNING:
+        return progress
+    ended = EndedRun(progress.agent, status, error[:RUN_ERROR_CHARS_MAX])
+    return _replace(progress, runs=(*progress.runs, ended)[-RUNS_KEPT:])
+
+
 def _completed(task: Task, e: StepCompleted) -> Task:
     number, progress = _at(task, e.step)
     done = _idle(progress, COMPLETED, result=e.result, ended_ms=e.ended_ms, error_type="", error="")
@@ -188,26 +195,28 @@ def _failed(task: Task, e: StepFailed) -> Task:
     number, progress = _at(task, e.step)
     status = FAILING if e.retry_ms is None else RETRYING
     due_ms = _later(task, number, e.retry_ms)
-    failing = _idle(progress, status, failures=e.failures, error_type=e.error_type, error=e.error, due_ms=due_ms)
+    ran = _ran(progress, FAILED, e.error)
+    failing = _idle(ran, status, failures=e.failures, error_type=e.error_type, error=e.error, due_ms=due_ms)
     return _replace(task, steps=task.steps.put(number, failing))
 
 
 def _timed_out(task: Task, e: StepTimedOut) -> Task:
     number, progress = _at(task, e.step)
     status = FAILING if e.retry_ms is None else RETRYING
-    failing = _idle(progress, status, failures=e.failures, due_ms=_later(task, number, e.retry_ms))
+    ran = _ran(progress, TIMED_OUT)
+    failing = _idle(ran, status, failures=e.failures, due_ms=_later(task, number, e.retry_ms))
     return _replace(task, steps=task.steps.put(number, failing))
 
 
 def _lost(task: Task, e: StepLost) -> Task:
     number, progress = _at(task, e.step)
-    idle = _idle(progress, FAILING, losses=e.losses, untaken=progress.status == READY)
+    idle = _idle(_ran(progress, "lost"), FAILING, losses=e.losses, untaken=progress.status == READY)
     return _replace(task, steps=task.steps.put(number, idle))
 
 
 def _returned(task: Task, e: StepReturned) -> Task:
     number, progress = _at(task, e.step)
-    return _replace(task, steps=task.steps.put(number, _idle(progress, FAILING)))
+    return _replace(task, steps=task.steps.put(number, _idle(_ran(progress, "returned"), FAILING)))
 
 
 def _refused(task: Task, e: StepRefused) -> Task:

@@ -1,6 +1,9 @@
 """A worker on a real Kafka, for tests of a domain; and what a process of a test is told to take part."""
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,16 @@ from accord.settings import Settings
 
 PARTITIONS = 2
 SESSION_MS = 2_000
+# An ordinary worker, but for one thing: while a file is there, it sends nobody anything of what it decided.
+_WORKER = """
+import json, pathlib, sys
+from accord.settings import Settings
+from accord.streams.runtime.followups import Followups
+from accord.streams.runtime.worker import run
+silent, send = pathlib.Path(sys.argv[1]), Followups.send
+Followups.send = lambda self, confirmed: None if silent.exists() else send(self, confirmed)
+sys.exit(run(Settings.load(**json.loads(sys.argv[2]))))
+"""
 
 
 @contextmanager
@@ -46,3 +59,20 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
         "ACCORD_LOCKS__CLOCK_STEP_MS": str(settings.locks.clock_step_ms),
         **more,
     }
+
+
+@contextmanager
+def silent_worker(arguments: dict[str, object], silent: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process that tells nobody anything while there is a file `silent`; killed -9 in the end.
+
+    Args:
+        arguments: those of `Settings.load`.
+    """
+    with silent.with_suffix(".log").open("ab") as log:
+        command = [sys.executable, "-c", _WORKER, str(silent), json.dumps(arguments)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

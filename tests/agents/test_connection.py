@@ -15,7 +15,7 @@ from accord.agents.connection.connection import Answer, Connection
 from accord.agents.connection.sender import Sender
 from accord.agents.connection.underway import Underway
 from accord.schemas import headers as h
-from accord.schemas.clock import VectorClock
+from accord.schemas.clock import ENTRIES_MAX, VectorClock
 from accord.schemas.codec import commands_codec, events_codec
 from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock, RenewLease, WithdrawRequest
 from accord.schemas.messages.signals import EmitSignal, SignalEmitted
@@ -492,3 +492,14 @@ def _write_decision(settings: Settings, *, seq: int, command_id: str, confirmed:
     encoded = [(name, text.encode()) for name, text in headers.items()]
     sender.produce(topic, events_codec("locks").encode([]), b"k", partition, headers=encoded)
     assert sender.flush(5) == 0
+
+
+def test_an_agent_that_hears_of_many_keeps_its_own_count() -> None:
+    """What it was told of between two commands may be more than a clock holds."""
+    settings = Settings(kafka={"bootstrap_servers": "127.0.0.1:1"})  # type: ignore[arg-type]
+    sender = Sender(settings, "ada", None, lambda underway, error, message: None)
+    sender._clock = VectorClock({sender.incarnation: 7}, 7)
+    for number in range(2 * ENTRIES_MAX):
+        sender.received(VectorClock({f"other-{number}": 1, sender.incarnation: 6}, 9).encode())
+    assert sender._clock.entries[sender.incarnation] == 7
+    sender.close(0)

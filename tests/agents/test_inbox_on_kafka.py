@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,19 +17,10 @@ from accord import kafka
 from accord.admin import Admin
 from accord.errors import LogGap
 from accord.settings import Settings
+from tests.agents.on_kafka import silent_worker
 from tests.agents.support import until
 
 PARTITIONS = 2
-# An ordinary worker, but for one thing: while a file is there, it sends nobody anything of what it decided.
-_WORKER = """
-import json, pathlib, sys
-from accord.settings import Settings
-from accord.streams.runtime.followups import Followups
-from accord.streams.runtime.worker import run
-silent, send = pathlib.Path(sys.argv[1]), Followups.send
-Followups.send = lambda self, confirmed: None if silent.exists() else send(self, confirmed)
-sys.exit(run(Settings.load(**json.loads(sys.argv[2]))))
-"""
 
 
 @pytest.fixture
@@ -63,19 +50,6 @@ def connect(arguments: dict[str, object]) -> Iterator[Callable[[str], Connection
         connection.close()
 
 
-@contextmanager
-def worker(arguments: dict[str, object], silent: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process; killed -9 in the end."""
-    with silent.with_suffix(".log").open("ab") as log:
-        command = [sys.executable, "-c", _WORKER, str(silent), json.dumps(arguments)]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def decided(settings: Settings, key: str) -> int:
     """Records in the events partition of a key."""
     client = kafka.reader(settings.kafka)
@@ -94,7 +68,7 @@ def test_a_worker_that_dies_between_decision_and_notice_leaves_nobody_waiting(
     settings, silent = Settings.load(**arguments), tmp_path / "silent"
     ada, bob = connect("ada"), connect("bob")
     told: list[Answer] = []
-    with worker(arguments, silent):
+    with silent_worker(arguments, silent):
         (granted,) = ada.submit("locks", "room", AcquireLock("ada", "a", 60_000, None)).decided.result(60).events
         assert isinstance(granted, LockGranted)
         bob.watch("locks", "room", told.append)
@@ -110,7 +84,7 @@ def test_a_worker_that_dies_between_decision_and_notice_leaves_nobody_waiting(
     silent.unlink()
     if not keeps_data:
         arguments = {**arguments, "worker": {**arguments["worker"], "data_dir": str(tmp_path / "other")}}  # type: ignore[dict-item]
-    with worker(arguments, silent):
+    with silent_worker(arguments, silent):
         assert released.decided.result(60).events[1].request == queued.id
         until(lambda: len(told) > 1)
     grants = [event for answer in told for event in answer.events if isinstance(event, LockGranted)]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from accord.agents.agent import Agent
 from accord.agents.client import Accord
+from accord.agents.tasks.call import Terms, call
 from accord.agents.tasks.graph import GiveUp, Run, TaskGraph
 from accord.agents.tasks.handle import Handle
 from accord.schemas.messages.roster import ReadTeam
@@ -129,6 +130,56 @@ async def test_what_does_not_wait_for_each_other_runs_at_once(make_hub: MakeHub)
     graph.add("join", lambda step: dict(step.inputs), after=[f"part{n}" for n in range(4)])
     async with make_hub("ada") as hub, make_hub("bob") as other, hub.work(graph, slots=2), other.work(graph, slots=2):
         assert await outcome(hub, graph) == {f"part{n}": f"part{n}" for n in range(4)}
+
+
+@pytest.mark.each_source
+@in_loop
+async def test_a_call_that_is_made_again_is_the_same(make_hub: MakeHub) -> None:
+    told: list[str] = []
+
+    def run(task: str) -> str:
+        told.append(task)
+        if task == "bad":
+            raise GiveUp("no ink")
+        return f"done {task}"
+
+    terms = Terms(30_000, 1, "callers")
+    async with make_hub("ada") as hub, make_hub("bob") as other, hub.work(Agent("worker", run), team="callers"):
+        for caller in (hub, other):
+            good = await call(caller, "worker", "good", terms, key="call-good")
+            bad = await call(caller, "worker", "bad", terms, key="call-bad")
+            assert (good.status, good.value, list(good.runs)) == ("completed", "done good", [])
+            assert (bad.status, bad.value) == ("failed", {"error": "no ink"}) and bad.failure is bad.value
+            assert [(run.agent, run.status, run.error) for run in bad.runs] == [("ada", "failed", "no ink")]
+        with pytest.raises(TermsDiffer, match="call-good is another task"):
+            await call(hub, "worker", "other", terms, key="call-good")
+    assert sorted(told) == ["bad", "good"]
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_an_agent_that_is_away_is_not_asked_unless_it_is_the_callers_own(here: bool, make_hub: MakeHub) -> None:
+    terms, count = Terms(60_000, 0, f"away-{here}"), 5 + here
+
+    async def waiting(hub: Accord) -> int:
+        answer = await asyncio.wrap_future(hub.connection.submit("roster", terms.team, ReadTeam("ada")).decided)
+        return int(answer.events[-1].waiting)  # type: ignore[attr-defined]
+
+    @in_loop
+    async def main() -> None:
+        async with make_hub("ada") as hub:
+            keys = [f"away-{here}-{number}" for number in range(count)]
+            asked = [asyncio.create_task(call(hub, "ghost", "x", terms, key=key, here=here)) for key in keys]
+            async with asyncio.timeout(20):
+                while await waiting(hub) < count:  # noqa: ASYNC110 (the log brings it about)
+                    await asyncio.sleep(0.01)
+            if not here:
+                found = await call(hub, "ghost", "x", terms, key="one too many")
+                assert found.status == "skipped"
+                assert found.value == {"error": "ghost was not asked: it failed too often of late"}
+            async with hub.work(Agent("ghost", lambda task: "boo"), team=terms.team):
+                assert {one.value for one in await asyncio.wait_for(asyncio.gather(*asked), 20)} == {"boo"}
+
+    main()
 
 
 @in_loop

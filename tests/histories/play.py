@@ -12,7 +12,10 @@ from accord.schemas.clock import VectorClock
 from accord.schemas.codec import commands_codec
 from accord.schemas.headers import LOG_APPEND_TIME, Confirmed, Headers, LogRecord, command_headers
 from accord.schemas.messages import Command
+from accord.schemas.position import Position
 from accord.schemas.topics import commands_topic, events_topic, partition_of
+from accord.streams.decider import Source as Cause
+from accord.streams.decider import id_of
 from accord.streams.domains import DOMAINS
 from accord.streams.partition import Decided, Identity, Partition
 
@@ -76,6 +79,25 @@ class Play(Source):
         if decide:
             self.record(where, decided)
         return decided
+
+    def follow(self, domain: str, decided: Decided, *, after_ms: int = 1) -> list[Decided]:
+        """Has the commands that follow from a decision decided, and those that follow from them, as a worker does."""
+        number = partition_of(decided.decision.key, self.partitions[domain])
+        offset = decided.decision.seq - 1
+        found: list[Decided] = []
+        orders = [
+            order
+            for event in decided.events
+            if type(event) in DOMAINS[domain].reactions
+            for order in DOMAINS[domain].reactions[type(event)](decided.decision.key.decode(), event)
+        ]
+        for place, order in enumerate(orders):
+            command_id = id_of(Cause(Position(domain, number, offset), place))
+            next_one = self.send(
+                order.key, order.command, domain=order.domain, message_id=command_id, after_ms=after_ms
+            )
+            found += [next_one, *self.follow(order.domain, next_one, after_ms=after_ms)]
+        return found
 
     def record(self, where: tuple[str, int], decided: Decided) -> None:
         """Appends a decision to the events, and takes it in."""

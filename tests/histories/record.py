@@ -222,6 +222,9 @@ RUNS: dict[str, Callable[[Path], Coroutine[Any, Any, None]]] = {"embedded": embe
 """Histories of real runs, which cannot be recorded again to the byte."""
 
 
+SOUND_NAMES = sorted({*HISTORIES, *RUNS} - {*WRONG})
+
+
 def main(names: list[str]) -> None:
     for name in names:
         path = HERE / f"{name}.accord"

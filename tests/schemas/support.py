@@ -10,6 +10,7 @@ from accord.schemas.codec import Codec, commands_codec, deadletters_codec, event
 from accord.schemas.messages import (
     Message,
     auctions,
+    conflicts,
     deadletters,
     hierarchy,
     limits,
@@ -22,6 +23,7 @@ from accord.schemas.messages import (
     state,
     tasks,
     transactions,
+    triggers,
     waits,
 )
 from accord.schemas.topics import DOMAINS
@@ -54,6 +56,10 @@ MESSAGES: tuple[type[Message], ...] = (
     *state.EVENTS,
     *transactions.COMMANDS,
     *transactions.EVENTS,
+    *conflicts.COMMANDS,
+    *conflicts.EVENTS,
+    *triggers.COMMANDS,
+    *triggers.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [
@@ -93,11 +99,11 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         assert kind["type"] == "array", kind
         return st.lists(values(kind["items"]), max_size=5).map(tuple)
     if kind not in _BY_TYPE:  # a record by its name, which stands earlier in the file
-        return messages(*_named(kind))
+        return messages(*named(kind))
     return _BY_TYPE[kind]
 
 
-def _named(name: str) -> tuple[type[Any], dict[str, Any]]:
+def named(name: str) -> tuple[type[Any], dict[str, Any]]:
     """A record by its full name."""
     _, domain, _, kind = name.split(".")
     folder = resources.files("accord.schemas").joinpath("avro", domain)

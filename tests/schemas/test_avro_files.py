@@ -17,6 +17,7 @@ from accord.schemas.messages import (
     Event,
     Message,
     auctions,
+    conflicts,
     deadletters,
     hierarchy,
     limits,
@@ -29,6 +30,7 @@ from accord.schemas.messages import (
     state,
     tasks,
     transactions,
+    triggers,
     waits,
 )
 from accord.schemas.topics import DOMAINS
@@ -93,21 +95,8 @@ def python_type(kind: Any) -> Any:
 
 
 def test_commands_and_events_are_what_they_say() -> None:
-    for module in (
-        log,
-        locks,
-        signals,
-        limits,
-        waits,
-        tasks,
-        roster,
-        llm,
-        proposals,
-        auctions,
-        hierarchy,
-        state,
-        transactions,
-    ):
+    work = (tasks, roster, llm, proposals, auctions, hierarchy, state, transactions, conflicts, triggers)
+    for module in (log, locks, signals, limits, waits, *work):
         assert all(issubclass(record, Command) for record in module.COMMANDS)
         assert all(issubclass(record, Event) for record in module.EVENTS)
     assert issubclass(deadletters.DeadLetter, Event)

@@ -162,6 +162,20 @@ def histories(draw: st.DrawFn) -> list[tuple[int, int | None, bool]]:
     return steps
 
 
+def test_who_keeps_its_entry_never_counts_the_same_twice() -> None:
+    """Others give an agent's own entry back, as old as they know it, when it was pruned from the agent's clock."""
+    mine = VectorClock()
+    for _ in range(5):
+        mine = mine.advanced("me")
+    known_of_me = VectorClock({"me": 4}, 9)
+    for i in range(2 * ENTRIES_MAX):
+        mine = mine.merge(VectorClock({f"other-{i}": 1}, 1), keep="me")
+        assert mine.entries["me"] == 5 and len(mine.entries) <= ENTRIES_MAX
+    mine = mine.merge(known_of_me, keep="me")
+    assert mine.advanced("me").entries["me"] == 6
+    assert VectorClock().merge(known_of_me, keep="new").entries == {"me": 4}
+
+
 @given(histories())
 @examples(20)
 def test_clocks_never_look_ordered_when_they_were_not(steps: list[tuple[int, int | None, bool]]) -> None:

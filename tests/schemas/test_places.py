@@ -99,6 +99,10 @@ def test_the_topic_table() -> None:
         "shop.state.events.v1",
         "shop.transactions.commands.v1",
         "shop.transactions.events.v1",
+        "shop.conflicts.commands.v1",
+        "shop.conflicts.events.v1",
+        "shop.triggers.commands.v1",
+        "shop.triggers.events.v1",
         "shop.dlq.v1",
     }
     for domain in DOMAINS:

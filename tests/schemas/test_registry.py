@@ -64,6 +64,10 @@ def test_todays_schemas_are_registered_by_topic_name(server: RegistryServer) -> 
         "shop.state.events.v1",
         "shop.transactions.commands.v1",
         "shop.transactions.events.v1",
+        "shop.conflicts.commands.v1",
+        "shop.conflicts.events.v1",
+        "shop.triggers.commands.v1",
+        "shop.triggers.events.v1",
         "shop.dlq.v1",
     }
     assert set(server.subjects) == {f"{topic}-value" for topic in ids}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.counts import examples
-from tests.schemas.support import avsc, record_of
+from tests.schemas.support import avsc, named, record_of
 
 TEXTS = st.sampled_from(
     ["", "a", "b", "c/1", "c/1/1", "d/1", "d/1/2", "locks", "limits", "shared", "exclusive", "x" * 300]
@@ -31,7 +31,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         if kind["type"] == "record":
             return records(record_of(kind), kind)
         return st.lists(values(kind["items"]), max_size=3).map(tuple)
-    return KINDS[kind]
+    return KINDS[kind] if kind in KINDS else records(*named(kind))  # a record by its name, as it stands earlier
 
 
 def records(record: Any, schema: dict[str, Any]) -> st.SearchStrategy[Any]:

@@ -10,6 +10,7 @@ from accord.schemas.inbox import address_in, address_of, inbox_of, with_address
 from accord.schemas.messages import (
     Event,
     auctions,
+    conflicts,
     hierarchy,
     limits,
     llm,
@@ -21,6 +22,7 @@ from accord.schemas.messages import (
     state,
     tasks,
     transactions,
+    triggers,
     waits,
 )
 from accord.schemas.position import Position
@@ -30,6 +32,7 @@ from accord.streams.domains import DOMAINS
 from accord.streams.notices import NOBODY_ELSE, SOMEBODY, addresses, decision_of, notices, place_of
 from accord.streams.partition import Partition
 
+from tests.streams.conflicts.played import finding, intent
 from tests.streams.support import START_MS, command, partition, record_of, run
 
 INBOXES = 32
@@ -50,6 +53,8 @@ EVERY_EVENT = [
         hierarchy,
         state,
         transactions,
+        conflicts,
+        triggers,
     )
     for event in domain.EVENTS
 ]
@@ -78,7 +83,7 @@ def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
 
 
-BY_NAME = (tasks, roster, proposals, auctions, hierarchy, transactions)
+BY_NAME = (tasks, roster, proposals, auctions, hierarchy, transactions, conflicts)
 """Their events name no requests: who is told of them is named himself."""
 BY_REQUEST = [event for event in EVERY_EVENT if event not in [one for domain in BY_NAME for one in domain.EVENTS]]
 
@@ -347,6 +352,26 @@ def test_who_asked_for_a_decision_is_told_of_it() -> None:
     )
     assert found == [{CAROL}, {ADA}, {ADA}, {ADA}, {ADA, BOB}, {ADA}, {BOB}]
     assert told(made, ("tick-1", log.Tick()), at_ms=START_MS + 1_000) == [{ADA}], "nobody answered"
+
+
+# -- conflicts
+
+
+def test_who_takes_part_in_a_conflict_is_told_and_who_may_act_now() -> None:
+    made = partition("conflicts")
+    one, other, third = [
+        conflicts.DeclareIntention(agent, agent, intent("write", target, topic=topic), ())
+        for agent, target, topic in (("ada", "x", ""), ("bob", "x", "t"), ("carol", "", "t"))
+    ]
+    found = told(made, (by("ada", "1"), one), (by("bob", "2"), other), (by("carol", "3"), third))
+    assert found == [{ADA}, {ADA, BOB}, {BOB, CAROL}]
+    assert told(made, (by("ada", "4"), conflicts.FinishIntention("ada", "ada"))) == [{ADA, BOB}]
+    findings = (finding("bob", "1"), finding("carol", "2"))
+    compare = conflicts.CompareFindings("ada", "f", findings, ())
+    judged = conflicts.JudgeConflict("judge", "f", "bob", "findings", (), "", 1_000_000, "")
+    appeal = conflicts.AppealResolution("carol", "f", "carol", "")
+    found = told(made, (by("ada", "5"), compare), (by("judge", "6"), judged), (by("carol", "7"), appeal))
+    assert found == [{ADA}, {address_of("judge"), ADA, BOB, CAROL}, {BOB, CAROL}]
 
 
 # -- the records

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import pytest
 from accord.schemas.codec import events_codec
 from accord.schemas.messages import Command, Event, roster
@@ -390,13 +391,16 @@ def test_a_limit_missed_while_it_waited_is_a_failure() -> None:
     waiting.when(free("a", BAD), 2_000).then(freed("a", BAD), opened(2_000 + OPEN_MS))
 
 
-def test_lost_agents_are_failures() -> None:
-    busy = after(join("ada", slots=9), wants("a", "b", "c", "d", "e", "f"))
-    requests = tuple(Request("t", step, 1, "write") for step in "abcdef")
+@pytest.mark.parametrize("before", [0, 4])
+def test_a_lost_agent_is_one_failure_however_much_it_was_at_work_with(before: int) -> None:
+    busy = after(join("ada", slots=9), *failures(before), wants(*"abcdef", task="busy"))
+    requests = tuple(Request("busy", step, 1, "write") for step in "abcdef")
     lost = busy.when(Tick(), T0 + LEASE_MS).then(
-        MemberLost("ada", "ada-1", requests, T0 + LEASE_MS), opened(T0 + LEASE_MS + OPEN_MS, failures=6)
+        MemberLost("ada", "ada-1", requests, T0 + LEASE_MS),
+        *([opened(T0 + LEASE_MS + OPEN_MS, failures=5)] if before else []),
     )
-    assert lost.state.breakers["write"].state == "open"
+    assert lost.state.breakers["write"].state == ("open" if before else "closed")
+    assert lost.state.breakers["write"].failures == before + 1
     assert decider.deadline_ms(lost.state) is None
 
 
@@ -563,6 +567,7 @@ def test_the_largest_decisions_fit() -> None:
     assert len(events[1].assignments) == ASSIGNED_AT_ONCE_MAX  # type: ignore[attr-defined]
     assert size_of(events) <= DECISION_BYTES_MAX
     state, _ = decided(state, join("b" * 253, skill, slots=SLOTS_MAX, lease_ms=60_000), T0, 3)
+    state = msgspec.structs.replace(state, breakers={skill: Breaker(failures=4)})
     others = wants(*steps, skill=skill, task="u" * 255)
     state, events = decided(state, others, T0 + LEASE_MS, 4)
     assert [type(event) for event in events[:2]] == [MemberLost, BreakerOpened]

@@ -18,6 +18,7 @@ from accord.schemas.messages.tasks import (
     CancelTask,
     CompleteStep,
     DropStep,
+    EndedRun,
     FailStep,
     Freed,
     Input,
@@ -74,6 +75,8 @@ from accord.streams.tasks.bounds import (
     NAME_BYTES_MAX,
     RETRIES_MAX,
     RETRY_AFTER_MS_MAX,
+    RUN_ERROR_CHARS_MAX,
+    RUNS_KEPT,
     START_BYTES_MAX,
     STEPS_MAX,
     TIMEOUT_MS_MAX,
@@ -1037,6 +1040,36 @@ def test_a_task_that_is_cancelled_gives_its_agents_back() -> None:
 # -- to read
 
 
+def runs_of(given: Given, now_ms: int) -> tuple[EndedRun, ...]:
+    read = decider.decide(given.state, ReadTask("eve", (), 0), At(now_ms, 100, "new"))[-1]
+    assert isinstance(read, TaskRead)
+    return read.steps[0].runs
+
+
+def test_runs_that_brought_no_result_are_told_whatever_came_of_the_step() -> None:
+    ended = after(
+        submit(step("a", retries=9)), start("a"), fail("a", 2), 6_000, Tick(), start("a", 2), 16_000, Tick(),
+        26_000, Tick(), start("a", 3, "cat"), ReturnStep("cat", "a", 8), start("a", 4), lose(("a", 4)),
+        lose(("a", 5)), start("a", 6), complete("a", 13),
+    )  # fmt: skip
+    assert runs_of(ended, 27_000) == (
+        EndedRun("bob", "failed", "no ink"),
+        EndedRun("bob", "timed_out", ""),
+        EndedRun("cat", "returned", ""),
+        EndedRun("bob", "lost", ""),
+    ), "the fifth request brought an agent that was gone before it had begun"
+
+
+def test_no_more_than_some_runs_are_remembered_and_not_all_that_went_wrong() -> None:
+    again: list[Command | int] = [submit(step("a", retries=99, wait_ms=60 * MINUTE))]
+    for number in range(RUNS_KEPT + 1):
+        error = f"{number} " + "x" * RUN_ERROR_CHARS_MAX
+        again += [start("a", number + 1), fail("a", 3 * number + 2, error=error), 20_000 * (number + 1), Tick()]
+    runs = runs_of(after(*again), 20_000 * (RUNS_KEPT + 1))
+    assert [run.error.split()[0] for run in runs] == [str(number) for number in range(1, RUNS_KEPT + 1)]
+    assert {len(run.error) for run in runs} == {RUN_ERROR_CHARS_MAX}
+
+
 def test_a_task_is_read() -> None:
     steps = (step("a"), step("b", "a"), step("c", optional=True))
     running = after(
@@ -1045,7 +1078,7 @@ def test_a_task_is_read() -> None:
     told = (
         StepRead("a", "completed", "bob", 0, 2_000, '"A"', "", last=False),
         StepRead("b", "running", "bob", 0, None, None, "", last=True),
-        StepRead("c", "failed", "bob", 1, None, None, "no ink", last=True),
+        StepRead("c", "failed", "bob", 1, None, None, "no ink", True, (EndedRun("bob", "failed", "no ink"),)),
     )
     read = TaskRead("eve", "graph", "in_progress", "{}", T0, None, "", told, 0, 3)
     running.when(ReadTask("eve", (), 0), 4_000).then(read)

@@ -5,9 +5,9 @@ A block's commands go to one partition in order; a file is one log. A command is
     acquire lock=room-7 agent=ada lease_ms=5000 at=1000
 
 `at` is the broker's time in ms (the one before, if missing), `id` the message id (`r1`, `r2`, ... if missing). The
-key is one of `KEYS`. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the others that may be left out.
-`show lock=room-7` prints the state. An event is written with all its fields; `(nothing)` is a decision without events.
-A file's name begins with its domain.
+key is one of `KEYS`, or `aggregate`. `owner` is the agent's name unless given; `UNLESS_GIVEN` has the others that may
+be left out. A trigger's `definition` is written as in Python. `show lock=room-7` prints the state. An event is written
+with all its fields; `(nothing)` is a decision without events. A file's name begins with its domain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,19 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from accord.schemas.messages import Command, Event, Message, auctions, hierarchy, limits, llm, proposals, state
+from accord.schemas.messages import (
+    Command,
+    Event,
+    Message,
+    auctions,
+    conflicts,
+    hierarchy,
+    limits,
+    llm,
+    proposals,
+    state,
+    triggers,
+)
 from accord.schemas.messages.locks import (
     AcquireLock,
     ReleaseLock,
@@ -31,6 +43,8 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import SwitchRules, Tick
 from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
 from accord.streams.auctions.scoring import WEIGHTS
+from accord.streams.conflicts.rules import DEFAULT
+from accord.streams.triggers import pattern
 
 from tests.streams.support import apply, command, partition
 
@@ -74,6 +88,14 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "cancel": auctions.CancelAuction,
         "read": auctions.ReadAuction,
     },
+    "triggers": SHARED
+    | {
+        "declare": triggers.DeclareTrigger,
+        "drop": triggers.DropTrigger,
+        "read": triggers.ReadTrigger,
+        "confirm": triggers.ConfirmWatch,
+        "observe": triggers.ObserveSignal,
+    },
     "hierarchy": SHARED
     | {
         "define": hierarchy.DefineOrganisation,
@@ -97,6 +119,18 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "history": state.ReadHistory,
         "configure": state.ConfigureScope,
     },
+    "conflicts": SHARED
+    | {
+        "configure": conflicts.ConfigureGround,
+        "declare": conflicts.DeclareIntention,
+        "renew": conflicts.RenewIntention,
+        "finish": conflicts.FinishIntention,
+        "compare": conflicts.CompareFindings,
+        "judge": conflicts.JudgeConflict,
+        "decline": conflicts.DeclineJudgement,
+        "appeal": conflicts.AppealResolution,
+        "rule": conflicts.RuleOnConflict,
+    },
     "llm": SHARED
     | {
         "ask": llm.RequestAnswer,
@@ -106,7 +140,14 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "scope")
+KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "scope", "ground")
+OF_INTENT = {
+    **dict.fromkeys(("target", "resource", "topic", "text"), ""),
+    **dict.fromkeys(("mode", "from_ms", "until_ms"), "null"),
+    **dict.fromkeys(("amount", "priority"), "0"),
+    "lease_ms": "30000",
+    "waits": "true",
+}
 UNLESS_GIVEN = {
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
@@ -120,17 +161,20 @@ UNLESS_GIVEN = {
     "amount": "1",
     "mode": "shared",
     "must_exist": "false",
-    "reason": "",
     **dict.fromkeys(("snapshot", "at_version", "after_version"), "null"),
     **dict.fromkeys(("reads", "ranges", "rule", "rule_version", "prefix", "after"), ""),
     "isolation": "serializable",
     "values": "true",
+    **dict.fromkeys(("reason", "problem"), ""),
+    "version": "1",
     **dict.fromkeys(("quorum", "reward_millionths"), "null"),
     **dict.fromkeys(("capabilities", "scoring"), ""),
     "confidence_least_millionths": "500000",
     "scoring_ms": "5000",
     "lease_ms": "30000",
     "member": "m1",
+    **dict.fromkeys(("against", "request", "reasoning"), ""),
+    "kind": "findings",
     "load": "0",
     "threshold_numerator": "1",
     "threshold_denominator": "2",
@@ -159,7 +203,7 @@ class Transcript:
         """What a line brings, as it is printed."""
         name, *words = shlex.split(line)
         fields: dict[str, Any] = dict(word.split("=", 1) for word in words)
-        key = "".join(fields.pop(kind, "") for kind in KEYS)
+        key = fields.pop("aggregate", None) or "".join(fields.pop(kind, "") for kind in KEYS)
         if name == "show":
             return [shown(self.partition.canonical()["aggregates"].get(key))]
         self.at_ms = int(fields.pop("at", self.at_ms))
@@ -202,14 +246,14 @@ STATE: dict[Any, Callable[[str], Any]] = {
 }
 
 
-def message(kind: type[Command], fields: dict[str, Any]) -> Command:
-    """Takes a command's fields out of `fields`."""
+def message(kind: type[Any], fields: dict[str, Any]) -> Any:
+    """Takes the fields of a command, or of a record in one, out of `fields`."""
     values: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         if name not in fields and name in defaults(kind):
             continue
         default = values.get("agent") if name == "owner" else UNLESS_GIVEN.get(name)
-        text = fields.pop(name, default)
+        text = sent(name, fields.pop(name, "" if hint == conflicts.Intent else default))
         assert text is not None, f"{kind.__name__} needs {name}"
         if hint in (str, str | None):
             values[name] = None if (text, hint) == ("null", str | None) else text
@@ -228,8 +272,8 @@ def message(kind: type[Command], fields: dict[str, Any]) -> Command:
         elif hint == tuple[auctions.Score, ...]:
             pairs = [part.partition(":") for part in text.split(",")]
             values[name] = tuple(auctions.Score(agent, int(score)) for agent, _, score in pairs)
-        elif hint in RECORDS:
-            values[name] = RECORDS[hint](text)
+        elif hint in RECORDS or hint in OF_FIELDS:
+            values[name] = RECORDS[hint](text) if hint in RECORDS else OF_FIELDS[hint](fields)
         elif hint is bool:
             values[name] = text == "true"
         else:
@@ -245,11 +289,36 @@ def member_of(text: str) -> hierarchy.Member:
     return hierarchy.Member(name, superior or None, boundaries, deputy or None, 1_000)
 
 
-OF_HIERARCHIES: dict[Any, Callable[[str], Any]] = {
+def intent_of(fields: dict[str, Any]) -> conflicts.Intent:
+    """What is intended, by those of its fields that are given."""
+    kind = conflicts.Intent
+    return message(kind, OF_INTENT | {part: fields.pop(part) for part in kind.__struct_fields__ if part in fields})
+
+
+def terms_of(text: str) -> conflicts.Terms:
+    """The usual terms, but for an authority and capacities: `chief,gpu:4`."""
+    authority, *pairs = [part.partition(":") for part in text.split(",")]
+    known = tuple(conflicts.Capacity(resource, int(amount)) for resource, _, amount in pairs)
+    return msgspec.structs.replace(
+        DEFAULT, authority=authority[0], capacities=known, contradictions=(), incompatible=()
+    )
+
+
+def findings_of(text: str) -> tuple[conflicts.Finding, ...]:
+    """`AGENT:RECOMMENDATION,AGENT`, as far as there is one."""
+    pairs = [part.partition(":") for part in text.split(",")]
+    return tuple(conflicts.Finding(agent, said or None, "{}", 0) for agent, _, said in pairs)
+
+
+RECORDS: dict[Any, Callable[[str], Any]] = STATE | {
     tuple[hierarchy.Member, ...]: lambda text: tuple(member_of(part) for part in text.split(",")),
     hierarchy.Origin | None: lambda text: None if text == "null" else hierarchy.Origin(*text.split("/")),
+    conflicts.Terms: terms_of,
+    tuple[conflicts.Finding, ...]: findings_of,
 }
-RECORDS = OF_HIERARCHIES | STATE
+"""How records in a command are written."""
+OF_FIELDS: dict[Any, Callable[[dict[str, Any]], Any]] = {conflicts.Intent: intent_of}
+"""Records that are written by fields of their own."""
 
 
 def printed(event: Event) -> str:
@@ -257,7 +326,9 @@ def printed(event: Event) -> str:
     left_out = defaults(type(event))
     values = {name: getattr(event, name) for name in event.__struct_fields__}
     fields = " ".join(
-        f"{name}={shown(value)}" for name, value in values.items() if (name, value) not in left_out.items()
+        f"{name}={shown(of_field(name, value))}"
+        for name, value in values.items()
+        if (name, value) not in left_out.items()
     )
     return f"{type(event).__name__} {fields}".rstrip()
 
@@ -270,12 +341,22 @@ def defaults(kind: type[Message]) -> dict[str, Any]:
     )
 
 
+def sent(name: str, text: str | None) -> str | None:
+    """What is sent of a field as it is written: of a trigger's definition its JSON."""
+    return pattern.encode(eval(text, vars(pattern)).definition) if name == "definition" and text else text
+
+
+def of_field(name: str, value: Any) -> Any:
+    """What is shown of a field: of a trigger's definition how it is written in Python."""
+    return pattern.text_of_definition(pattern.decode(value)) if name == "definition" else value
+
+
 def shown(value: Any) -> str:
     match value:
         case None:
             return "null"
         case dict():
-            return "{" + " ".join(f"{name}={shown(inner)}" for name, inner in value.items()) + "}"
+            return "{" + " ".join(f"{name}={shown(of_field(name, inner))}" for name, inner in value.items()) + "}"
         case msgspec.Struct():
             return shown(msgspec.structs.asdict(value))
         case list() | tuple():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from accord.cli.options import Bootstrap, Json, Prefix, Processes, Source, load
-from accord.cli.output import json_line, say
+from accord.cli.output import json_line, say, write
 from accord.cli.sharing import At, look, look_at, print_table, some, span
 from accord.errors import BadInput, NotFound, Refused
 
@@ -119,7 +119,7 @@ def graph(
     sharing = look(source, at, processes)
     edges, deadlocks = wait_graph(sharing), rings(sharing)
     if svg is not None:
-        _write(svg, drawing.svg(edges, deadlocks))
+        write(svg, drawing.svg(edges, deadlocks))
     if as_json:
         json_line({"edges": edges, "deadlocks": deadlocks})
     elif dot:
@@ -137,13 +137,6 @@ def graph(
             say("nobody waits")
     if deadlocks:
         raise typer.Exit(DEADLOCK)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def release(

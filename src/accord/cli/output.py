@@ -7,6 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from accord.errors import AccordError
@@ -36,6 +38,16 @@ def json_line(value: Any) -> None:
 
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
+
+
+def write(file: Path, text: str) -> None:
+    """Writes a file. Raises BadInput: it cannot be written."""
+    from accord.errors import BadInput  # noqa: PLC0415
+
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def print_error(error: AccordError, *, as_json: bool) -> None:
@@ -77,9 +89,9 @@ def _field(name: str, value: Any) -> str:
 _YEAR_2000_MS = 946_684_800_000
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 command`, `2 commands`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """`1 command`, `2 commands`; `nouns` where it is not one with an s."""
+    return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def shortened(text: str, most: int) -> str:

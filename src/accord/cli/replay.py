@@ -10,16 +10,22 @@ from accord.cli.options import Domains, Json, Partial, Processes, Source, names,
 from accord.cli.output import json_line, plural, say, text_of
 
 if TYPE_CHECKING:
+    from accord.replay.difference import Difference, Kind
+    from accord.replay.races import Races
     from accord.replay.state import World
     from accord.replay.verify import Divergence, Report
 
 DIFFERENT, NOT_LOOKED = 1, 3
+RACES = 1
 
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Read the log again: is it right, and how did things stand?")
     group.command()(verify)
     group.command()(state)
+    group.command()(step)
+    group.command()(diff)
+    group.command()(races)
     app.add_typer(group, name="replay")
 
 
@@ -85,6 +91,138 @@ def state(
         json_line(world)
     else:
         _print_world(world)
+
+
+def step(
+    source: Source = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POSITION|TIME", help="Where to begin. Without it, before the first decision.", show_default=False
+        ),
+    ] = None,
+    domain: Domains = "",
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Walk through the log, decision by decision, forward and back, and look at the state there.
+
+    Reads what to do from stdin, a line each; `help` lists it. Each place is a consistent cut: no effect stands without
+    its cause.
+
+        accord replay step hotel.accord --at locks/3@1842
+    """
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.cli.stepping import walk  # noqa: PLC0415
+    from accord.replay.state import parse_point  # noqa: PLC0415
+    from accord.replay.travel import Journey  # noqa: PLC0415
+
+    point = parse_point(at)
+    with Watched(open_log(source, partial=partial)) as log:
+        journey = Journey(log, names(domain))
+        if point is not None:
+            journey.to(point)
+        walk(journey, log.quiet, as_json=as_json)
+
+
+def diff(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="The directory of an archive, or the address of a cluster.")
+    ],
+    a: Annotated[str, typer.Argument(metavar="A", help="A position, locks/3@1842, or a time, 2026-03-01T12:00:00Z.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one, or `end`.")] = "end",
+    domain: Domains = "",
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two points of a log: what came, what went, what changed and how.
+
+    A position stands for its partition up to that record, and for the others up to the time of its decision.
+
+        accord replay diff hotel.accord locks/3@1842 end
+    """
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.replay.difference import difference  # noqa: PLC0415
+    from accord.replay.state import parse_point  # noqa: PLC0415
+
+    points = [parse_point(None if text == "end" else text) for text in (a, b)]
+    with Watched(open_log(source, partial=partial)) as log:
+        found = difference(log, *points, domains=names(domain))
+    if as_json:
+        json_line(found)
+    else:
+        _print_difference(found)
+
+
+def races(
+    source: Source = None,
+    domain: Domains = "",
+    records: Annotated[
+        int, typer.Option("--records", min=1, metavar="N", help="Look at so many records, of a longer log at the last.")
+    ] = 100_000,
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Find what agents did to the same thing without knowing of each other, and tell both their histories.
+
+    What counts are signals that name what they touch, {"writes": "rooms/12"} or {"reads": ...}; coordinated bodies; the
+    terms of pools; and what was refused for its outdated token. Exit 0: no race. 1: some. 3: none, but not all of it
+    could be looked at.
+
+        accord replay races hotel.accord
+    """
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.replay.races import races as run  # noqa: PLC0415
+
+    with Watched(open_log(source, partial=partial)) as log:
+        found = run(log, domains=names(domain), records_max=records)
+    if as_json:
+        json_line(found)
+    else:
+        _print_races(found)
+    if found.races or found.untold:
+        raise typer.Exit(RACES)
+    if found.unknown or found.is_cut:
+        raise typer.Exit(NOT_LOOKED)
+
+
+def _print_races(found: Races) -> None:
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.cli.explain import print_steps  # noqa: PLC0415
+
+    for race in found.races:
+        often = f", {race.times} times" if race.times > 1 else ""
+        doubt = "" if race.sure else "  [yellow]perhaps: their clocks had lost entries[/]"
+        say(f"[bold red]{race.kind}[/]  [bold cyan]{escape(race.resource)}[/]{often}{doubt}\n  {escape(race.text)}")
+        for side in (race.first, race.second):
+            if side is not None:
+                say(f"  [bold]{escape(side.agent or side.process)}[/]  {side.position} {side.event}  {side.time or ''}")
+                print_steps(side.history, indent=4)
+    if found.untold:
+        say(f"and {plural(found.untold, 'more race')}")
+    races = plural(len(found.races) + found.untold, "race")
+    say(f"[bold]{races}[/]; {plural(found.accesses, 'read or write', 'reads and writes')} looked at")
+    if found.unknown:
+        say(f"[yellow]{found.unknown:,} could not be compared: their commands are no longer in the log[/]")
+    if found.is_cut:
+        say("[yellow]the log has more records than were looked at: --records N looks at more[/]")
+
+
+def _print_difference(found: Difference) -> None:
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.cli.stepping import print_changes  # noqa: PLC0415
+
+    marks: dict[Kind, str] = {"added": "[green]+[/]", "removed": "[red]-[/]", "changed": "[yellow]~[/]"}
+    for one in found.aggregates:
+        say(f"{marks[one.kind]} {one.domain} [bold cyan]{escape(one.key)}[/] {one.kind}")
+        print_changes(one.changes)
+    for partition, (before, after) in found.rules.items():
+        say(f"[yellow]~[/] {partition} is decided by version {after}, before by {before}")
+    kinds = [one.kind for one in found.aggregates]
+    counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in marks)
+    say(f"from {found.a} to {found.b}: {plural(sum(found.decisions.values()), 'decision')}; {counted}")
 
 
 def _print_report(report: Report) -> None:

@@ -13,6 +13,8 @@ from accord.cli.output import console
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from accord.replay.limits import PoolView
+    from accord.replay.locks import LockView
     from accord.replay.sharing import Sharing
     from accord.replay.source import Source as Log
 
@@ -90,3 +92,10 @@ def some(names: tuple[str, ...], most: int = 3) -> str:
     """Names for a cell: the first ones, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def held_line(view: LockView | PoolView) -> str:
+    """Who holds a lock or pool, and who waits, in a line."""
+    held = tuple(f"{holder.agent} (token {holder.token})" for holder in view.holders)
+    waits = tuple(waiter.agent for waiter in view.waiters)
+    return f"held by {some(held, 10) or 'nobody'}; waiting: {some(waits, 10) or 'nobody'}"

@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -57,6 +58,54 @@ def test_a_handler_is_called_with_every_event_of_its_name_and_no_other(settings:
     assert seen == list(range(20))
     note({"n": "by hand"})
     assert seen[-1] == "by hand", "it is still the function that was written"
+
+
+def test_a_new_handler_starts_where_it_says(settings: Settings, embedded: Embedded) -> None:
+    """From the start, from a time of the log, or now; and one that was there before goes on where it was."""
+    seen: dict[str, list[int]] = {}
+
+    def declare(name: str, since: Any) -> None:
+        known = seen.setdefault(name, [])
+
+        @when("history", name=name, since=since)
+        def note(event_data: Any) -> None:
+            known.append(event_data["n"])
+
+    def emitted(*numbers: int) -> None:
+        for n in numbers:
+            emit("history", {"n": n}).wait()
+
+    def hub() -> Any:
+        made = accord.sync.Accord(agent="ada")
+        made.use(settings, embedded.timestamp_ms)
+        return made
+
+    with hub():
+        emitted(0, 1, 2)
+        embedded.advance(60_000)
+        moment = datetime.fromtimestamp(embedded.timestamp_ms() / 1_000, UTC)
+        embedded.advance(60_000)
+        emitted(3, 4)
+    declare("history-start", "start")
+    declare("history-time", moment)
+    declare("history-now", "now")
+    declare("history-later", moment + timedelta(days=1))
+    with hub() as running:
+        emitted(5)
+        running.drain()
+    assert seen == {
+        "history-start": [0, 1, 2, 3, 4, 5], "history-time": [3, 4, 5], "history-now": [5], "history-later": [5]
+    }  # fmt: skip
+    declare("history-now", "start")
+    with hub() as running:
+        running.drain()
+    assert seen["history-now"] == [5], "it is not new"
+
+
+@pytest.mark.parametrize("since", ["yesterday", 5, None, datetime(2026, 1, 1)])
+def test_what_is_no_start(since: Any) -> None:
+    with pytest.raises(BadInput, match='"now", "start" or an aware datetime'):
+        when("history", since=since)
 
 
 def test_a_second_parameter_gets_the_event(settings: Settings) -> None:

@@ -1,0 +1,1 @@
+"""The conflicts domain: what agents intend and find, where that collides, and who goes first: pure rules."""

@@ -1,0 +1,61 @@
+"""docs/replay.md: its commands print what stands below them, its program what its comments say, its lists are whole."""
+
+import io
+import re
+import shlex
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from accord.replay import accesses
+from accord.replay.races import Kind
+from accord.replay.travel import CHECKPOINTS_MAX, RECENT_MAX
+
+from accord.cli.stepping import HELP
+from tests.cli.support import Ran
+from tests.histories.booking import booking
+
+TEXT = (Path(__file__).parents[2] / "docs" / "replay.md").read_text(encoding="utf-8")
+CONSOLE = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    booking().save(tmp_path / "hotel.accord")
+
+
+@pytest.mark.parametrize(("line", "shown"), CONSOLE, ids=[line for line, _ in CONSOLE])
+def test_a_command_prints_what_stands_below_it(
+    line: str, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed, _, command = line.rpartition(" | ")
+    if typed:
+        monkeypatch.setattr("sys.stdin", io.StringIO(shlex.split(typed)[1].replace("\\n", "\n")))
+    program, *arguments = shlex.split(command)
+    ran = Ran(capsys, *arguments)
+    assert program == "accord" and ran.err == ""
+    expected = "".join(".*?" if part == "..." else re.escape(part) for part in re.split(r"(\.\.\.)", shown.strip("\n")))
+    assert re.fullmatch(expected, ran.out.strip("\n"), re.DOTALL), ran.out
+
+
+def test_the_program_prints_what_its_comments_say(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    exec(program, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"^\s*print\(.*\) +# (.*)$", program, re.MULTILINE)
+
+
+def test_the_lists_are_whole() -> None:
+    races = TEXT[TEXT.index("## Races") :]
+    assert set(re.findall(r"^\| `(\w+_\w+|unguarded)` \|", races, re.MULTILINE)) == set(get_args(Kind))
+    told = {
+        (domain, event)
+        for domains, event in re.findall(r"^\| ([a-z, ]+) \| `(\w+)` \|", races, re.MULTILINE)
+        for domain in domains.split(", ")
+    }
+    tables = (accesses.ACCESSES, accesses.STALE, accesses.BODIES)
+    assert told == {(domain, event) for table in tables for domain, events in table.items() for event in events}
+    steps = TEXT[TEXT.index("## Forward") : TEXT.index("## What differs")]
+    named = {name for row in re.findall(r"^\| (`.*?`) \|", steps, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
+    assert named == {line.split()[0] for line in HELP.splitlines()}
+    assert f"{RECENT_MAX:,} decisions" in steps and f"at most {CHECKPOINTS_MAX}\n" in steps
