@@ -28,6 +28,7 @@ from accord.agents.locks.hub import LocksHub
 from accord.agents.proposals.hub import ProposalsHub
 from accord.agents.state.hub import StateHub
 from accord.agents.tasks.hub import TasksHub
+from accord.agents.transactions.hub import TransactionsHub
 from accord.agents.triggers.hub import TriggersHub
 
 from accord.errors import DeadlockVictim
@@ -47,6 +48,7 @@ class Accord(
     AuctionsHub,
     HierarchyHub,
     StateHub,
+    TransactionsHub,
     ConflictsHub,
     TriggersHub,
     ArtifactsHub,

@@ -15,8 +15,9 @@ from accord.replay.history import History, everything, one_of
 from accord.replay.source import Source
 from accord.replay.state import Point
 from accord.replay.timeline import TimelineEvent, iso
-from accord.schemas.messages.state import ChangesCommitted, CommitRefused
+from accord.schemas.messages.state import ChangesCommitted, CommitHeld, CommitRefused
 from accord.streams.partition import Decided
+from accord.streams.state.decider import HELD
 
 __all__ = [
     "ChangeView",
@@ -27,6 +28,7 @@ __all__ = [
     "history_of",
     "scope_at",
     "scopes_at",
+    "value_of",
 ]
 
 DOMAIN: Final = "state"
@@ -103,6 +105,12 @@ class _Changes(History[list["ChangeView | RefusalView"]]):
         for event in decided.events:
             if isinstance(event, ChangesCommitted):
                 self.kept.setdefault(scope, []).extend(_changes(scope, event, now, at))
+            elif isinstance(event, CommitHeld):
+                conflict = {"key": event.key, "is_prefix": False, "expected": None, "found": None}
+                why = f"held by transaction {event.transaction} of {event.holder}"
+                self.kept.setdefault(scope, []).append(
+                    RefusalView(scope, self._version(scope), HELD, why, (conflict,), event.agent, now, at)
+                )
             elif isinstance(event, CommitRefused):
                 conflicts = tuple([msgspec.structs.asdict(conflict) for conflict in event.conflicts])
                 self.kept.setdefault(scope, []).append(
@@ -110,6 +118,11 @@ class _Changes(History[list["ChangeView | RefusalView"]]):
                         scope, event.version, event.reason, event.description, conflicts, event.agent, now, at
                     )
                 )  # fmt: skip
+
+    def _version(self, scope: str) -> int:
+        """The newest version that was seen."""
+        known = self.kept.get(scope)
+        return known[-1].version if known else 0
 
 
 class _Summaries(History[ScopeSummary]):
@@ -129,7 +142,7 @@ class _Summaries(History[ScopeSummary]):
                 refused = self.kept[scope].refused if scope in self.kept else 0
                 now = iso(decided.decision.now_ms)
                 self.kept[scope] = ScopeSummary(scope, event.version, len(keys), refused, event.agent, now, at)
-            elif isinstance(event, CommitRefused) and scope in self.kept:
+            elif isinstance(event, CommitRefused | CommitHeld) and scope in self.kept:
                 self.kept[scope].refused += 1
 
 
@@ -140,8 +153,8 @@ def _changes(scope: str, event: ChangesCommitted, now: str, position: str) -> li
             change.key,
             event.version,
             change.operation,
-            _value(change.operand),
-            _value(change.value),
+            value_of(change.operand),
+            value_of(change.value),
             change.value is not None,
             change.before,
             event.agent,
@@ -155,7 +168,8 @@ def _changes(scope: str, event: ChangesCommitted, now: str, position: str) -> li
     ]
 
 
-def _value(text: str | None) -> Any:
+def value_of(text: str | None) -> Any:
+    """A value as data; its text, if it is no JSON."""
     if text is None:
         return None
     try:

@@ -16,6 +16,7 @@ from accord.streams.roster import decider as roster
 from accord.streams.signals import decider as signals
 from accord.streams.state import decider as state
 from accord.streams.tasks import decider as tasks
+from accord.streams.transactions import decider as transactions
 from accord.streams.triggers import decider as triggers
 from accord.streams.waits import decider as waits
 
@@ -31,6 +32,7 @@ _ALL: Final = (
     auctions.DOMAIN,
     hierarchy.DOMAIN,
     state.DOMAIN,
+    transactions.DOMAIN,
     conflicts.DOMAIN,
     triggers.DOMAIN,
 )

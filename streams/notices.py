@@ -31,6 +31,7 @@ from accord.schemas.messages import (
     signals,
     state,
     tasks,
+    transactions,
     triggers,
     waits,
 )
@@ -56,6 +57,7 @@ AUCTIONS_TOLD: Final = frozenset(
     }
 )
 HIERARCHY_TOLD: Final = frozenset({hierarchy.DecisionMade, hierarchy.DecisionDefaulted, hierarchy.DecisionWithdrawn})
+TRANSACTIONS_TOLD: Final = frozenset({transactions.TransactionDecided, transactions.TransactionEnded})
 CONFLICTS_TOLD: Final = frozenset(
     {
         conflicts.ConflictEscalated,
@@ -78,6 +80,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(proposals.EVENTS) - PROPOSALS_TOLD),
         *(set(auctions.EVENTS) - AUCTIONS_TOLD),
         *(set(hierarchy.EVENTS) - HIERARCHY_TOLD),
+        *(set(transactions.EVENTS) - TRANSACTIONS_TOLD),
         *(set(conflicts.EVENTS) - CONFLICTS_TOLD),
         *triggers.EVENTS,
         locks.LockQueued,
@@ -211,6 +214,8 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     hierarchy.DecisionMade: _requester,
     hierarchy.DecisionDefaulted: _agent,
     hierarchy.DecisionWithdrawn: _agent,
+    transactions.TransactionDecided: _agent,
+    transactions.TransactionEnded: _agent,
     conflicts.ConflictEscalated: _parties,
     conflicts.ConflictResolved: _sides,
     conflicts.AppealDecided: _appealed,

@@ -39,6 +39,7 @@ TRIGGERS = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
 STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
+TRANSACTIONS = (ROOT / "docs" / "transactions.md").read_text(encoding="utf-8")
 CONFLICTS = (ROOT / "docs" / "conflicts.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
@@ -61,7 +62,7 @@ DOCUMENTS = {
     "sharing": SHARING, "tasks": TASKS, "llm": LLM, "proposals": PROPOSALS, "auctions": AUCTIONS,
     "patterns": PATTERNS,
     "hierarchy": HIERARCHY,
-    "state": STATE,
+    "state": STATE, "transactions": TRANSACTIONS,
     "conflicts": CONFLICTS,
     "triggers": TRIGGERS,
     "observability": OBSERVABILITY,

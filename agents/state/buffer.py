@@ -10,10 +10,25 @@ Rules that act here:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from accord.schemas.messages.state import CommitChanges, Entry, SeenKey, SeenRange, Write
 from accord.streams.state.bounds import DELETE, PUT, READ_COMMITTED, SERIALIZABLE
+
+
+class Terms(NamedTuple):
+    """What a commit says of a scope."""
+
+    isolation: str
+    snapshot: int | None
+    reads: tuple[SeenKey, ...]
+    ranges: tuple[SeenRange, ...]
+    writes: tuple[Write, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write, and nothing to look at."""
+        return not (self.reads or self.ranges or self.writes)
 
 
 class Buffer:
@@ -88,13 +103,16 @@ class Buffer:
         """What commits it; None: there is nothing to commit."""
         if not self._written:
             return None
+        return CommitChanges(agent, *self.terms(), rule, rule_version)
+
+    def terms(self) -> Terms:
+        """What a commit says: isolation, snapshot, keys and prefixes that were read as far as they are looked at, and
+        what is written."""
         reads: tuple[SeenKey, ...] = ()
         ranges: tuple[SeenRange, ...] = ()
         if self.isolation == SERIALIZABLE:
             reads = tuple([SeenKey(entry.key, entry.version) for entry in self._read.values()])
             at = self.snapshot or 0
             ranges = tuple([SeenRange(prefix, at, values) for prefix, values in self._ranges])
-        writes = tuple(
-            [Write(key, DELETE if value is None else PUT, value) for key, value in self._written.items()]
-        )  # fmt: skip
-        return CommitChanges(agent, self.isolation, self.snapshot, reads, ranges, writes, rule, rule_version)
+        writes = tuple([Write(key, DELETE if text is None else PUT, text) for key, text in self._written.items()])
+        return Terms(self.isolation, self.snapshot, reads, ranges, writes)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import random
+from typing import TYPE_CHECKING, Any, Final
 
 from accord.agents.connection.connection import Answer
 from accord.agents.operations import Operation
 from accord.agents.signals.signals import current_task
-from accord.agents.state.values import DOMAIN, commit_refused, read_refused
+from accord.agents.state.values import DOMAIN, commit_refused, key_held, read_refused
 from accord.schemas.messages import Command
 from accord.schemas.messages.state import (
     ChangesCommitted,
     CommitChanges,
+    CommitHeld,
     CommitRefused,
     Entry,
     HistoryRead,
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
     from accord.agents.hub import Hub
 
 
+HELD_WAIT_MS: Final = 10_000
+"""How long to try again while a transaction that is being committed holds a key."""
+HELD_LEAST_MS: Final = 10
+HELD_MOST_MS: Final = 500
+
+
 async def send(hub: Hub, scope: str, command: Command, name: str) -> Answer:
     """Has a command to a scope decided. Raises what `Connection.submit` raises.
 
@@ -44,7 +52,7 @@ async def send(hub: Hub, scope: str, command: Command, name: str) -> Answer:
 
 async def _read(hub: Hub, scope: str, command: Command) -> Any:
     answer = await send(hub, scope, command, "read")
-    (event,) = answer.events
+    event = answer.events[-1]
     if isinstance(event, ReadRefused):
         raise read_refused(scope, event, answer)
     return event
@@ -84,12 +92,21 @@ async def commit(hub: Hub, scope: str, command: CommitChanges) -> ChangesCommitt
 
     Raises:
         VersionConflict, SnapshotTooOld, WrongType, ExceedsCapacity: nothing was changed.
+        KeyHeld: a transaction over several scopes has held a key for 10 s, and again each time that it was tried.
         Rejected: the log does not take it, say for its size.
         NoWorker, KafkaUnreachable: nobody decides, or no broker answers; it may be decided later.
     """
-    answer = await send(hub, scope, command, "commit")
-    (event,) = answer.events
-    if isinstance(event, CommitRefused):
-        raise commit_refused(scope, event, answer)
-    assert isinstance(event, ChangesCommitted)
-    return event
+    waited_ms = 0
+    while True:
+        answer = await send(hub, scope, command, "commit")
+        event = answer.events[-1]
+        if isinstance(event, CommitRefused):
+            raise commit_refused(scope, event, answer)
+        if not isinstance(event, CommitHeld):
+            assert isinstance(event, ChangesCommitted)
+            return event
+        if waited_ms >= HELD_WAIT_MS:
+            raise key_held(scope, event, answer, waited_ms)
+        pause_ms = min(max(waited_ms, HELD_LEAST_MS), HELD_MOST_MS)
+        await asyncio.sleep(random.uniform(0.5, 1) * pause_ms / 1_000)
+        waited_ms += pause_ms

@@ -17,15 +17,16 @@ Rules that act here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from accord.agents.locks.arguments import check_name, check_number
 from accord.agents.state.feed import Feed
 from accord.agents.state.replica import Replica
 from accord.agents.state.requests import commit, read_history, read_key, read_range, send
 from accord.agents.state.transaction import DEFAULT_ISOLATION, Isolation, Locking, Transaction, turn
-from accord.agents.state.turns import UPDATE_ATTEMPTS, Crowd, lock_name, tries
+from accord.agents.state.turns import TRANSACTION_ATTEMPTS, UPDATE_ATTEMPTS, Crowd, lock_name, tries
 from accord.agents.state.values import Versioned, as_text, check_key, entry_of, members_of, versioned
 from accord.schemas.messages.state import ChangesCommitted, CommitChanges, ConfigureScope, Entry, SeenKey, Write
 from accord.schemas.topics import KEY_BYTES_MAX
@@ -43,10 +44,12 @@ from accord.streams.state.bounds import (
     VERSION_MAX,
 )
 
-from accord.errors import BadInput, VersionConflict
+from accord.errors import BadInput, SnapshotTooOld, VersionConflict
 
 if TYPE_CHECKING:
     from accord.agents.hub import Hub
+
+R = TypeVar("R")
 
 NAME_BYTES_MAX: Final = KEY_BYTES_MAX - len(lock_name(""))
 """Of a scope's name: that of its lock is longer."""
@@ -263,7 +266,7 @@ class Scope:
     def transaction(self, *, isolation: Isolation = DEFAULT_ISOLATION, locking: Locking = "optimistic") -> Transaction:
         """Several reads and writes as one, for `async with`; see `accord.agents.state.transaction`.
 
-        A body cannot be run again, yet after a conflict it must be: `Accord.run_transaction` does that.
+        A body cannot be run again, yet after a conflict it must be: `run_transaction` does that.
 
         Args:
             isolation: `serializable`: as if it had run alone; `snapshot`: reads are of one version and nobody else has
@@ -280,6 +283,40 @@ class Scope:
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers; it may be decided later.
         """
         return Transaction(self._hub, self.name, isolation, locking, self.wrote)
+
+    async def run_transaction(
+        self,
+        function: Callable[[Transaction], Awaitable[R]],
+        *,
+        isolation: Isolation = DEFAULT_ISOLATION,
+        locking: Locking = "optimistic",
+        attempts: int = TRANSACTION_ATTEMPTS,
+    ) -> R:
+        """Calls a function with a transaction on this scope and commits what it has written; again, from its beginning,
+        if others came in between. Returns what the function returns. For several scopes: `Accord.run_transaction`.
+
+        Args:
+            function: is given the transaction (`get`, `keys`, `items`, `put`, `delete`). It is called as often as there
+                are conflicts: let it do nothing else that lasts.
+            isolation, locking: see `transaction`.
+            attempts: how often to try, 1 to 1,000. After a conflict all who change the scope take turns.
+
+        Raises:
+            VersionConflict, SnapshotTooOld: others came in between each time.
+            What the function raises: then nothing is written.
+            And what `transaction` raises.
+        """
+        for last in tries(attempts):
+            alone = turn(self._hub, self.name) if self._crowd.is_there else nullcontext()
+            try:
+                async with alone, self.transaction(isolation=isolation, locking=locking) as tx:
+                    result = await function(tx)
+            except (VersionConflict, SnapshotTooOld):
+                if last:
+                    raise
+            else:
+                return result
+        raise AssertionError("returned or raised")
 
     async def configure(self, *, history: int) -> None:
         """Sets how many changes of keys the scope keeps for reads at earlier versions; 1,000 if nobody says otherwise.

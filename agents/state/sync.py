@@ -43,9 +43,8 @@ def turn(hub: SyncHub, scope: str, *, shared: bool = False) -> Iterator[None]:
             grant.release()
 
 
-class Transaction(Reading):
-    """A transaction, for `with`; see `accord.agents.state.transaction.Transaction`, whose arguments and errors these
-    have."""
+class Reader(Reading):
+    """What a transaction reads, for plain functions; see `accord.agents.state.transaction.Reader`."""
 
     def __init__(
         self, hub: SyncHub, loop: BlockingPortal, scope: str, isolation: str, locking: str, done: Callable[[int], None]
@@ -53,7 +52,6 @@ class Transaction(Reading):
         super().__init__(hub, scope, isolation, locking, done)
         self._sync_hub = hub
         self._loop = loop
-        self._held = ExitStack()
 
     def get(self, key: str) -> Versioned:
         """A key's value, as it is for this transaction."""
@@ -67,6 +65,17 @@ class Transaction(Reading):
     def items(self, prefix: str = "") -> dict[str, Versioned]:
         """The keys with a prefix with their values, in order."""
         return self._items(prefix, self._loop.call(partial(self._range, prefix, values=True)))
+
+
+class Transaction(Reader):
+    """A transaction, for `with`; see `accord.agents.state.transaction.Transaction`, whose arguments and errors these
+    have."""
+
+    def __init__(
+        self, hub: SyncHub, loop: BlockingPortal, scope: str, isolation: str, locking: str, done: Callable[[int], None]
+    ) -> None:
+        super().__init__(hub, loop, scope, isolation, locking, done)
+        self._held = ExitStack()
 
     def __enter__(self) -> Self:
         self._begin()
@@ -215,6 +224,28 @@ class Scope:
         """Several reads and writes as one, for `with`."""
         return Transaction(self._hub, self._loop, self.name, isolation, locking, self._scope.wrote)
 
+    def run_transaction(
+        self,
+        function: Callable[[Transaction], R],
+        *,
+        isolation: Isolation = DEFAULT_ISOLATION,
+        locking: Locking = "optimistic",
+        attempts: int = TRANSACTION_ATTEMPTS,
+    ) -> R:
+        """Calls a function with a transaction on this scope and commits what it has written; again, if others came in
+        between."""
+        for last in tries(attempts):
+            alone = turn(self._hub, self.name) if self._crowd.is_there else nullcontext()
+            try:
+                with alone, self.transaction(isolation=isolation, locking=locking) as tx:
+                    result = function(tx)
+            except (VersionConflict, SnapshotTooOld):
+                if last:
+                    raise
+            else:
+                return result
+        raise AssertionError("returned or raised")
+
     def configure(self, *, history: int) -> None:
         """Sets how many changes of keys the scope keeps for reads at earlier versions."""
         self._loop.call(partial(self._scope.configure, history=history))
@@ -227,28 +258,3 @@ class SyncStateHub(SyncHub):
         """A scope of versioned keys that agents share; as `accord.Accord.state`."""
         self.ensure_open("state()")
         return Scope(self, self._loop, scopes.Scope(self, scope))
-
-    def run_transaction(
-        self,
-        scope: str | Scope,
-        function: Callable[[Transaction], R],
-        *,
-        isolation: Isolation = DEFAULT_ISOLATION,
-        locking: Locking = "optimistic",
-        attempts: int = TRANSACTION_ATTEMPTS,
-    ) -> R:
-        """Calls a function with a transaction on a scope and commits what it has written; as
-        `accord.Accord.run_transaction`."""
-        known = scope if isinstance(scope, Scope) else self.state(scope)
-        crowd = Crowd(self, known.name)
-        for last in tries(attempts):
-            alone = turn(self, known.name) if crowd.is_there else nullcontext()
-            try:
-                with alone, known.transaction(isolation=isolation, locking=locking) as tx:
-                    result = function(tx)
-            except (VersionConflict, SnapshotTooOld):
-                if last:
-                    raise
-            else:
-                return result
-        raise AssertionError("returned or raised")

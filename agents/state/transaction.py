@@ -7,7 +7,7 @@
         tx.put("ada", ada.value - 10)
         tx.put("bob", bob.value + 10)
 
-    await hub.run_transaction("accounts", transfer)         # again, if others came in between
+    await hub.state("accounts").run_transaction(transfer)   # again, if others came in between
     async with hub.state("accounts").transaction() as tx:   # once: VersionConflict, if they did
         tx.put("ada", 100)
 
@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from accord.agents.locks.locks import Lock, RWLock
-from accord.agents.state.buffer import Buffer
+from accord.agents.state.buffer import Buffer, Terms
 from accord.agents.state.requests import commit, read_key, read_range
 from accord.agents.state.turns import TURN_WAIT_MS, Crowd, lock_name
 from accord.agents.state.values import ISOLATIONS, Versioned, as_text, check_key, entry_of, versioned
@@ -69,6 +69,19 @@ class Reading:
         if self._begun:
             raise BadInput(f"{self.scope}: a transaction runs once.", remedy="Begin another one.")
         self._begun = True
+
+    def open(self) -> None:
+        """From now on it reads and writes."""
+        self._open = True
+
+    def close(self) -> None:
+        """It is over."""
+        self._open = False
+
+    @property
+    def terms(self) -> Terms:
+        """What a commit of it says."""
+        return self._buffer.terms()
 
     def put(self, key: str, value: Any) -> None:
         """Writes a key at the end. Raises BadInput, TooLarge: it cannot be its value; or this only reads."""
@@ -138,12 +151,8 @@ def turn(hub: Hub, scope: str, *, shared: bool = False) -> Lock:
     return lock.read() if shared else lock.write()
 
 
-class Transaction(Reading):
-    """A transaction, for `async with`; made by `Scope.transaction`."""
-
-    def __init__(self, hub: Hub, scope: str, isolation: str, locking: str, done: Callable[[int], None]) -> None:
-        super().__init__(hub, scope, isolation, locking, done)
-        self._held = AsyncExitStack()
+class Reader(Reading):
+    """What a transaction reads of a scope, for async programs."""
 
     async def get(self, key: str) -> Versioned:
         """A key's value, as it is for this transaction.
@@ -164,6 +173,14 @@ class Transaction(Reading):
     async def items(self, prefix: str = "") -> dict[str, Versioned]:
         """The keys with a prefix with their values, in order. Raises what `get` raises."""
         return self._items(prefix, await self._range(prefix, values=True))
+
+
+class Transaction(Reader):
+    """A transaction, for `async with`; made by `Scope.transaction`."""
+
+    def __init__(self, hub: Hub, scope: str, isolation: str, locking: str, done: Callable[[int], None]) -> None:
+        super().__init__(hub, scope, isolation, locking, done)
+        self._held = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._begin()

@@ -9,14 +9,16 @@ from typing import Any, Final
 import msgspec
 from accord.agents.connection.connection import Answer
 from accord.agents.signals.plain import NotPlain, plain
-from accord.schemas.messages.state import CommitRefused, Entry, KeyRead, ReadRefused
+from accord.schemas.messages.state import CommitHeld, CommitRefused, Entry, KeyRead, ReadRefused
+from accord.schemas.messages.transactions import TransactionDecided
 from accord.streams.state.bounds import READ_COMMITTED, SERIALIZABLE, SNAPSHOT, VALUE_BYTES_MAX, problem_of_key
-from accord.streams.state.decider import CONFLICT, FULL, TOO_OLD
+from accord.streams.state.decider import CONFLICT, FULL, TOO_OLD, held_by
 
 from accord.errors import (
     AccordError,
     BadInput,
     ExceedsCapacity,
+    KeyHeld,
     NotFound,
     Refused,
     SchemaError,
@@ -101,6 +103,18 @@ def entry_of(read: KeyRead) -> Entry:
     return Entry(read.key, read.value, read.key_version)
 
 
+def key_held(scope: str, event: CommitHeld, answer: Answer, wait_ms: int) -> KeyHeld:
+    """The error for a commit that a transaction kept out all the time."""
+    return KeyHeld(
+        f"{scope}: {held_by(event.key, event.transaction, event.holder)}, for {wait_ms} ms now.",
+        remedy=f"See: accord tx show {event.transaction}. It ends of itself; then try again.",
+        key=scope,
+        agent=event.agent,
+        holder=event.transaction,
+        position=str(answer.position),
+    )
+
+
 def read_refused(scope: str, event: ReadRefused, answer: Answer) -> AccordError:
     """The error for a read of a version that cannot be read."""
     if event.reason == TOO_OLD:
@@ -112,7 +126,7 @@ def read_refused(scope: str, event: ReadRefused, answer: Answer) -> AccordError:
     )
 
 
-def commit_refused(scope: str, event: CommitRefused, answer: Answer) -> Refused:
+def commit_refused(scope: str, event: CommitRefused | TransactionDecided, answer: Answer) -> Refused:
     """The error for a commit that changed nothing."""
     position = str(answer.position)
     if event.reason == CONFLICT:
@@ -122,7 +136,7 @@ def commit_refused(scope: str, event: CommitRefused, answer: Answer) -> Refused:
         more = f", and {len(conflicts) - 1} more" if len(conflicts) > 1 else ""
         return VersionConflict(
             f"{what} of {scope}: version {first.expected} was read, but {_there_is(first.found)}{more}.",
-            remedy="Read again and decide anew: scope.update() and hub.run_transaction() do that.",
+            remedy="Read again and decide anew: scope.update() and run_transaction() do that.",
             key=scope,
             position=position,
             expected=first.expected,

@@ -90,6 +90,25 @@ class ConfigureScope(Command, frozen=True):
     history: int
 
 
+class PrepareChanges(Command, frozen=True):
+    agent: str
+    transaction: str
+    isolation: str
+    snapshot: int | None
+    reads: tuple[SeenKey, ...]
+    ranges: tuple[SeenRange, ...]
+    writes: tuple[Write, ...]
+    due_ms: int
+
+
+class CommitPrepared(Command, frozen=True):
+    transaction: str
+
+
+class AbortPrepared(Command, frozen=True):
+    transaction: str
+
+
 class ChangesCommitted(Event, frozen=True):
     agent: str
     isolation: str
@@ -145,7 +164,74 @@ class ScopeConfigured(Event, frozen=True):
     history: int
 
 
-COMMANDS = (CommitChanges, ReadKey, ReadRange, ReadHistory, ConfigureScope)
+class ChangesPrepared(Event, frozen=True):
+    agent: str
+    transaction: str
+    isolation: str
+    changes: tuple[Change, ...]
+    held: tuple[str, ...]
+    read: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    due_ms: int
+    prepared_ms: int
+
+
+class PrepareRefused(Event, frozen=True):
+    agent: str
+    transaction: str
+    reason: str
+    description: str
+    conflicts: tuple[Conflict, ...]
+    holder: str
+
+
+class PrepareRepeated(Event, frozen=True):
+    transaction: str
+    found: str
+
+
+class PreparedCommitted(Event, frozen=True):
+    agent: str
+    transaction: str
+    version: int
+    due_ms: int
+    committed_ms: int
+
+
+class PreparedAborted(Event, frozen=True):
+    agent: str
+    transaction: str
+
+
+class OutcomeKnown(Event, frozen=True):
+    transaction: str
+    told: str
+    found: str
+
+
+class OutcomeWanted(Event, frozen=True):
+    transaction: str
+    times: int
+    wanted_ms: int
+
+
+class CommitHeld(Event, frozen=True):
+    agent: str
+    key: str
+    transaction: str
+    holder: str
+
+
+COMMANDS = (
+    CommitChanges,
+    ReadKey,
+    ReadRange,
+    ReadHistory,
+    ConfigureScope,
+    PrepareChanges,
+    CommitPrepared,
+    AbortPrepared,
+)
 EVENTS = (
     ChangesCommitted,
     CommitRefused,
@@ -154,4 +240,12 @@ EVENTS = (
     HistoryRead,
     ReadRefused,
     ScopeConfigured,
+    ChangesPrepared,
+    PrepareRefused,
+    PrepareRepeated,
+    PreparedCommitted,
+    PreparedAborted,
+    OutcomeKnown,
+    OutcomeWanted,
+    CommitHeld,
 )

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from accord.errors import ExceedsCapacity as ExceedsCapacity
     from accord.errors import Failure as Failure
     from accord.errors import KafkaUnreachable as KafkaUnreachable
+    from accord.errors import KeyHeld as KeyHeld
     from accord.errors import LeaseLost as LeaseLost
     from accord.errors import LockTimeout as LockTimeout
     from accord.errors import LogGap as LogGap
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from accord.errors import TaskFailedError as TaskFailedError
     from accord.errors import TermsDiffer as TermsDiffer
     from accord.errors import TopicMismatch as TopicMismatch
+    from accord.errors import TransactionAborted as TransactionAborted
+    from accord.errors import TransactionTimeout as TransactionTimeout
     from accord.errors import Unavailable as Unavailable
     from accord.errors import UnknownRules as UnknownRules
     from accord.errors import Unsold as Unsold
@@ -137,6 +140,7 @@ __all__ = [
     "Grant",
     "Judgement",
     "KafkaUnreachable",
+    "KeyHeld",
     "LeaseLost",
     "LockTimeout",
     "LogGap",
@@ -167,6 +171,8 @@ __all__ = [
     "TaskGraph",
     "TermsDiffer",
     "TopicMismatch",
+    "TransactionAborted",
+    "TransactionTimeout",
     "Unavailable",
     "UnknownRules",
     "Unsold",

@@ -188,6 +188,18 @@ class VersionConflict(Refused):
     `conflicts`, all of them: `key`, `is_prefix`, `expected`, `found`."""
 
 
+class KeyHeld(Refused):
+    """A transaction that is being committed holds a key; its id is the `holder`."""
+
+
+class TransactionAborted(Refused):
+    """Nothing of the transaction was done. Details `reason`."""
+
+
+class TransactionTimeout(TransactionAborted, TimeoutError):
+    """Nothing of the transaction was done: its time was over before all had agreed."""
+
+
 class SnapshotTooOld(Refused):
     """A version of a scope is needed that it keeps no more. The log has it."""
 

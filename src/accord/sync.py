@@ -25,6 +25,7 @@ from accord.agents.proposals.sync import SyncProposalsHub
 from accord.agents.state.sync import SyncStateHub
 from accord.agents.sync import SyncHub
 from accord.agents.tasks.sync import SyncTasksHub
+from accord.agents.transactions.sync import SyncTransactionsHub
 from accord.agents.triggers.sync import SyncTriggersHub
 from accord.settings import Settings
 
@@ -43,6 +44,7 @@ class Accord(
     SyncAuctionsHub,
     SyncHierarchyHub,
     SyncStateHub,
+    SyncTransactionsHub,
     SyncConflictsHub,
     SyncTriggersHub,
     SyncArtifactsHub,

@@ -9,11 +9,13 @@ from accord.schemas.messages import Command
 from accord.schemas.messages.state import (
     COMMANDS,
     CommitChanges,
+    PrepareChanges,
     ReadHistory,
     ReadKey,
     ReadRange,
     Write,
 )
+from accord.schemas.messages.transactions import ScopeChanges
 from accord.streams.bounds import Bounds
 from accord.streams.locks.bounds import TEXT_BYTES_MAX
 
@@ -38,6 +40,19 @@ PAGE_BYTES_MAX: Final = 262_144
 """A read of several keys is told so much; the rest is asked for again."""
 CONFLICTS_MAX: Final = 20
 """A refusal names so many."""
+PREPARED_MAX: Final = 200
+"""Transactions that a scope is prepared for at once; beyond it, and beyond the next two, it votes no: `busy`."""
+PREPARED_BYTES_MAX: Final = 4 * 1_048_576
+"""Of all that is prepared in a scope."""
+DONE_MAX: Final = 5_000
+"""Transactions of which a scope remembers that they were done, each until its time is over."""
+CHANGES_BYTES_MAX: Final = 786_432
+"""Of what a prepared commit makes of keys: so the decision to do it fits `DECISION_BYTES_MAX`."""
+ASK_MS: Final = 1_000
+"""So long after a transaction's time is over its outcome is asked for; then twice as long each time."""
+ASK_MS_MAX: Final = 60_000
+TIMEOUT_MS_MAX: Final = 600_000
+"""Of a transaction."""
 NUMBER_MAX: Final = 2**63 - 1
 """Of a counter, on either side of zero."""
 VERSION_MAX: Final = 2**62
@@ -61,8 +76,8 @@ def problem_of(command: Command) -> str | None:
     if problem is not None:
         return problem
     match command:
-        case CommitChanges():
-            return _problem_of_commit(command)
+        case CommitChanges() | PrepareChanges():
+            return problem_of_changes(command)
         case ReadKey(key=key) | ReadHistory(key=key):
             return problem_of_key(key)
         case ReadRange(prefix=prefix, after=after):
@@ -80,17 +95,18 @@ def _problem_of_prefix(prefix: str) -> str | None:
     return f"a prefix has at most {KEY_BYTES_MAX} bytes" if len(prefix.encode()) > KEY_BYTES_MAX else None
 
 
-def _problem_of_commit(c: CommitChanges) -> str | None:
+def problem_of_changes(c: CommitChanges | PrepareChanges | ScopeChanges) -> str | None:
+    """Why changes of a scope cannot be decided."""
     if c.isolation not in ISOLATIONS:
         return f"isolation={c.isolation[:40]!r}: one of {', '.join(ISOLATIONS)} is needed"
-    if not 0 < len(c.writes) <= WRITES_MAX:
+    if not (c.writes or c.reads or c.ranges) or len(c.writes) > WRITES_MAX:
         return f"a commit writes 1 to {WRITES_MAX} keys, this one {len(c.writes)}"
     if max(len(c.reads), len(c.ranges)) > READS_MAX:
         return f"a commit names at most {READS_MAX} keys and {READS_MAX} prefixes that were read"
     return _problem_of_reads(c) or _problem_of_writes(c.writes)
 
 
-def _problem_of_reads(c: CommitChanges) -> str | None:
+def _problem_of_reads(c: CommitChanges | PrepareChanges | ScopeChanges) -> str | None:
     versions = [*[seen.version for seen in c.reads], *[seen.version for seen in c.ranges]]
     if any(not 0 <= version <= VERSION_MAX for version in versions):
         return f"a version is 0 to {VERSION_MAX}"
@@ -128,4 +144,4 @@ _RANGES: Final = {
     "history": (0, HISTORY_MAX),
 }
 _NUMBERS: Final = {name: (low, high, f"{low} to {high} are possible") for name, (low, high) in _RANGES.items()}
-_BOUNDS: Final = Bounds("state", COMMANDS, ("agent", "rule", "rule_version"), TEXT_BYTES_MAX, _NUMBERS)
+_BOUNDS: Final = Bounds("state", COMMANDS, ("agent", "rule", "rule_version", "transaction"), TEXT_BYTES_MAX, _NUMBERS)

@@ -13,6 +13,8 @@ Rules:
   any other, so it sees every commit before it and none after it.
 - Values are texts of JSON that are not looked into, but for those of counters and sets.
 - A scope that was written to is remembered for good, its version at least.
+- A transaction over several scopes has each of them prepare its part, as a commit is decided; then it waits, unseen,
+  for the outcome, and what it touches is held: `accord.streams.state.prepared`.
 """
 
 from __future__ import annotations
@@ -25,15 +27,26 @@ from typing import Any, Final, NamedTuple
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.state import (
+    AbortPrepared,
     Change,
     ChangesCommitted,
+    ChangesPrepared,
     CommitChanges,
+    CommitHeld,
+    CommitPrepared,
     CommitRefused,
     ConfigureScope,
     Conflict,
     Entry,
     HistoryRead,
     KeyRead,
+    OutcomeKnown,
+    OutcomeWanted,
+    PrepareChanges,
+    PreparedAborted,
+    PreparedCommitted,
+    PrepareRefused,
+    PrepareRepeated,
     RangeRead,
     ReadHistory,
     ReadKey,
@@ -43,16 +56,21 @@ from accord.schemas.messages.state import (
     SeenRange,
     Write,
 )
-from accord.streams.decider import At, Domain
+from accord.schemas.messages.transactions import AcknowledgeOutcome, AskOutcome, RecordVote
+from accord.streams.decider import At, Domain, Order
 from accord.streams.state.bounds import (
     ADD,
+    CHANGES_BYTES_MAX,
     CONFLICTS_MAX,
     DELETE,
     DISCARD,
+    DONE_MAX,
     INCREMENT,
     KEYS_MAX,
     NUMBER_MAX,
     PAGE_BYTES_MAX,
+    PREPARED_BYTES_MAX,
+    PREPARED_MAX,
     PUT,
     SCOPE_BYTES_MAX,
     SERIALIZABLE,
@@ -61,6 +79,7 @@ from accord.streams.state.bounds import (
     problem_of,
 )
 from accord.streams.state.keymap import Item
+from accord.streams.state.prepared import asks_due, holder_of, holds_of, next_ask_ms, prepared_of, was_committed
 from accord.streams.state.scope import NONE, Scope, evolve
 
 CONFLICT: Final = "conflict"
@@ -68,6 +87,17 @@ TOO_OLD: Final = "too_old"
 NOT_YET: Final = "not_yet"
 WRONG_TYPE: Final = "wrong_type"
 FULL: Final = "full"
+HELD: Final = "held"
+BUSY: Final = "busy"
+LATE: Final = "late"
+
+PREPARED: Final = "prepared"
+COMMITTED: Final = "committed"
+ABORTED: Final = "aborted"
+UNKNOWN: Final = "unknown"
+
+STATE: Final = "state"
+TRANSACTIONS: Final = "transactions"
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _TEXT: Final = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
@@ -84,13 +114,17 @@ class StateDecider:
         problem = problem_of(command)
         if problem is not None:
             return [CommandRejected(Reason.INVALID, problem)]
-        return _ANSWERS[type(command)](state or NONE, command)
+        scope = state or NONE
+        events = list(asks_due(scope, at.now_ms))
+        for event in events:
+            scope = evolve(scope, event) or NONE
+        return [*events, *_ANSWERS[type(command)](scope, command, at)]
 
     def evolve(self, state: Scope | None, event: Event) -> Scope | None:
         return evolve(state, event)
 
     def deadline_ms(self, state: Scope) -> int | None:
-        return None
+        return min(map(next_ask_ms, state.prepared), default=None)
 
 
 class Refusal(NamedTuple):
@@ -101,7 +135,19 @@ class Refusal(NamedTuple):
     conflicts: tuple[Conflict, ...] = ()
 
 
-def _commit(scope: Scope, c: CommitChanges) -> list[Event]:
+def _commit(scope: Scope, c: CommitChanges, _: At) -> list[Event]:
+    changes, refusal = _made_of(scope, c)
+    if refusal is not None:
+        return [CommitRefused(c.agent, *refusal, scope.version)]
+    holder = holder_of(scope, c)
+    if holder is not None:
+        return [CommitHeld(c.agent, *holder)]
+    version = scope.version + bool(changes)
+    return [ChangesCommitted(c.agent, c.isolation, version, tuple(changes), c.rule, c.rule_version)]
+
+
+def _made_of(scope: Scope, c: CommitChanges | PrepareChanges) -> tuple[list[Change], Refusal | None]:
+    """What a commit makes of the keys, or why it changes nothing."""
     refusal = _refusal(scope, c)
     changes: list[Change] = []
     if refusal is None:
@@ -112,17 +158,79 @@ def _commit(scope: Scope, c: CommitChanges) -> list[Event]:
                 break
             if made is not None:
                 changes.append(made)
-    refusal = refusal or _too_much(scope, changes)
+    return changes, refusal or _too_much(scope, changes)
+
+
+# -- transactions over several scopes
+
+
+def _prepare(scope: Scope, c: PrepareChanges, at: At) -> list[Event]:
+    if prepared_of(scope, c.transaction) is not None:
+        return [PrepareRepeated(c.transaction, PREPARED)]
+    if was_committed(scope, c.transaction):
+        return [PrepareRepeated(c.transaction, COMMITTED)]
+    if at.now_ms >= c.due_ms:
+        return [_unprepared(c, Refusal(LATE, "the transaction's time is over"))]
+    changes, refusal = _made_of(scope, c)
+    refusal = refusal or _too_busy(scope, changes, at.now_ms)
     if refusal is not None:
-        return [CommitRefused(c.agent, *refusal, scope.version)]
-    version = scope.version + bool(changes)
-    return [ChangesCommitted(c.agent, c.isolation, version, tuple(changes), c.rule, c.rule_version)]
+        return [_unprepared(c, refusal)]
+    holder = holder_of(scope, c)
+    if holder is not None:
+        return [_unprepared(c, Refusal(HELD, held_by(*holder)), holder.transaction)]
+    return [
+        ChangesPrepared(c.agent, c.transaction, c.isolation, tuple(changes), *holds_of(c), c.due_ms, at.now_ms)
+    ]  # fmt: skip
+
+
+def held_by(key: str, transaction: str, agent: str) -> str:
+    """What is said of a key that is held."""
+    return f"{key} is held by transaction {transaction} of {agent}, which is being committed"
+
+
+def _unprepared(c: PrepareChanges, refusal: Refusal, holder: str = "") -> PrepareRefused:
+    return PrepareRefused(c.agent, c.transaction, *refusal, holder)
+
+
+def _too_busy(scope: Scope, changes: Sequence[Change], now_ms: int) -> Refusal | None:
+    size = sum(map(_bytes_of, changes))
+    if size > CHANGES_BYTES_MAX:
+        return Refusal(FULL, f"it would make {size} bytes of values; at most {CHANGES_BYTES_MAX} at once are possible")
+    if len(scope.prepared) >= PREPARED_MAX:
+        return Refusal(BUSY, f"{PREPARED_MAX} transactions are prepared here")
+    if size + sum([_bytes_of(change) for one in scope.prepared for change in one.changes]) > PREPARED_BYTES_MAX:
+        return Refusal(BUSY, f"{PREPARED_BYTES_MAX} bytes are prepared here")
+    if len(scope.done) >= DONE_MAX and sum(done.due_ms > now_ms for done in scope.done) >= DONE_MAX:
+        return Refusal(BUSY, f"{DONE_MAX} transactions were done here whose time is not over")
+    return None
+
+
+def _bytes_of(change: Change) -> int:
+    return len(change.key.encode()) + len((change.value or "").encode()) + len((change.operand or "").encode())
+
+
+def _commit_prepared(scope: Scope, c: CommitPrepared, at: At) -> list[Event]:
+    prepared = prepared_of(scope, c.transaction)
+    if prepared is None:
+        return [OutcomeKnown(c.transaction, COMMITTED, COMMITTED if was_committed(scope, c.transaction) else UNKNOWN)]
+    version = scope.version + bool(prepared.changes)
+    done = PreparedCommitted(prepared.agent, c.transaction, version, prepared.due_ms, at.now_ms)
+    if not prepared.changes:
+        return [done]
+    return [ChangesCommitted(prepared.agent, prepared.isolation, version, prepared.changes, "", ""), done]
+
+
+def _abort_prepared(scope: Scope, c: AbortPrepared, _: At) -> list[Event]:
+    prepared = prepared_of(scope, c.transaction)
+    if prepared is None:
+        return [OutcomeKnown(c.transaction, ABORTED, COMMITTED if was_committed(scope, c.transaction) else ABORTED)]
+    return [PreparedAborted(prepared.agent, c.transaction)]
 
 
 # -- what must not have changed
 
 
-def _refusal(scope: Scope, c: CommitChanges) -> Refusal | None:
+def _refusal(scope: Scope, c: CommitChanges | PrepareChanges) -> Refusal | None:
     if c.isolation == SERIALIZABLE:
         for seen in c.ranges:
             if seen.version < scope.oldest:
@@ -143,7 +251,7 @@ def _forgotten(scope: Scope, version: int) -> Refusal:
     return Refusal(TOO_OLD, f"version {version} is kept no more, {scope.oldest} is the oldest")
 
 
-def _changed_keys(scope: Scope, c: CommitChanges) -> Iterator[Conflict]:
+def _changed_keys(scope: Scope, c: CommitChanges | PrepareChanges) -> Iterator[Conflict]:
     for seen in c.reads:
         found = scope.version_of(seen.key)
         if found != seen.version:
@@ -228,7 +336,7 @@ def _members(text: str) -> list[str] | None:
 
 def _too_much(scope: Scope, changes: Iterable[Change]) -> Refusal | None:
     count, size = len(scope.keys), scope.size
-    for change in changes:
+    for change in (*changes, *_to_come(scope)):
         before = scope.keys.get(change.key)
         if before is not None:
             count, size = count - 1, size - before.size
@@ -239,6 +347,20 @@ def _too_much(scope: Scope, changes: Iterable[Change]) -> Refusal | None:
     if size > SCOPE_BYTES_MAX and size > scope.size:
         return Refusal(FULL, f"the scope would have {size} bytes; at most {SCOPE_BYTES_MAX} are possible")
     return None
+
+
+def _to_come(scope: Scope) -> list[Change]:
+    """What is prepared and makes the scope larger. What makes it smaller may never be done."""
+    return [
+        change
+        for prepared in scope.prepared
+        for change in prepared.changes
+        if change.value is not None and len(change.value.encode()) > _value_bytes(scope.keys.get(change.key))
+    ]
+
+
+def _value_bytes(item: Item | None) -> int:
+    return -1 if item is None else len(item.value.encode())
 
 
 # -- reading
@@ -253,7 +375,7 @@ def _unreadable(scope: Scope, agent: str, version: int | None) -> list[Event] | 
     return None
 
 
-def _read_key(scope: Scope, c: ReadKey) -> list[Event]:
+def _read_key(scope: Scope, c: ReadKey, _: At) -> list[Event]:
     refused = _unreadable(scope, c.agent, c.at_version)
     if refused is not None:
         return refused
@@ -263,7 +385,7 @@ def _read_key(scope: Scope, c: ReadKey) -> list[Event]:
     return [KeyRead(c.agent, c.key, value, came, version)]
 
 
-def _read_range(scope: Scope, c: ReadRange) -> list[Event]:
+def _read_range(scope: Scope, c: ReadRange, _: At) -> list[Event]:
     refused = _unreadable(scope, c.agent, c.at_version)
     if refused is not None:
         return refused
@@ -274,7 +396,7 @@ def _read_range(scope: Scope, c: ReadRange) -> list[Event]:
     return [RangeRead(c.agent, c.prefix, page, more, version)]
 
 
-def _read_history(scope: Scope, c: ReadHistory) -> list[Event]:
+def _read_history(scope: Scope, c: ReadHistory, _: At) -> list[Event]:
     refused = _unreadable(scope, c.agent, c.after_version)
     if refused is not None:
         return refused
@@ -296,22 +418,72 @@ _ENTRY_BYTES: Final = 16
 """Of an entry beside its texts, at most."""
 
 
-def _configure(_: Scope, c: ConfigureScope) -> list[Event]:
+def _configure(_: Scope, c: ConfigureScope, __: At) -> list[Event]:
     return [ScopeConfigured(c.agent, c.history)]
 
 
-def _tick(_: Scope, __: Tick) -> list[Event]:
+def _tick(_: Scope, __: Tick, ___: At) -> list[Event]:
     return []
 
 
-_ANSWERS: Final[Mapping[type[Command], Callable[[Scope, Any], Sequence[Event]]]] = {
+_ANSWERS: Final[Mapping[type[Command], Callable[[Scope, Any, At], Sequence[Event]]]] = {
     CommitChanges: _commit,
     ReadKey: _read_key,
     ReadRange: _read_range,
     ReadHistory: _read_history,
     ConfigureScope: _configure,
+    PrepareChanges: _prepare,
+    CommitPrepared: _commit_prepared,
+    AbortPrepared: _abort_prepared,
     Tick: _tick,
 }
 
-DOMAIN: Final = Domain("state", {1: StateDecider()})
+
+# -- what follows elsewhere: votes and acknowledgements
+
+
+def _vote_yes(scope: str, e: ChangesPrepared) -> list[Order]:
+    return [Order(TRANSACTIONS, e.transaction, RecordVote(STATE, scope, True, "", "", (), ""))]
+
+
+def _vote_no(scope: str, e: PrepareRefused) -> list[Order]:
+    vote = RecordVote(STATE, scope, False, e.reason, e.description, e.conflicts, e.holder)
+    return [Order(TRANSACTIONS, e.transaction, vote)]
+
+
+def _vote_again(scope: str, e: PrepareRepeated) -> list[Order]:
+    if e.found == COMMITTED:
+        return [Order(TRANSACTIONS, e.transaction, AcknowledgeOutcome(STATE, scope, COMMITTED))]
+    return [Order(TRANSACTIONS, e.transaction, RecordVote(STATE, scope, True, "", "", (), ""))]
+
+
+def _committed(scope: str, e: PreparedCommitted) -> list[Order]:
+    return [Order(TRANSACTIONS, e.transaction, AcknowledgeOutcome(STATE, scope, COMMITTED))]
+
+
+def _aborted(scope: str, e: PreparedAborted) -> list[Order]:
+    return [Order(TRANSACTIONS, e.transaction, AcknowledgeOutcome(STATE, scope, ABORTED))]
+
+
+def _known(scope: str, e: OutcomeKnown) -> list[Order]:
+    return [Order(TRANSACTIONS, e.transaction, AcknowledgeOutcome(STATE, scope, e.found))]
+
+
+def _ask(scope: str, e: OutcomeWanted) -> list[Order]:
+    return [Order(TRANSACTIONS, e.transaction, AskOutcome(STATE, scope))]
+
+
+DOMAIN: Final = Domain(
+    STATE,
+    {1: StateDecider()},
+    reactions={
+        ChangesPrepared: _vote_yes,
+        PrepareRefused: _vote_no,
+        PrepareRepeated: _vote_again,
+        PreparedCommitted: _committed,
+        PreparedAborted: _aborted,
+        OutcomeKnown: _known,
+        OutcomeWanted: _ask,
+    },
+)
 """Scopes, by name."""

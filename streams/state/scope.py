@@ -10,10 +10,18 @@ from accord.schemas.messages import Event
 from accord.schemas.messages.state import (
     Change,
     ChangesCommitted,
+    ChangesPrepared,
+    CommitHeld,
     CommitRefused,
     Entry,
     HistoryRead,
     KeyRead,
+    OutcomeKnown,
+    OutcomeWanted,
+    PreparedAborted,
+    PreparedCommitted,
+    PrepareRefused,
+    PrepareRepeated,
     RangeRead,
     ReadRefused,
     ScopeConfigured,
@@ -39,6 +47,32 @@ class Past(msgspec.Struct, frozen=True, gc=False):
         return len(self.key.encode()) + len((self.value or "").encode())
 
 
+class Prepared(msgspec.Struct, frozen=True):
+    """What waits for the outcome of a transaction; see `accord.streams.state.prepared`.
+
+    `held` are the keys that it writes, `read` and `prefixes` what it has read. `asked_ms` is when its outcome was asked
+    for last, `times` how often; before the first time, when the transaction's time is over.
+    """
+
+    transaction: str
+    agent: str
+    isolation: str
+    changes: tuple[Change, ...]
+    held: tuple[str, ...]
+    read: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    due_ms: int
+    asked_ms: int
+    times: int = 0
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """A transaction that was done here; remembered until `due_ms`."""
+
+    transaction: str
+    due_ms: int
+
+
 class Scope(msgspec.Struct, frozen=True):
     """A scope at its newest `version`, and as much of its past as is kept.
 
@@ -53,6 +87,8 @@ class Scope(msgspec.Struct, frozen=True):
     past_bytes: int = 0
     oldest: int = 0
     history: int = HISTORY
+    prepared: tuple[Prepared, ...] = ()
+    done: tuple[Done, ...] = ()
 
     # -- what is asked of it
 
@@ -161,6 +197,38 @@ def _configured(state: Scope | None, event: ScopeConfigured) -> Scope:
     return _trimmed(_replace(state or NONE, history=event.history))
 
 
+def _prepared(state: Scope | None, e: ChangesPrepared) -> Scope:
+    scope = state or NONE
+    made = Prepared(e.transaction, e.agent, e.isolation, e.changes, e.held, e.read, e.prefixes, e.due_ms, e.due_ms)
+    return _replace(scope, prepared=(*scope.prepared, made), done=_remembered(scope, e.prepared_ms))
+
+
+def _prepared_committed(scope: Scope, e: PreparedCommitted) -> Scope:
+    done = (*_remembered(scope, e.committed_ms), Done(e.transaction, e.due_ms))
+    return _replace(scope, prepared=_others(scope, e.transaction), done=done)
+
+
+def _prepared_aborted(scope: Scope, e: PreparedAborted) -> Scope | None:
+    left = _replace(scope, prepared=_others(scope, e.transaction))
+    return None if left == NONE else left
+
+
+def _asked(scope: Scope, e: OutcomeWanted) -> Scope:
+    asked = [
+        _replace(one, asked_ms=e.wanted_ms, times=e.times) if one.transaction == e.transaction else one
+        for one in scope.prepared
+    ]
+    return _replace(scope, prepared=tuple(asked))
+
+
+def _others(scope: Scope, transaction: str) -> tuple[Prepared, ...]:
+    return tuple([one for one in scope.prepared if one.transaction != transaction])
+
+
+def _remembered(scope: Scope, now_ms: int) -> tuple[Done, ...]:
+    return tuple([done for done in scope.done if done.due_ms > now_ms])
+
+
 def _trimmed(scope: Scope) -> Scope:
     """The scope without the changes that are too many; those of one version go together."""
     past, bytes_left = scope.past, scope.past_bytes
@@ -175,7 +243,7 @@ def _trimmed(scope: Scope) -> Scope:
     return _replace(scope, past=past[gone:], past_bytes=bytes_left, oldest=past[gone - 1].version)
 
 
-_CHANGES: Final[Mapping[type[Event], Callable[[Scope | None, Any], Scope | None]]] = {
+_CHANGES: Final[Mapping[type[Event], Callable[[Any, Any], Scope | None]]] = {
     ChangesCommitted: _committed,
     CommitRefused: _same,
     KeyRead: _same,
@@ -183,4 +251,12 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Scope | None, Any], Scope | None]
     HistoryRead: _same,
     ReadRefused: _same,
     ScopeConfigured: _configured,
+    ChangesPrepared: _prepared,
+    PrepareRefused: _same,
+    PrepareRepeated: _same,
+    PreparedCommitted: _prepared_committed,
+    PreparedAborted: _prepared_aborted,
+    OutcomeKnown: _same,
+    OutcomeWanted: _asked,
+    CommitHeld: _same,
 }

@@ -42,7 +42,7 @@ async def transfer(scope: str) -> None:
                     tx.put(source, balances[source] - amount)
                     tx.put(target, balances[target] + amount)
 
-            await hub.run_transaction(scope, move, attempts=100)
+            await hub.state(scope).run_transaction(move, attempts=100)
 
 
 if __name__ == "__main__":

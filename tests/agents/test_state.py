@@ -144,7 +144,7 @@ async def test_who_is_in_conflict_each_time_gets_to_know(make_hub: MakeHub) -> N
             tx.put("n", "mine")
 
         with pytest.raises(VersionConflict):
-            await ada.run_transaction(mine, interfered, attempts=3)
+            await mine.run_transaction(interfered, attempts=3)
         assert [read.version for read in tried] == [0, 1, 2]
         assert Crowd(ada, "crowded").is_there and not Crowd(bob, "crowded").is_there
         locked = []
@@ -305,7 +305,7 @@ async def test_what_is_not_kept_is_refused_and_told_where_it_is(make_hub: MakeHu
                     await scope.put("k", n)
             tx.put("x", 1)
 
-        await ada.run_transaction("short", slow)
+        await ada.state("short").run_transaction(slow)
         assert len(calls) == 2, "it was run again"
 
 
@@ -461,7 +461,7 @@ def test_the_same_for_plain_programs(embedded: Embedded) -> None:
             tx.delete("a")
             return len(tx.keys()) + len(tx.items())
 
-        assert hub.run_transaction("plain", swap, locking="exclusive") == 4
+        assert hub.state("plain").run_transaction(swap, locking="exclusive") == 4
         with scope.transaction(locking="exclusive") as tx:
             tx.put("b", tx.get("b").value + 1)
         with scope.transaction(locking="shared") as tx:
@@ -477,7 +477,7 @@ def test_the_same_for_plain_programs(embedded: Embedded) -> None:
             scope.increment("b")
 
         with pytest.raises(VersionConflict):
-            hub.run_transaction(scope, interfered, attempts=2)
+            scope.run_transaction(interfered, attempts=2)
         with pytest.raises(VersionConflict):
             scope.update("b", lambda b: scope.put("b", b).value, attempts=2)
         assert scope.delete("b") and not scope.delete("b")

@@ -22,6 +22,7 @@ from accord.schemas.messages import (
     signals,
     state,
     tasks,
+    transactions,
     triggers,
     waits,
 )
@@ -53,6 +54,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *hierarchy.EVENTS,
     *state.COMMANDS,
     *state.EVENTS,
+    *transactions.COMMANDS,
+    *transactions.EVENTS,
     *conflicts.COMMANDS,
     *conflicts.EVENTS,
     *triggers.COMMANDS,

@@ -97,6 +97,8 @@ def test_the_topic_table() -> None:
         "shop.hierarchy.events.v1",
         "shop.state.commands.v1",
         "shop.state.events.v1",
+        "shop.transactions.commands.v1",
+        "shop.transactions.events.v1",
         "shop.conflicts.commands.v1",
         "shop.conflicts.events.v1",
         "shop.triggers.commands.v1",

@@ -62,6 +62,8 @@ def test_todays_schemas_are_registered_by_topic_name(server: RegistryServer) -> 
         "shop.hierarchy.events.v1",
         "shop.state.commands.v1",
         "shop.state.events.v1",
+        "shop.transactions.commands.v1",
+        "shop.transactions.events.v1",
         "shop.conflicts.commands.v1",
         "shop.conflicts.events.v1",
         "shop.triggers.commands.v1",

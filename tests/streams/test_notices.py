@@ -21,6 +21,7 @@ from accord.schemas.messages import (
     signals,
     state,
     tasks,
+    transactions,
     triggers,
     waits,
 )
@@ -51,6 +52,7 @@ EVERY_EVENT = [
         auctions,
         hierarchy,
         state,
+        transactions,
         conflicts,
         triggers,
     )
@@ -81,7 +83,7 @@ def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
 
 
-BY_NAME = (tasks, roster, proposals, auctions, hierarchy, conflicts)
+BY_NAME = (tasks, roster, proposals, auctions, hierarchy, transactions, conflicts)
 """Their events name no requests: who is told of them is named himself."""
 BY_REQUEST = [event for event in EVERY_EVENT if event not in [one for domain in BY_NAME for one in domain.EVENTS]]
 

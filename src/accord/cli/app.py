@@ -29,6 +29,7 @@ from accord.cli import (
     tasks,
     topics,
     triggers,
+    tx,
 )
 from accord.cli.output import print_error
 from accord.errors import AccordError
@@ -68,6 +69,7 @@ COMMANDS = (
     conflicts,
     hierarchy,
     state,
+    tx,
     triggers,
     dlq,
     artifacts,

@@ -1,0 +1,1 @@
+"""Transactions over several scopes, as programs have them; see `accord.agents.transactions.transaction`."""

@@ -1,0 +1,230 @@
+"""Transactions over several scopes.
+
+    async def transfer(tx):
+        ada, bob = tx.scope("customer_ada"), tx.scope("customer_bob")
+        balance = await ada.get("balance")
+        if balance.value < 10:
+            raise ValueError("too little")
+        ada.put("balance", balance.value - 10)
+        bob.put("balance", (await bob.get("balance")).value + 10)
+
+    await hub.run_transaction(transfer)                 # again, if others came in between
+    async with hub.transaction() as tx:                 # once: VersionConflict, KeyHeld, if they did
+        tx.scope("customer_ada").put("limit", 100)
+
+Rules that act here:
+- Nothing is written before the end, and an exception leaves nothing to undo. What was written in one scope alone is
+  committed by one command to that scope; else by two-phase commit on the log (`accord.streams.transactions`).
+- Serializable: what was read in every scope must still be so when it is committed, also if nothing is written. Under
+  `snapshot` each scope is read as at one version of its own.
+- Other agents may take part, if who began it lets them: what they enlist is committed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
+
+from accord.agents.locks.arguments import check_name, check_names, check_number
+from accord.agents.signals import signals
+from accord.agents.state.requests import commit
+from accord.agents.state.scope import check_scope
+from accord.agents.state.transaction import DEFAULT_ISOLATION, Isolation, Reader, Reading, turn
+from accord.agents.state.turns import TRANSACTION_ATTEMPTS, Crowd, tries
+from accord.agents.state.values import ISOLATIONS
+from accord.agents.transactions.commit import OnLog
+from accord.schemas.messages.state import CommitChanges
+from accord.schemas.messages.transactions import ScopeChanges
+from accord.streams.state.bounds import TIMEOUT_MS_MAX
+from accord.streams.transactions.bounds import MEMBERS_MAX, SCOPES_MAX
+
+from accord.errors import BadInput, KeyHeld, SnapshotTooOld, VersionConflict
+
+if TYPE_CHECKING:
+    from accord.agents.hub import Hub
+
+TIMEOUT_MS: Final = 30_000
+R = TypeVar("R")
+AGAIN: Final = (VersionConflict, SnapshotTooOld, KeyHeld)
+"""What comes of others that were faster: after it a transaction is run again."""
+
+
+class Part(Reader):
+    """What a transaction does in one scope; made by `Transaction.scope`."""
+
+
+P = TypeVar("P", bound=Reading)
+
+
+class Parts(Generic[P]):
+    """What the async and the sync transaction share: parts by scope, and how they are committed.
+
+    Args:
+        make: makes a part of a scope's name.
+        joined: the id of a transaction that another agent has begun; None: its own.
+    """
+
+    def __init__(self, hub: Hub, isolation: str, timeout_ms: int, joined: str | None, make: Callable[[str], P]) -> None:
+        if isolation not in ISOLATIONS:
+            raise BadInput(f"isolation={isolation!r}: one of {', '.join(ISOLATIONS)} is needed.")
+        self.id: Final = signals.new_task() if joined is None else check_name(joined, "transaction")
+        """Its id on the log, if it is there: `accord tx show ID`."""
+        self._hub = hub
+        self._isolation = isolation
+        self._timeout_ms = check_number("timeout_ms", timeout_ms, 1, TIMEOUT_MS_MAX)
+        self._make = make
+        self._parts: dict[str, P] = {}
+        self._joined = joined is not None
+        self._shared: OnLog | None = None
+        self._begun = self._is_open = False
+
+    @property
+    def scopes(self) -> list[str]:
+        """The scopes that it has touched, in order."""
+        return sorted(self._parts)
+
+    def scope(self, name: str) -> P:
+        """Its part in a scope: `get`, `keys`, `items`, `put`, `delete`, as of a transaction of that scope alone.
+
+        Raises:
+            BadInput: it cannot be a scope's name, there are more than 100, or the transaction is over.
+        """
+        self._check_open()
+        part = self._parts.get(check_scope(name))
+        if part is None:
+            if len(self._parts) >= SCOPES_MAX:
+                raise BadInput(f"a transaction has at most {SCOPES_MAX} scopes.")
+            part = self._parts[name] = self._make(name)
+            part.open()
+        return part
+
+    async def _share(self, *members: str) -> str:
+        self._check_open()
+        if self._joined or self._shared is not None:
+            raise BadInput(f"transaction {self.id} is on the log already.", remedy="Name all members at once.")
+        named = check_names("members", members, MEMBERS_MAX, noun="names of agents")
+        on_log = OnLog(self._hub, self.id)
+        try:
+            await on_log.begin(named, self._timeout_ms)
+        except BaseException:
+            on_log.forget()
+            raise
+        self._shared = on_log
+        return self.id
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise BadInput("the transaction is over, or was not entered.", remedy="Begin another one.")
+
+    def _enter(self) -> None:
+        if self._begun:
+            raise BadInput("a transaction runs once.", remedy="Begin another one.")
+        self._hub.ensure_open("transaction()")
+        self._begun = self._is_open = True
+
+    def _close(self) -> None:
+        self._is_open = False
+        for part in self._parts.values():
+            part.close()
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Commits it, or drops it if there was an error. Raises what `accord.Accord.transaction` says."""
+        self._close()
+        if error is not None:
+            if self._shared is not None:
+                await self._shared.roll_back(f"{type(error).__name__} where it was begun"[:200])
+            return
+        try:
+            await self._commit()
+        except AGAIN:
+            for scope in self._parts:
+                Crowd(self._hub, scope).met()
+            raise
+
+    async def _commit(self) -> None:
+        terms = {scope: part.terms for scope, part in sorted(self._parts.items())}
+        changes = [ScopeChanges(scope, *of) for scope, of in terms.items() if not of.is_empty]
+        if self._shared is not None:
+            await self._shared.commit(changes, self._timeout_ms)
+        elif not changes:
+            return
+        elif self._joined:
+            on_log = OnLog(self._hub, self.id)
+            try:
+                await on_log.enlist(changes)
+            finally:
+                on_log.forget()
+        elif len(changes) == 1:
+            scope = changes[0].scope
+            await commit(self._hub, scope, CommitChanges(self._hub.agent, *terms[scope], "", ""))
+        else:
+            await OnLog(self._hub, self.id).commit_at_once(changes, self._timeout_ms)
+
+
+class Transaction(Parts[Part]):
+    """A transaction over several scopes, for `async with`; made by `Accord.transaction` and `join_transaction`."""
+
+    def __init__(self, hub: Hub, isolation: str, timeout_ms: int = TIMEOUT_MS, joined: str | None = None) -> None:
+        super().__init__(hub, isolation, timeout_ms, joined, self._part)
+
+    def _part(self, scope: str) -> Part:
+        return Part(self._hub, scope, self._isolation, "optimistic", _nothing)
+
+    async def share(self, *members: str) -> str:
+        """Lets other agents take part: begins it on the log, and returns its id for `join_transaction`.
+
+        Its time runs from now on. Let it end after they have: what they enlist later is refused.
+
+        Args:
+            members: names of the agents.
+        """
+        return await self._share(*members)
+
+    async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end(error)
+
+
+def _nothing(_: int) -> None:
+    pass
+
+
+@asynccontextmanager
+async def turns(hub: Hub, scopes: list[str]) -> AsyncGenerator[None]:
+    """The locks on which changes of scopes take turns, of those where others are right now, in order of their names."""
+    async with AsyncExitStack() as held:
+        for scope in scopes:
+            if Crowd(hub, scope).is_there:
+                await held.enter_async_context(turn(hub, scope))
+        yield
+
+
+async def run_transaction(
+    hub: Hub,
+    function: Callable[[Transaction], Awaitable[R]],
+    *,
+    isolation: Isolation = DEFAULT_ISOLATION,
+    timeout_ms: int = TIMEOUT_MS,
+    attempts: int = TRANSACTION_ATTEMPTS,
+) -> R:
+    """`Accord.run_transaction`, on any hub."""
+    scopes: list[str] = []
+    for last in tries(attempts):
+        tx = Transaction(hub, isolation, timeout_ms)
+        try:
+            async with turns(hub, scopes), tx:
+                result = await function(tx)
+        except AGAIN:
+            if last:
+                raise
+            scopes = tx.scopes
+        else:
+            return result
+    raise AssertionError("returned or raised")

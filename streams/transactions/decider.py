@@ -1,0 +1,334 @@
+"""Transactions: one aggregate a transaction; it changes several scopes of shared state, all or none (two-phase commit).
+
+    agent --Begin, Commit--> transaction --PrepareChanges--> scopes    each validates, holds its keys, and votes
+                             transaction <--RecordVote------ scopes    all yes: committed; a no, or too late: aborted
+                             transaction --CommitPrepared--> scopes    or AbortPrepared: what was decided is told
+                             transaction <--Acknowledge----- scopes    ended
+
+Rules:
+- The outcome is an event before anybody is told. It never changes.
+- It is committed if every scope has voted yes before its time is over by the log's clock; else it is aborted.
+- Presumed abort: a transaction that is not known was aborted. So one that was committed is remembered until every
+  scope has acknowledged it, and then for as long as who began it said.
+- Nobody stays in doubt: who has not acknowledged is told again, at growing intervals; and a scope whose transaction's
+  time is over asks (`accord.streams.state.prepared`).
+- Commands between transactions and scopes come at least once and in any order; a vote or an acknowledgement that comes
+  again, or too late, changes nothing. Who votes yes after the abortion is told of it.
+- Who began it, and the members that it names, enlist changes while it is open, each scope once; who began it alone
+  commits it or rolls it back. After that nothing is enlisted, and it is committed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from accord.schemas.messages import Command, Event
+from accord.schemas.messages.log import CommandRejected, Reason, Tick
+from accord.schemas.messages.state import AbortPrepared, CommitPrepared, Conflict, PrepareChanges
+from accord.schemas.messages.transactions import (
+    AcknowledgementIgnored,
+    AcknowledgeOutcome,
+    AskOutcome,
+    BeginTransaction,
+    ChangesEnlisted,
+    CommitTransaction,
+    EnlistChanges,
+    OutcomeAcknowledged,
+    OutcomeTold,
+    OutcomeToldAgain,
+    OutcomeUndecided,
+    Participant,
+    PrepareAsked,
+    ReadTransaction,
+    RecordVote,
+    RollBackTransaction,
+    ScopeChanges,
+    TransactionBegun,
+    TransactionDecided,
+    TransactionEnded,
+    TransactionForgotten,
+    TransactionRead,
+    TransactionRefused,
+    VoteIgnored,
+    VoteRecorded,
+)
+from accord.streams.decider import At, Domain, Order
+from accord.streams.transactions.bounds import problem_of, problem_of_all
+from accord.streams.transactions.transaction import ABORTED, COMMITTED, OPEN, PREPARING, UNKNOWN, Transaction, evolve
+
+TIMEOUT: Final = "timeout"
+ROLLED_BACK: Final = "rolled_back"
+
+
+class TransactionDecider:
+    """Version 1."""
+
+    state_type = Transaction
+
+    def decide(self, state: Transaction | None, command: Command, at: At) -> Sequence[Event]:
+        problem = problem_of(command)
+        if problem is not None:
+            return [CommandRejected(Reason.INVALID, problem)]
+        draft = Draft(state, at)
+        draft.let_time_pass()
+        if draft.transaction is None:
+            _of_no_transaction(draft, command)
+        else:
+            _ANSWERS[type(command)](draft, draft.transaction, command)
+        return draft.events
+
+    def evolve(self, state: Transaction | None, event: Event) -> Transaction | None:
+        return evolve(state, event)
+
+    def deadline_ms(self, state: Transaction) -> int | None:
+        return state.next_ms
+
+
+class Draft:
+    """A decision as it comes into being: its events, and the transaction after them."""
+
+    def __init__(self, transaction: Transaction | None, at: At) -> None:
+        self.transaction: Any = transaction
+        self.at = at
+        self.events: list[Event] = []
+
+    def add(self, event: Event) -> None:
+        self.events.append(event)
+        self.transaction = evolve(self.transaction, event)
+
+    def let_time_pass(self) -> None:
+        """Aborts what is due, tells again whom it is due to, and forgets what ended long ago."""
+        t = self.transaction
+        due_ms = None if t is None else t.next_ms
+        if due_ms is None or due_ms > self.at.now_ms:
+            return
+        if not t.is_decided:
+            missing = [party.key for party in t.parties if not party.vote]
+            who = f"; {len(missing)} have not voted, {missing[0]} first" if missing else ""
+            self.abort(TIMEOUT, f"it was not decided within {t.timeout_ms} ms{who}")
+        elif t.ended_ms is not None:
+            self.add(TransactionForgotten(t.ended_ms))
+        else:
+            self.add(OutcomeToldAgain(t.status, t.to_tell(), t.times + 1, self.at.now_ms))
+
+    def prepare(self, more: tuple[ScopeChanges, ...]) -> None:
+        """All is known, with what comes last: asks the scopes."""
+        t = self.transaction
+        self.add(PrepareAsked(t.agent, (*t.changes, *more), t.due_ms, self.at.now_ms))
+
+    def commit(self) -> None:
+        self._decide(COMMITTED)
+
+    def abort(
+        self,
+        reason: str,
+        description: str,
+        refused_by: str = "",
+        conflicts: tuple[Conflict, ...] = (),
+        holder: str = "",
+    ) -> None:
+        self._decide(ABORTED, reason, description, refused_by, conflicts, holder)
+
+    def _decide(
+        self,
+        outcome: str,
+        reason: str = "",
+        description: str = "",
+        refused_by: str = "",
+        conflicts: tuple[Conflict, ...] = (),
+        holder: str = "",
+    ) -> None:
+        t = self.transaction
+        self.add(
+            TransactionDecided(
+                t.agent, outcome, reason, description, refused_by, conflicts, holder, t.to_tell(), self.at.now_ms
+            )
+        )
+        self.end_if_done()
+
+    def end_if_done(self) -> None:
+        """It has ended once nobody has to be told any more."""
+        t = self.transaction
+        if t.is_decided and t.ended_ms is None and not t.to_tell():
+            self.add(TransactionEnded(t.agent, t.status, self.at.now_ms))
+
+
+def _of_no_transaction(draft: Draft, command: Command) -> None:
+    """To a transaction that there is not, or not any more: then nothing of it is done (presumed abort)."""
+    match command:
+        case BeginTransaction():
+            _begin(draft, command)
+        case RecordVote(domain, key, True) | AskOutcome(domain, key):
+            draft.add(OutcomeTold(domain, key, ABORTED))
+        case RecordVote(domain, key, False):
+            draft.add(VoteIgnored(domain, key, False, UNKNOWN))
+        case AcknowledgeOutcome(domain, key, outcome):
+            draft.add(AcknowledgementIgnored(domain, key, outcome, UNKNOWN))
+        case Tick():
+            pass
+        case _:
+            _refuse(draft, command, UNKNOWN)
+
+
+def _refuse(draft: Draft, command: Any, reason: str) -> None:
+    draft.add(TransactionRefused(command.agent, type(command).__name__, reason))
+
+
+# -- what agents ask
+
+
+def _begin(draft: Draft, c: BeginTransaction) -> None:
+    if c.commit and not c.changes:
+        _refuse(draft, c, "nothing")
+        return
+    draft.add(TransactionBegun(c.agent, c.members, c.timeout_ms, c.keep_ms, draft.at.now_ms))
+    if c.commit:
+        draft.prepare(c.changes)
+    elif c.changes:
+        draft.add(ChangesEnlisted(c.agent, c.changes))
+
+
+def _begin_again(draft: Draft, _: Transaction, c: BeginTransaction) -> None:
+    _refuse(draft, c, "exists")
+
+
+def _enlist(draft: Draft, t: Transaction, c: EnlistChanges) -> None:
+    if c.agent not in (t.agent, *t.members):
+        _refuse(draft, c, "not_member")
+        return
+    problem = _problem(t, c.changes)
+    if problem is not None:
+        _refuse(draft, c, problem)
+    else:
+        draft.add(ChangesEnlisted(c.agent, c.changes))
+
+
+def _commit(draft: Draft, t: Transaction, c: CommitTransaction) -> None:
+    problem = "not_owner" if c.agent != t.agent else _problem(t, c.changes)
+    if problem is None and not (t.changes or c.changes):
+        problem = "nothing"
+    if problem is not None:
+        _refuse(draft, c, problem)
+    else:
+        draft.prepare(c.changes)
+
+
+def _problem(t: Transaction, changes: Iterable[ScopeChanges]) -> str | None:
+    """Why changes cannot be enlisted."""
+    if t.status != OPEN:
+        return t.status
+    known = {of.scope for of in t.changes}
+    if any(of.scope in known for of in changes):
+        return "enlisted"
+    return None if problem_of_all((*t.changes, *changes)) is None else "too_much"
+
+
+def _roll_back(draft: Draft, t: Transaction, c: RollBackTransaction) -> None:
+    if c.agent != t.agent:
+        _refuse(draft, c, "not_owner")
+    elif t.is_decided:
+        _refuse(draft, c, t.status)
+    else:
+        draft.abort(ROLLED_BACK, c.reason)
+
+
+def _read(draft: Draft, t: Transaction, c: ReadTransaction) -> None:
+    draft.add(
+        TransactionRead(
+            c.agent, t.agent, t.status, t.reason, t.description, t.parties, t.begun_ms, t.due_ms, t.decided_ms,
+            t.ended_ms,
+        )
+    )  # fmt: skip
+
+
+# -- what participants say
+
+
+def _vote(draft: Draft, t: Transaction, c: RecordVote) -> None:
+    party = t.party(c.domain, c.key)
+    if t.status == PREPARING and party is not None and not party.vote:
+        draft.add(VoteRecorded(c.domain, c.key, c.yes, c.reason, c.description, draft.at.now_ms))
+        if not c.yes:
+            draft.abort(c.reason, c.description, c.key, c.conflicts, c.holder)
+        elif draft.transaction.is_ready:
+            draft.commit()
+    elif c.yes and (party is None or t.status == ABORTED):
+        draft.add(OutcomeTold(c.domain, c.key, ABORTED))
+    else:
+        draft.add(VoteIgnored(c.domain, c.key, c.yes, t.status))
+
+
+def _acknowledge(draft: Draft, t: Transaction, c: AcknowledgeOutcome) -> None:
+    party = t.party(c.domain, c.key)
+    if not t.is_decided or party is None or party.outcome:
+        draft.add(AcknowledgementIgnored(c.domain, c.key, c.outcome, t.status))
+        return
+    draft.add(OutcomeAcknowledged(c.domain, c.key, c.outcome, draft.at.now_ms))
+    draft.end_if_done()
+
+
+def _ask(draft: Draft, t: Transaction, c: AskOutcome) -> None:
+    if t.party(c.domain, c.key) is None:
+        draft.add(OutcomeTold(c.domain, c.key, ABORTED))
+    elif not t.is_decided:
+        draft.add(OutcomeUndecided(c.domain, c.key, t.status))
+    else:
+        draft.add(OutcomeTold(c.domain, c.key, t.status))
+
+
+def _tick(_: Draft, __: Transaction, ___: Tick) -> None:
+    pass
+
+
+_ANSWERS: Final[Mapping[type[Command], Callable[[Draft, Transaction, Any], None]]] = {
+    BeginTransaction: _begin_again,
+    EnlistChanges: _enlist,
+    CommitTransaction: _commit,
+    RollBackTransaction: _roll_back,
+    ReadTransaction: _read,
+    RecordVote: _vote,
+    AcknowledgeOutcome: _acknowledge,
+    AskOutcome: _ask,
+    Tick: _tick,
+}
+
+
+# -- what follows elsewhere
+
+
+def _prepare(key: str, e: PrepareAsked) -> list[Order]:
+    return [
+        Order(
+            "state",
+            of.scope,
+            PrepareChanges(e.agent, key, of.isolation, of.snapshot, of.reads, of.ranges, of.writes, e.due_ms),
+        )
+        for of in e.changes
+    ]
+
+
+def _tell(key: str, e: TransactionDecided | OutcomeToldAgain) -> list[Order]:
+    return [_outcome(key, participant, e.outcome) for participant in e.tell]
+
+
+def _tell_one(key: str, e: OutcomeTold) -> list[Order]:
+    return [_outcome(key, Participant(e.domain, e.key), e.outcome)]
+
+
+def _outcome(key: str, participant: Participant, outcome: str) -> Order:
+    told = CommitPrepared(key) if outcome == COMMITTED else AbortPrepared(key)
+    return Order(participant.domain, participant.key, told)
+
+
+DOMAIN: Final = Domain(
+    "transactions",
+    {1: TransactionDecider()},
+    reactions={
+        PrepareAsked: _prepare,
+        TransactionDecided: _tell,
+        OutcomeTold: _tell_one,
+        OutcomeToldAgain: _tell,
+    },
+)
+"""Transactions, by id."""

@@ -1,0 +1,157 @@
+"""`accord tx` on archives: what became of transactions, and what a check finds."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accord.replay.transactions import check
+from accord.replay.verify import verify
+from accord.schemas.messages import Command
+from accord.schemas.messages.state import AbortPrepared, CommitChanges, CommitPrepared, Write
+from accord.schemas.messages.transactions import (
+    AcknowledgeOutcome,
+    BeginTransaction,
+    EnlistChanges,
+    RecordVote,
+    ScopeChanges,
+)
+from accord.streams.decider import Order
+from accord.streams.domains import DOMAINS
+
+from tests.cli.support import Ran
+from tests.histories.play import Play
+
+
+class World:
+    """A log on which process managers do their work, but for what is `lost`."""
+
+    def __init__(self) -> None:
+        self.play = Play(state=2, transactions=2)
+
+    def send(self, domain: str, key: str, command: Command, *lost: type[Command], after_ms: int = 10) -> None:
+        waiting = deque([Order(domain, key, command)])
+        while waiting:
+            order = waiting.popleft()
+            decided = self.play.send(order.key, order.command, domain=order.domain, after_ms=after_ms)
+            for event in decided.events:
+                follows = DOMAINS[order.domain].reactions.get(type(event))
+                waiting += [
+                    one for one in (follows(order.key, event) if follows else ()) if type(one.command) not in lost
+                ]
+
+    def begin(self, name: str, *lost: type[Command], commit: bool = True, to: str = "bob") -> None:
+        changes = tuple([ScopeChanges(scope, "serializable", None, (), (), (Write("n", "increment", by),))
+                         for scope, by in (("ada", "-1"), (to, "1"))])  # fmt: skip
+        command = BeginTransaction("ada", (), changes, commit, 1_000, 60_000)
+        self.send("transactions", name, command, *lost)
+
+    def put(self, scope: str, value: str, after_ms: int = 10) -> None:
+        writes = (Write("n", "put", value),)
+        command = CommitChanges("bank", "read_committed", None, (), (), writes, "", "")
+        self.send("state", scope, command, after_ms=after_ms)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    for scope in ("ada", "bob"):
+        world.put(scope, "100")
+    world.put("text", '"no number"')
+    world.begin("t1")
+    world.begin("t2", to="text")
+    world.send("transactions", "t1", EnlistChanges("eve", ()))
+    return world
+
+
+def saved(world: World, tmp_path: Path) -> str:
+    world.play.save(tmp_path / "shared.accord")
+    return str(tmp_path / "shared.accord")
+
+
+def kinds(world: World, **terms: Any) -> list[tuple[str, str, str]]:
+    return [(one.kind, one.transaction, one.scope) for one in check(world.play, **terms)]
+
+
+def test_list_and_show(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = saved(world, tmp_path)
+    lines = Ran(capsys, "tx", "list", archive).out.splitlines()
+    assert [line.split()[:2] for line in lines[1:-1]] == [["t1", "committed"], ["t2", "aborted"]]
+    assert "wrong_type: text: n is no counter" in lines[2] and lines[-1] == "2 transactions: 1 aborted, 1 committed"
+    ran = Ran(capsys, "tx", "list", archive, "--status", "aborted", "--json")
+    assert [(one["id"], one["reason"], one["scopes"]) for one in ran.objects] == [("t2", "wrong_type", ["ada", "text"])]
+    assert Ran(capsys, "tx", "list", archive, "--status", "open").out == "no transaction is open\n"
+    assert Ran(capsys, "tx", "list", archive, "--status", "late").code == 2
+    (shown,) = Ran(capsys, "tx", "show", "t1", archive, "--json").objects
+    assert [(step["what"], step["who"]) for step in shown["steps"]] == [
+        ("begun", "ada"), ("prepare", "ada"), ("vote", "ada"), ("vote", "bob"), ("decided", "ada"),
+        ("acknowledged", "ada"), ("acknowledged", "bob"), ("ended", "ada"), ("refused", "eve"),
+    ]  # fmt: skip
+    text = Ran(capsys, "tx", "show", "t2", archive).out
+    assert "t2  aborted: wrong_type: text: n is no counter" in text and "ended 20" in text
+    assert "no, wrong_type: n is no counter" in text
+    decided = next(step["position"] for step in shown["steps"] if step["what"] == "decided")
+    text = Ran(capsys, "tx", "show", "t1", archive, "--at", decided).out
+    assert "t1  committed" in text and "not everybody has done it" in text and "acknowledged" not in text
+    missing = Ran(capsys, "tx", "show", "t9", archive)
+    assert missing.code == 4 and "there is no transaction t9" in missing.err
+    assert verify(world.play).ok
+
+
+def test_a_log_in_order_has_no_problem(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = saved(world, tmp_path)
+    ran = Ran(capsys, "tx", "check", archive)
+    assert (ran.code, ran.out) == (0, "all agree: 2 transactions\n")
+    assert Ran(capsys, "tx", "check", archive, "--json").out == ""
+    World().play.save(tmp_path / "empty.accord")
+    assert Ran(capsys, "tx", "list", str(tmp_path / "empty.accord")).out == "there is no transaction\n"
+
+
+def test_what_is_stuck_and_who_is_in_doubt(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world.begin("t3", RecordVote)
+    assert kinds(world) == [], "its time is not over"
+    world.put("other", "1", after_ms=2_000)
+    assert kinds(world) == [("stuck", "t3", ""), ("in_doubt", "t3", "ada"), ("in_doubt", "t3", "bob")]
+    archive = saved(world, tmp_path)
+    ran = Ran(capsys, "tx", "check", archive)
+    assert ran.code == 1 and ran.out.splitlines()[-1] == "3 problems in 3 transactions"
+    ran = Ran(capsys, "tx", "check", archive, "--json")
+    assert ran.code == 1 and [one["kind"] for one in ran.objects] == ["stuck", "in_doubt", "in_doubt"]
+    assert set(ran.objects[0]) == {"kind", "transaction", "scope", "description", "position"}
+    world.begin("t4", commit=False)
+    world.put("other", "2", after_ms=2_000)
+    assert ("stuck", "t4", "") in kinds(world)
+
+
+def test_what_was_decided_and_not_done_is_stuck(world: World) -> None:
+    world.begin("t3", AcknowledgeOutcome)
+    world.put("other", "1", after_ms=2_000)
+    assert kinds(world) == [("stuck", "t3", "")]
+
+
+def test_outcomes_that_differ_are_found(world: World) -> None:
+    world.begin("t3", RecordVote)
+    world.send("state", "ada", CommitPrepared("t3"))  # by whoever may write commands
+    assert kinds(world) == [("mixed", "t3", "ada")]
+    world = World()
+    world.begin("t4", CommitPrepared)
+    world.send("state", "ada", AbortPrepared("t4"), AcknowledgeOutcome)
+    assert kinds(world) == [("mixed", "t4", "ada")]
+    for scope in ("ada", "bob"):
+        world.send("transactions", "t4", AcknowledgeOutcome("state", scope, "committed"))
+    assert kinds(world) == [("mixed", "t4", "ada"), ("mixed", "t4", "bob")]
+    world.send("state", "bob", CommitPrepared("t4"))
+    assert kinds(world) == [("mixed", "t4", "ada")]
+
+
+def test_invariants_of_ones_own(world: World) -> None:
+    def sum_is_kept(scopes: Any) -> str | None:
+        total = sum(keys["n"] for scope, keys in scopes.items() if scope != "text")
+        return None if total == 200 else f"the sum is {total}"
+
+    assert kinds(world, invariants=[sum_is_kept]) == []
+    world.put("bob", "7")
+    (problem,) = check(world.play, invariants=[sum_is_kept])
+    assert (problem.kind, problem.description) == ("invariant", "the sum is 106")

@@ -1,0 +1,190 @@
+"""Transactions and scopes as a cluster in one thread, under the worst that the log allows: what follows from events is
+delivered late, in any order, more than once or not at all; every aggregate has a clock of its own. And a checker that
+knows the events alone.
+
+The deciders and the reactions are the real ones; the log between them is a bag of commands.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, Final, NamedTuple
+
+from accord.schemas.messages import Command, Event
+from accord.schemas.messages.log import CommandRejected, Tick
+from accord.schemas.messages.state import (
+    ChangesCommitted,
+    ChangesPrepared,
+    CommitChanges,
+    PreparedAborted,
+    PreparedCommitted,
+    SeenKey,
+    Write,
+)
+from accord.schemas.messages.transactions import (
+    BeginTransaction,
+    PrepareAsked,
+    RollBackTransaction,
+    ScopeChanges,
+    TransactionDecided,
+    TransactionEnded,
+)
+from accord.streams.decider import At, Order
+from accord.streams.domains import DOMAINS
+
+SCOPES: Final = ("a", "b", "c")
+ACCOUNTS: Final = ("x", "y")
+START_MS: Final = 1_000_000
+MONEY: Final = 100
+"""In every account in the beginning."""
+TIMEOUT_MS: Final = 10_000
+SKEW_MS: Final = {"a": 0, "b": 700, "c": -3_000}
+"""How far clocks of scopes are from that of transactions."""
+
+
+class Seen(NamedTuple):
+    """An event of an aggregate, and its clock then."""
+
+    domain: str
+    key: str
+    event: Event
+    now_ms: int
+
+
+class Cluster:
+    """Every scope with money in its accounts. `now_ms` is the time; `seen` the log, `bag` what is on its way."""
+
+    def __init__(self) -> None:
+        self.now_ms = START_MS
+        self.states: dict[tuple[str, str], Any] = {}
+        self.bag: list[Order] = []
+        self.seen: list[Seen] = []
+        self._count = 0
+        for scope in SCOPES:
+            writes = tuple([Write(account, "put", str(MONEY)) for account in ACCOUNTS])
+            self.take(Order("state", scope, CommitChanges("bank", "serializable", None, (), (), writes, "", "")))
+
+    def take(self, order: Order) -> list[Event]:
+        """Has a command decided; what follows goes into the bag."""
+        domain = DOMAINS[order.domain]
+        place = (order.domain, order.key)
+        now_ms = self.now_ms + SKEW_MS.get(order.key, 0) if order.domain == "state" else self.now_ms
+        decider = domain.versions[1]
+        self._count += 1
+        events = list(decider.decide(self.states.get(place), order.command, At(now_ms, self._count, f"r{self._count}")))
+        for event in events:
+            assert not isinstance(event, CommandRejected), event
+            self.states[place] = decider.evolve(self.states.get(place), event)
+            self.seen.append(Seen(order.domain, order.key, event, now_ms))
+            reaction = domain.reactions.get(type(event))
+            self.bag += reaction(order.key, event) if reaction else ()
+        return events
+
+    def tick(self) -> None:
+        """Deadlines that are due are handled, as a worker does."""
+        for (domain, key), state in list(self.states.items()):
+            if state is not None:
+                self.take(Order(domain, key, Tick()))
+
+    def ask(self, domain: str, key: str, command: Command) -> list[Event]:
+        return self.take(Order(domain, key, command))
+
+    # -- what clients do
+
+    def balance(self, scope: str, account: str) -> tuple[int, int]:
+        """What a client reads: amount and version."""
+        item = self.states["state", scope].keys.get(account)
+        return int(item.value), item.version
+
+    def part(self, scope: str, account: str, by: int) -> ScopeChanges:
+        """A client's half of a transfer, by what it reads now."""
+        amount, version = self.balance(scope, account)
+        write = Write(account, "put", str(amount + by))
+        return ScopeChanges(scope, "serializable", None, (SeenKey(account, version),), (), (write,))
+
+    def begin(self, name: str, parts: tuple[ScopeChanges, ...]) -> None:
+        self.ask("transactions", name, BeginTransaction("ada", (), parts, True, TIMEOUT_MS, 0))
+
+    def roll_back(self, name: str) -> None:
+        self.ask("transactions", name, RollBackTransaction("ada", "changed her mind"))
+
+    def transfer_inside(self, scope: str, amount: int) -> None:
+        """A commit of one scope alone."""
+        parts = [self.part(scope, account, by) for account, by in zip(ACCOUNTS, (-amount, amount), strict=True)]
+        reads = tuple([read for part in parts for read in part.reads])
+        writes = tuple([write for part in parts for write in part.writes])
+        self.ask("state", scope, CommitChanges("bob", "serializable", None, reads, (), writes, "", ""))
+
+    # -- the end
+
+    def settle(self) -> None:
+        """From now on nothing is lost; time passes until nothing is left to do."""
+        for _ in range(40):
+            while self.bag:
+                self.take(self.bag.pop(0))
+            self.now_ms += 61_000
+            self.tick()
+
+
+class Checker:
+    """Takes the events of all participants, in order."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, tuple[set[str], int]] = {}
+        self.decided: dict[str, tuple[str, int]] = {}
+        self.ended: set[str] = set()
+        self.prepared: dict[tuple[str, str], ChangesPrepared] = {}
+        self.done: dict[str, list[str]] = defaultdict(list)
+        self.problems: list[str] = []
+        self._before: dict[str, Event] = {}
+
+    def see(self, seen: Seen) -> None:
+        _, key, event, now_ms = seen
+        match event:
+            case PrepareAsked(changes=changes, due_ms=due_ms):
+                self.asked[key] = {of.scope for of in changes}, due_ms
+            case TransactionDecided(outcome=outcome):
+                self._demand(key not in self.decided, f"{key} was decided twice")
+                self.decided[key] = outcome, now_ms
+            case TransactionEnded():
+                self.ended.add(key)
+            case ChangesPrepared(transaction=transaction):
+                self.prepared[key, transaction] = event
+            case PreparedCommitted(transaction=transaction):
+                self._committed(key, transaction)
+            case PreparedAborted(transaction=transaction):
+                del self.prepared[key, transaction]
+                outcome, _ = self.decided.get(transaction, ("aborted", 0))
+                self._demand(outcome == "aborted", f"{key} dropped {transaction}, which was committed")
+        self._before[key] = event
+
+    def _committed(self, key: str, transaction: str) -> None:
+        outcome, _ = self.decided.get(transaction, ("", 0))
+        self._demand(outcome == "committed", f"{key} did {transaction}, which was not committed")
+        wanted, before = self.prepared.pop((key, transaction)).changes, self._before.get(key)
+        made = before.changes if isinstance(before, ChangesCommitted) else ()
+        self._demand(not wanted or made == wanted, f"{key} did something else than it had prepared for {transaction}")
+        self.done[transaction].append(key)
+
+    def end(self) -> None:
+        self._demand(not self.prepared, f"in doubt in the end: {sorted(self.prepared)}")
+        for name, (scopes, due_ms) in self.asked.items():
+            self._demand(name in self.ended, f"{name} is stuck")
+            outcome, at_ms = self.decided.get(name, ("", 0))
+            if outcome == "committed":
+                self._demand(at_ms <= due_ms, f"{name} was committed after its time")
+                done = self.done[name]
+                self._demand(sorted(done) == sorted(scopes), f"mixed: {name} was committed, and done in {done}")
+
+    def _demand(self, holds: bool, problem: str) -> None:
+        if not holds:
+            self.problems.append(problem)
+
+
+def problem_of(seen: list[Seen]) -> str | None:
+    """What is wrong with a log, by its events alone; None: nothing."""
+    checker = Checker()
+    for one in seen:
+        checker.see(one)
+    checker.end()
+    return "; ".join(checker.problems) or None
