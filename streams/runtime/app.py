@@ -51,6 +51,14 @@ OnAssigned: TypeAlias = Callable[[frozenset[int]], Awaitable[Mapping[int, int] |
 OnRevoked: TypeAlias = Callable[[frozenset[int]], Awaitable[None]]
 """(partitions): the last moment to write for them."""
 
+LOG_LEVELS = {
+    "faust": logging.ERROR,
+    "mode": logging.ERROR,
+    "aiokafka": logging.ERROR,
+    # An error for each partition whose offset the group did not take: a commit is a hint, and who was put out of the
+    # group joins again.
+    "aiokafka.consumer.group_coordinator": logging.CRITICAL,
+}
 RECOVERY_QUEUE_RECORDS = 4096
 """Changelog records between the fetcher and the recovery; Faust would take the size of a stream's buffer."""
 REJOINS_MAX, REJOIN_WAIT_S = 20, 0.25
@@ -392,9 +400,9 @@ class StreamApp:
 
     def _build(self) -> FaustApp:
         options = self.options
-        for name in ("faust", "mode", "aiokafka"):
+        for name, level in LOG_LEVELS.items():
             if (logger := logging.getLogger(name)).level == logging.NOTSET:
-                logger.setLevel(logging.ERROR)
+                logger.setLevel(level)
         brokers = [URL(f"kafka://{server.strip()}") for server in options.bootstrap_servers.split(",")]
         settings: dict[str, Any] = {
             "broker": brokers,
