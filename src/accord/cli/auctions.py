@@ -9,7 +9,7 @@ import typer
 from accord.cli.options import Json, Processes, Source, open_log
 from accord.cli.output import json_line, say, shortened
 from accord.cli.sharing import At, print_table
-from accord.cli.statuses import check_status, say_counts, say_none
+from accord.cli.statuses import check_status, coloured, print_list
 from accord.errors import NotFound
 
 if TYPE_CHECKING:
@@ -46,31 +46,25 @@ def list_auctions(
     check_status(status, STATUSES, "auction")
     with open_log(source) as log:
         found = auctions_at(log, parse_point(at), processes=processes)
-    views = [view for view in found if status in (None, view.status)]
-    if as_json:
-        for view in views:
-            json_line(view)
-        return
-    if not views:
-        say_none("auction", status)
-        return
+    print_list("auction", found, status, HEADS, _row, as_json=as_json)
+
+
+HEADS = ("id", "=status", "<bids", "<awards", "given to", "<price", "announcer", "work")
+
+
+def _row(view: AuctionView) -> tuple[str, ...]:
     from rich.markup import escape  # noqa: PLC0415
 
-    rows = [
-        (
-            f"[cyan]{escape(view.id)}[/]",
-            _coloured(view.status),
-            str(len(view.bids)),
-            str(len(view.awards)),
-            escape(view.awards[-1].agent) if view.awards else "-",
-            f"{view.awards[-1].price:g}" if view.awards else "-",
-            escape(view.announcer),
-            escape(shortened(" ".join(view.description.split()), DESCRIPTION_CHARS_MAX)),
-        )
-        for view in views
-    ]
-    print_table(("id", "=status", "<bids", "<awards", "given to", "<price", "announcer", "work"), rows)
-    say_counts("auction", views)
+    return (
+        f"[cyan]{escape(view.id)}[/]",
+        coloured(view.status, COLOURS),
+        str(len(view.bids)),
+        str(len(view.awards)),
+        escape(view.awards[-1].agent) if view.awards else "-",
+        f"{view.awards[-1].price:g}" if view.awards else "-",
+        escape(view.announcer),
+        escape(shortened(" ".join(view.description.split()), DESCRIPTION_CHARS_MAX)),
+    )
 
 
 def show(auction_id: Id, source: Source = None, at: At = None, as_json: Json = False) -> None:
@@ -95,7 +89,7 @@ def _print(view: AuctionView) -> None:
     reward = "" if view.reward is None else f", reward {view.reward:g}"
     able = f", for who is able to {escape(', '.join(view.capabilities))}" if view.capabilities else ""
     scoring = "" if view.scoring is None else f", scored by {escape(view.scoring)}"
-    say(f"[bold cyan]{escape(view.id)}[/]  {_coloured(view.status)}{why}{reward}{able}{scoring}")
+    say(f"[bold cyan]{escape(view.id)}[/]  {coloured(view.status, COLOURS)}{why}{reward}{able}{scoring}")
     ended = "" if view.ended_at is None else f", ended {view.ended_at}"
     say(f"  announced by {escape(view.announcer)} at {view.announced_at}{ended}, as of {view.position}")
     say(f"  {escape(shortened(view.description, TEXT_CHARS_MAX))}")
@@ -123,8 +117,3 @@ def _print(view: AuctionView) -> None:
         say(f"  given to [bold]{escape(award.agent)}[/] at {award.at}, token {award.token}: {award.ended}{error}")
     if view.result is not None:
         say(f"  result: {escape(shortened(view.result, TEXT_CHARS_MAX))}")
-
-
-def _coloured(status: str) -> str:
-    colour = COLOURS.get(status)
-    return status if colour is None else f"[{colour}]{status}[/]"

@@ -9,7 +9,7 @@ import typer
 from accord.cli.options import Json, Processes, Source, open_log
 from accord.cli.output import json_line, plural, say, shortened
 from accord.cli.sharing import At, print_table, some
-from accord.cli.statuses import check_status, say_counts, say_none
+from accord.cli.statuses import check_status, coloured, print_list
 from accord.errors import NotFound
 
 if TYPE_CHECKING:
@@ -48,16 +48,7 @@ def list_conflicts(
     check_status(status, STATUSES, "conflict")
     with open_log(source) as log:
         found = conflicts_at(log, parse_point(at), processes=processes)
-    views = [view for view in found if status in (None, view.status)]
-    if as_json:
-        for view in views:
-            json_line(view)
-        return
-    if not views:
-        say_none("conflict", status)
-        return
-    print_table(HEADS, map(_row, views))
-    say_counts("conflict", views)
+    print_list("conflict", found, status, HEADS, _row, as_json=as_json)
 
 
 HEADS = ("ground", "=id", "=kind", "=status", "about", "won", "lost", "=by", "<confidence")
@@ -73,7 +64,7 @@ def _row(view: ConflictView) -> tuple[str, ...]:
         f"[cyan]{escape(view.ground)}[/]",
         escape(view.id),
         view.kind,
-        _coloured(view.status),
+        coloured(view.status, COLOURS),
         escape(view.target or view.resource or view.topic),
         escape(some(won)) or "-",
         escape(some(lost or others)),
@@ -115,7 +106,7 @@ def _say_ground(view: GroundView) -> None:
     rows = [
         (
             f"[bold]{escape(one.agent)}[/]",
-            _coloured(one.status),
+            coloured(one.status, COLOURS),
             escape(one.intent.action),
             escape(one.intent.target or one.intent.topic),
             f"{escape(one.intent.resource)} {one.intent.amount:,}" if one.intent.resource else "-",
@@ -135,7 +126,7 @@ def _say_conflict(view: ConflictView) -> None:
     from rich.markup import escape  # noqa: PLC0415
 
     about = " ".join([view.kind, view.target or view.resource or view.topic]).strip()
-    say(f"[bold cyan]{escape(view.ground)}/{escape(view.id)}[/]  {escape(about)}: {_coloured(view.status)}")
+    say(f"[bold cyan]{escape(view.ground)}/{escape(view.id)}[/]  {escape(about)}: {coloured(view.status, COLOURS)}")
     ended = "" if view.ended_at is None else f", ended {view.ended_at}"
     by = f"by the rule of {view.rule}" if view.rule not in ("", "judgement") else "by a judge"
     say(f"  found {by} at {view.found_at}{ended}, as of {view.position}")
@@ -171,8 +162,3 @@ def _input(party: PartyView) -> str:
     topic = f" ({i.topic})" if i.topic else ""
     text = f": {i.text}" if i.text else ""
     return shortened(f"{i.action} {i.target}{uses}{topic}{text}".strip(), TEXT_CHARS_MAX)
-
-
-def _coloured(status: str) -> str:
-    colour = COLOURS.get(status)
-    return status if colour is None else f"[{colour}]{status}[/]"

@@ -10,7 +10,7 @@ import typer
 from accord.cli.options import Json, Processes, Source, names, open_log
 from accord.cli.output import json_line, say, shortened
 from accord.cli.sharing import At, print_table
-from accord.cli.statuses import check_status, say_counts, say_none
+from accord.cli.statuses import check_status, coloured, print_list
 from accord.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
@@ -50,32 +50,26 @@ def list_proposals(
     check_status(status, STATUSES, "proposal")
     with open_log(source) as log:
         found = proposals_at(log, parse_point(at), processes=processes)
-    views = [view for view in found if status in (None, view.status)]
-    if as_json:
-        for view in views:
-            json_line(view)
-        return
-    if not views:
-        say_none("proposal", status)
-        return
+    print_list("proposal", found, status, HEADS, _row, as_json=as_json)
+
+
+HEADS = ("id", "=status", "<yes", "<no", "<abstain", "<voted", "<needs", "proposer", "content")
+
+
+def _row(view: ProposalView) -> tuple[str, ...]:
     from rich.markup import escape  # noqa: PLC0415
 
-    rows = [
-        (
-            f"[cyan]{escape(view.id)}[/]",
-            _coloured(view.status),
-            str(view.yes),
-            str(view.no),
-            str(view.abstain),
-            f"{view.voters - len(view.awaited)} of {view.voters}",
-            f"> {view.threshold}",
-            escape(view.proposer),
-            escape(shortened(" ".join(view.content.split()), CONTENT_CHARS_MAX)),
-        )
-        for view in views
-    ]
-    print_table(("id", "=status", "<yes", "<no", "<abstain", "<voted", "<needs", "proposer", "content"), rows)
-    say_counts("proposal", views)
+    return (
+        f"[cyan]{escape(view.id)}[/]",
+        coloured(view.status, COLOURS),
+        str(view.yes),
+        str(view.no),
+        str(view.abstain),
+        f"{view.voters - len(view.awaited)} of {view.voters}",
+        f"> {view.threshold}",
+        escape(view.proposer),
+        escape(shortened(" ".join(view.content.split()), CONTENT_CHARS_MAX)),
+    )
 
 
 def show(proposal_id: Id, source: Source = None, at: At = None, as_json: Json = False) -> None:
@@ -88,7 +82,7 @@ def show(proposal_id: Id, source: Source = None, at: At = None, as_json: Json = 
 
     quorum = "" if view.quorum is None else f", quorum {view.quorum}"
     say(
-        f"[bold cyan]{escape(view.id)}[/]  {_coloured(view.status)}: {view.yes} yes, {view.no} no, "
+        f"[bold cyan]{escape(view.id)}[/]  {coloured(view.status, COLOURS)}: {view.yes} yes, {view.no} no, "
         f"{view.abstain} abstain; needs more than {view.threshold}{quorum}"
     )
     ended = f"until {view.due_at}" if view.ended_at is None else f"ended {view.ended_at}"
@@ -135,9 +129,9 @@ def recount_votes(
         return
     from rich.markup import escape  # noqa: PLC0415
 
-    was = f"was {_coloured(view.status)}" if changed else "as it was"
+    was = f"was {coloured(view.status, COLOURS)}" if changed else "as it was"
     say(
-        f"[bold cyan]{escape(view.id)}[/]  {_coloured(found.outcome)}: {found.yes} yes, {found.no} no, "
+        f"[bold cyan]{escape(view.id)}[/]  {coloured(found.outcome, COLOURS)}: {found.yes} yes, {found.no} no, "
         f"{found.abstain} abstain; needs more than {part or view.threshold}; {was}"
     )
     _print_ballots(ballots)
@@ -188,8 +182,3 @@ def _weights(text: str) -> dict[str, int]:
             raise BadInput(f"--weights {one}: NAME=NUMBER is needed.", remedy="For example ada=2,bob=3.")
         found[name] = int(weight)
     return found
-
-
-def _coloured(status: str) -> str:
-    colour = COLOURS.get(status)
-    return status if colour is None else f"[{colour}]{status}[/]"

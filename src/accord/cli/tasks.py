@@ -9,7 +9,7 @@ import typer
 from accord.cli.options import Bootstrap, Json, Prefix, Processes, Source, load, open_log
 from accord.cli.output import console, json_line, payload, plural, say
 from accord.cli.sharing import At, now_of, print_table, some, span
-from accord.cli.statuses import check_status, say_counts, say_none
+from accord.cli.statuses import check_status, coloured, say_counts, say_none
 from accord.cli.stories import story
 from accord.errors import NotFound, Refused
 
@@ -90,7 +90,7 @@ def _print_tasks(views: list[TaskView]) -> None:
             (
                 f"[cyan]{escape(view.id)}[/]",
                 escape(view.type),
-                _coloured(view.status) + " [bold red]stuck[/]" * view.stuck,
+                coloured(view.status, _COLOURS) + " [bold red]stuck[/]" * view.stuck,
                 f"{view.done} of {view.total}",
                 "-" if waits is None else span(waits),
                 escape(runs) or "-",
@@ -125,7 +125,7 @@ def show(task_id: Id, source: Source = None, at: At = None, as_json: Json = Fals
 
     view, steps = found.view, found.steps
     say(
-        f"[bold cyan]{escape(task_id)}[/]  {escape(view.type)}, {_coloured(view.status)}, {view.done} of "
+        f"[bold cyan]{escape(task_id)}[/]  {escape(view.type)}, {coloured(view.status, _COLOURS)}, {view.done} of "
         f"{plural(view.total, 'step')}, as of {view.position}"
     )
     ended = "" if view.completed_at is None else f", ended {view.completed_at}"
@@ -141,7 +141,7 @@ def show(task_id: Id, source: Source = None, at: At = None, as_json: Json = Fals
         rows.append(
             (
                 "  " * min(depth, INDENT_MAX) + escape(step.name),
-                _coloured(step.status),
+                coloured(step.status, _COLOURS),
                 escape(step.agent) or "-",
                 str(step.tries),
                 str(step.failures),
@@ -283,10 +283,6 @@ _COLOURS = {
     "completed": "green", "failed": "red", "timed_out": "red", "running": "cyan", "in_progress": "cyan",
     "retrying": "yellow", "ready": "yellow", "blocked": "red", "cancelled": "magenta", "skipped": "magenta",
 }  # fmt: skip
-
-
-def _coloured(status: str) -> str:
-    return f"[{_COLOURS[status]}]{status}[/]" if status in _COLOURS else status
 
 
 def _duration(step: StepView) -> str:

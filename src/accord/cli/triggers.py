@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from accord.cli.options import Json, Processes, Source, open_log
 from accord.cli.output import json_line, plural, say, shortened
 from accord.cli.sharing import At, print_table, some
-from accord.cli.statuses import check_status, say_counts, say_none
+from accord.cli.statuses import check_status, print_list
 from accord.errors import NotFound
+
+if TYPE_CHECKING:
+    from accord.replay.triggers import TriggerView
 
 RULE_CHARS_MAX = 100
 
@@ -41,30 +44,24 @@ def list_triggers(
     check_status(status, STATUSES, "trigger")
     with open_log(source) as log:
         found = triggers_at(log, parse_point(at), processes=processes)
-    views = [view for view in found if status in (None, view.status)]
-    if as_json:
-        for view in views:
-            json_line(view)
-        return
-    if not views:
-        say_none("trigger", status)
-        return
+    print_list("trigger", found, status, HEADS, _row, as_json=as_json)
+
+
+HEADS = ("name", "=status", "<version", "<matches", "<late", "<keys", "rule")
+
+
+def _row(view: TriggerView) -> tuple[str, ...]:
     from rich.markup import escape  # noqa: PLC0415
 
-    rows = [
-        (
-            f"[cyan]{escape(view.name)}[/]",
-            view.status,
-            str(view.version),
-            str(view.matches),
-            str(view.late),
-            str(view.keys),
-            escape(shortened(view.rule, RULE_CHARS_MAX)),
-        )
-        for view in views
-    ]
-    print_table(("name", "=status", "<version", "<matches", "<late", "<keys", "rule"), rows)
-    say_counts("trigger", views)
+    return (
+        f"[cyan]{escape(view.name)}[/]",
+        view.status,
+        str(view.version),
+        str(view.matches),
+        str(view.late),
+        str(view.keys),
+        escape(shortened(view.rule, RULE_CHARS_MAX)),
+    )
 
 
 def show(name: Name, source: Source = None, at: At = None, as_json: Json = False) -> None:

@@ -9,7 +9,7 @@ import typer
 from accord.cli.options import Json, Processes, Source, open_log
 from accord.cli.output import json_line, plural, say, shortened
 from accord.cli.sharing import At, print_table
-from accord.cli.statuses import check_status, say_counts, say_none
+from accord.cli.statuses import check_status, coloured, print_list
 from accord.errors import NotFound
 
 if TYPE_CHECKING:
@@ -46,25 +46,19 @@ def list_transactions(
     check_status(status, STATUSES, "transaction")
     with open_log(source) as log:
         found = transactions_at(log, parse_point(at), processes=processes)
-    views = [view for view in found if status in (None, view.status)]
-    if as_json:
-        for view in views:
-            json_line(view)
-        return
-    if not views:
-        say_none("transaction", status)
-        return
+    print_list("transaction", found, status, HEADS, _row, as_json=as_json)
+
+
+HEADS = ("id", "=status", "=begun", "by", "scopes", "why")
+
+
+def _row(view: TransactionView) -> tuple[str, ...]:
     from rich.markup import escape  # noqa: PLC0415
 
-    rows = [
-        (
-            f"[cyan]{escape(view.id)}[/]", _coloured(view.status), view.begun_at, escape(view.agent),
-            escape(shortened(", ".join(view.scopes), TEXT_CHARS_MAX)), escape(shortened(_why(view), TEXT_CHARS_MAX)),
-        )
-        for view in views
-    ]  # fmt: skip
-    print_table(("id", "=status", "=begun", "by", "scopes", "why"), rows)
-    say_counts("transaction", views)
+    return (
+        f"[cyan]{escape(view.id)}[/]", coloured(view.status, COLOURS), view.begun_at, escape(view.agent),
+        escape(shortened(", ".join(view.scopes), TEXT_CHARS_MAX)), escape(shortened(_why(view), TEXT_CHARS_MAX)),
+    )  # fmt: skip
 
 
 def show(transaction: Id, source: Source = None, at: At = None, as_json: Json = False) -> None:
@@ -83,7 +77,8 @@ def show(transaction: Id, source: Source = None, at: At = None, as_json: Json = 
 
     ended = "not everybody has done it" if view.ended_at is None else f"ended {view.ended_at}"
     until = f"until {view.due_at}" if view.decided_at is None else ended
-    say(f"[bold cyan]{escape(view.id)}[/]  {_coloured(view.status)}{escape(': ' + _why(view) if _why(view) else '')}")
+    why = _why(view)
+    say(f"[bold cyan]{escape(view.id)}[/]  {coloured(view.status, COLOURS)}{escape(f': {why}' if why else '')}")
     say(f"  begun by {escape(view.agent)} at {view.begun_at}, {until}, as of {view.position}")
     rows = [
         (
@@ -134,8 +129,3 @@ def _why(view: TransactionView) -> str:
         return ""
     where = f"{view.refused_by}: " if view.refused_by else ""
     return f"{view.reason}: {where}{view.description}"
-
-
-def _coloured(status: str) -> str:
-    colour = COLOURS.get(status)
-    return status if colour is None else f"[{colour}]{status}[/]"
