@@ -12,7 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
+from accord.agents.locks.arguments import check_name
 from accord.agents.signals.handlers import RETRIES_MAX, STOP_S, Handler, Runner
+from accord.streams.tasks.bounds import NAME_BYTES_MAX
+
+from accord.errors import BadInput
 
 if TYPE_CHECKING:
     from accord.agents.hub import Hub
@@ -62,13 +66,31 @@ async def answer_of(who: Any, question: Any, prompt: str, instructions: str) -> 
     Args:
         who: a function, plain (it has a thread) or async; or a model.
     """
-    if not callable(who):
-        reply = await who.ask(prompt, instructions=instructions)
-        return reply.text
-    if inspect.iscoroutinefunction(who):
-        return await who(question)
-    answer = await asyncio.to_thread(who, question)
-    return await answer if inspect.isawaitable(answer) else answer
+    if callable(who):
+        return await called(who, question)
+    reply = await who.ask(prompt, instructions=instructions)
+    return reply.text
+
+
+async def called(function: Callable[[Any], Any], argument: Any) -> Any:
+    """What a user's function returns; a plain one has a thread, and the context."""
+    if inspect.iscoroutinefunction(function):
+        return await function(argument)
+    found = await asyncio.to_thread(function, argument)
+    return await found if inspect.isawaitable(found) else found
+
+
+def name_of(noun: str, name: str) -> str:
+    """Checks the name by which somebody is asked. Raises BadInput, saying what it is the name of."""
+    if len(check_name(name, noun).encode()) > NAME_BYTES_MAX:
+        raise BadInput(f"{noun} {name[:40]!r}...: a name has at most {NAME_BYTES_MAX} bytes.")
+    return name
+
+
+def check_answers(whose: str, who: Any) -> None:
+    """Raises BadInput unless it is a function or a model."""
+    if not callable(who) and not callable(getattr(who, "ask", None)):
+        raise BadInput(f"{whose}: {who!r} is neither a function nor a model.")
 
 
 class Asked:

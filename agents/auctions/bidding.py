@@ -12,8 +12,6 @@ Rules that act here:
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -22,13 +20,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from accord.agents import context
+from accord.agents.asked import Asked, called, name_of
 from accord.agents.auctions.auction import DOMAIN
 from accord.agents.auctions.units import Bid, Number, exact, millionths, recorded
 from accord.agents.connection.connection import Answer
 from accord.agents.leases.leases import RENEWALS_A_LEASE
-from accord.agents.locks.arguments import check_name, check_names, shortened
+from accord.agents.locks.arguments import check_names, shortened
 from accord.agents.signals import signals
-from accord.agents.signals.handlers import RETRIES_MAX, STOP_S, Handler, Runner
 from accord.agents.signals.plain import as_json
 from accord.schemas.messages import Command
 from accord.schemas.messages.auctions import (
@@ -50,7 +48,7 @@ from accord.schemas.messages.auctions import (
 from accord.streams.auctions.auction import OPEN
 from accord.streams.auctions.bounds import MILLION
 from accord.streams.auctions.decider import asks
-from accord.streams.tasks.bounds import CAPABILITIES_MAX, ERROR_CHARS_MAX, INPUT_BYTES_MAX, NAME_BYTES_MAX
+from accord.streams.tasks.bounds import CAPABILITIES_MAX, ERROR_CHARS_MAX, INPUT_BYTES_MAX
 
 from accord import logs
 from accord.errors import AccordError, BadInput
@@ -123,25 +121,22 @@ class _Award:
         self.stop_renewing: Callable[[], None] = lambda: None
 
 
-class Bidding:
+class Bidding(Asked):
     """Bids and works for as long as `async with` lasts; made by `Accord.bidder`."""
 
     def __init__(
         self, hub: Hub, run: Runs, capabilities: Iterable[str], base_price: Number, bid: Bids | None, name: str | None
     ) -> None:
-        self.name: Final = hub.agent if name is None else check_name(name, "bidder")
-        if len(self.name.encode()) > NAME_BYTES_MAX:
-            raise BadInput(f"bidder {self.name[:40]!r}...: a name has at most {NAME_BYTES_MAX} bytes.")
+        self.name: Final = name_of("bidder", hub.agent if name is None else name)
         if not callable(run) or not (bid is None or callable(bid)):
             raise BadInput(f"bidder {self.name}: {bid if callable(run) else run!r} is no function.")
         self.capabilities: Final = check_names("capabilities", capabilities, CAPABILITIES_MAX, least=0)
         millionths("base_price", base_price)
+        super().__init__(hub)
         self.member = ""
-        self._hub = hub
         self._run = run
         self._bid = bid
         self._base_price = base_price
-        self._runner: Runner | None = None
         self._watches: dict[str, Callable[[], None]] = {}
         self._awards: dict[str, _Award] = {}
 
@@ -150,24 +145,20 @@ class Bidding:
         """How many awards this process works on."""
         return len(self._awards)
 
+    def _listens(self) -> tuple[str, str]:
+        return asks(self.name), asks(self.name)
+
     async def __aenter__(self) -> Self:
         self._hub.ensure_open("bidder()")
         self.member = self._hub.connection.new_id()  # awards are told where it says
         self._loop = asyncio.get_running_loop()
-        event = asks(self.name)
-        handler = Handler(event, event, self._asked, takes_event=False, retries=RETRIES_MAX)
-        self._runner = Runner(self._hub, handler, self._loop)
-        await asyncio.wrap_future(self._runner.start())
-        return self
+        return await super().__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Bids no more, and gives back what it works on: the next bid has its turn."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.stop()
-            await asyncio.to_thread(runner.join, STOP_S)
+        await super().__aexit__(kind, error, trace)
         for auction in list(self._watches):
             self._unwatch(auction)
         bodies = [award.body for award in list(self._awards.values()) if award.body is not None]
@@ -234,11 +225,7 @@ class Bidding:
     async def _call(self, function: Callable[..., Any], argument: Any) -> Any:
         """Calls a user's function; a plain one in a thread."""
         context.use(self._hub)
-        if inspect.iscoroutinefunction(function):
-            return await function(argument)
-        within = contextvars.copy_context()
-        found = await asyncio.to_thread(lambda: within.run(function, argument))
-        return await found if inspect.isawaitable(found) else found
+        return await called(function, argument)
 
     async def _send(self, auction: str, command: Command) -> Answer:
         submission = self._hub.connection.submit(DOMAIN, auction, command, task=signals.current_task())

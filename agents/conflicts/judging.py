@@ -14,19 +14,18 @@ Rules that act here:
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
+from accord.agents.asked import Asked, called, check_answers, name_of
 from accord.agents.connection.connection import Answer
-from accord.agents.locks.arguments import check_name, shortened
+from accord.agents.locks.arguments import shortened
 from accord.agents.signals import signals
-from accord.agents.signals.handlers import RETRIES_MAX, STOP_S, Handler, Runner
 from accord.schemas.messages import Command
 from accord.schemas.messages.conflicts import (
     ConflictRead,
@@ -43,7 +42,6 @@ from accord.streams.conflicts.decider import judgement_wanted
 from accord.streams.conflicts.ground import JUDGING, LIVE, SUSPECTED
 from accord.streams.conflicts.judging import KINDS, NO_CONFLICT
 from accord.streams.conflicts.rules import FINDINGS, JUDGE
-from accord.streams.tasks.bounds import NAME_BYTES_MAX
 
 from accord import logs
 from accord.errors import BadInput
@@ -217,36 +215,26 @@ def command_of(name: str, read: ConflictRead, matter: Matter, judgement: Judgeme
     return JudgeConflict(name, read.conflict, winner, kind, against, reasoning, confidence, request)
 
 
-class Judging:
+class Judging(Asked):
     """Judges for as long as `async with` lasts; made by `Accord.judge`."""
 
     def __init__(self, hub: Hub, judge: Answers | AsksModel | None, name: str | None) -> None:
-        self.name: Final = JUDGE if name is None else check_name(name, "judge")
-        if len(self.name.encode()) > NAME_BYTES_MAX:
-            raise BadInput(f"judge {self.name[:40]!r}...: a name has at most {NAME_BYTES_MAX} bytes.")
-        if judge is not None and not callable(judge) and not callable(getattr(judge, "ask", None)):
-            raise BadInput(f"judge {self.name}: {judge!r} is neither a function nor a model.")
-        self._hub = hub
+        self.name: Final = name_of("judge", JUDGE if name is None else name)
+        if judge is not None:
+            check_answers(f"judge {self.name}", judge)
+        super().__init__(hub)
         self._judge: Any = judge
-        self._runner: Runner | None = None
         self._at_end = AsyncExitStack()
         self._last: tuple[str, JudgeConflict | DeclineJudgement | None] = ("", None)
 
-    async def __aenter__(self) -> Self:
+    def _listens(self) -> tuple[str, str]:
         self._hub.ensure_open("judge()")
-        event = judgement_wanted(self.name)
-        handler = Handler(event, event, self._asked, takes_event=False, retries=RETRIES_MAX)
-        self._runner = Runner(self._hub, handler, asyncio.get_running_loop())
-        await asyncio.wrap_future(self._runner.start())
-        return self
+        return judgement_wanted(self.name), judgement_wanted(self.name)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.stop()
-            await asyncio.to_thread(runner.join, STOP_S)
+        await super().__aexit__(kind, error, trace)
         await self._at_end.aclose()
 
     async def _asked(self, asked: Mapping[str, Any]) -> None:
@@ -292,12 +280,7 @@ class Judging:
     async def _judged(self, matter: Matter) -> tuple[Judgement, str]:
         """A judgement, and the hash of the question if a model was asked."""
         if self._judge is not None and callable(self._judge):
-            found = (
-                await self._judge(matter)
-                if inspect.iscoroutinefunction(self._judge)
-                else await asyncio.to_thread(self._judge, matter)
-            )
-            judgement = await found if inspect.isawaitable(found) else found
+            judgement = await called(self._judge, matter)
             if not isinstance(judgement, Judgement):
                 raise NoJudgement(f"{judgement!r} is no Judgement"[:200])
             return judgement, ""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from accord.agents.asked import Asked, AsksModel, answer_of, word_from
+from accord.agents.asked import Asked, AsksModel, answer_of, check_answers, word_from
 from accord.agents.hierarchy.decision import Decision
 from accord.agents.hierarchy.units import amount_of
 from accord.schemas.messages.hierarchy import DecisionRead, ReadDecision
@@ -65,8 +65,7 @@ class Answering(Asked):
         super().__init__(hub)
         if len(name.encode()) > NAME_OF_MEMBER_BYTES_MAX:
             raise BadInput(f"member {name[:40]!r}...: a name has at most {NAME_OF_MEMBER_BYTES_MAX} bytes.")
-        if not callable(answer) and not callable(getattr(answer, "ask", None)):
-            raise BadInput(f"member {name}: {answer!r} is neither a function nor a model.")
+        check_answers(f"member {name}", answer)
         self.organisation: Final = organisation
         self.name: Final = name
         self._answer: Any = answer

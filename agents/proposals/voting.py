@@ -14,17 +14,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from accord.agents.asked import Asked, AsksModel, answer_of, word_from, word_in
-from accord.agents.locks.arguments import check_name
+from accord.agents.asked import Asked, AsksModel, answer_of, check_answers, name_of, word_from, word_in
 from accord.agents.proposals.proposal import Proposal
 from accord.schemas.messages.proposals import ProposalRead, ReadProposal
 from accord.streams.proposals.bounds import CHOICES
 from accord.streams.proposals.decider import asks
 from accord.streams.proposals.proposal import ABSTAIN, OPEN
-from accord.streams.tasks.bounds import NAME_BYTES_MAX
 
 from accord import logs
-from accord.errors import BadInput, Denied, NotFound, VoteRefused
+from accord.errors import Denied, NotFound, VoteRefused
 
 if TYPE_CHECKING:
     from accord.agents.hub import Hub
@@ -68,11 +66,8 @@ class Voting(Asked):
     """Votes for as long as `async with` lasts; made by `Accord.voter`."""
 
     def __init__(self, hub: Hub, voter: Answers | AsksModel, name: str | None) -> None:
-        self.name: Final = hub.agent if name is None else check_name(name, "voter")
-        if len(self.name.encode()) > NAME_BYTES_MAX:
-            raise BadInput(f"voter {self.name[:40]!r}...: a name has at most {NAME_BYTES_MAX} bytes.")
-        if not callable(voter) and not callable(getattr(voter, "ask", None)):
-            raise BadInput(f"voter {self.name}: {voter!r} is neither a function nor a model.")
+        self.name: Final = name_of("voter", hub.agent if name is None else name)
+        check_answers(f"voter {self.name}", voter)
         super().__init__(hub)
         self._voter: Any = voter
         self._last: tuple[str, Ballot] = ("", (ABSTAIN, ""))
