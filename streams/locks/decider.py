@@ -18,8 +18,8 @@ Rules:
   queues for the lock again. One command notifies at most `NOTIFIED_MAX`. A notice to one who is gone since goes to the
   next, so no wake-up is lost; one too many is possible, as with any condition variable.
 - A lock that a transaction pins goes to nobody new while its holder is gone (`pins.py`).
-- A lock that is free and that nobody waits for or pins is not remembered. A name that is used by a barrier (`barriers.py`) is
-  none of a lock, and the other way round.
+- A lock that is free and that nobody waits for or pins is not remembered. A name that is used by a barrier
+  (`barriers.py`) is none of a lock, and the other way round.
 - No command costs more for those who wait than the logarithm of how many they are (`queue.py`).
 - Rules are found by type: an isinstance() of a msgspec struct takes ten times as long.
 - State has no cycles: gc=False spares the garbage collector going through every lock that is held, again and again.
@@ -81,8 +81,8 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.streams.decider import At, Contention, Decider, Domain
-from accord.streams.locks.barriers import Barrier, BarrierDecider
 from accord.streams.locks import pins
+from accord.streams.locks.barriers import Barrier, BarrierDecider
 from accord.streams.locks.bounds import DUE_MAX, NOTIFIED_MAX, SHARED_MAX, WAITERS_MAX, problem_of
 from accord.streams.locks.queue import EMPTY, NEVER, Queue, Waiter
 from accord.streams.locks.waits import waits_of

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from accord.schemas.messages import Command
+from accord.schemas.messages.tasks import SubmitTask
 from accord.schemas.messages.transactions import (
     COMMANDS,
     AcknowledgeOutcome,
@@ -18,7 +19,6 @@ from accord.schemas.messages.transactions import (
     ScopeChanges,
     Submission,
 )
-from accord.schemas.messages.tasks import SubmitTask
 from accord.schemas.topics import KEY_BYTES_MAX
 from accord.streams.bounds import Bounds
 from accord.streams.locks.bounds import TEXT_BYTES_MAX
@@ -49,6 +49,8 @@ acknowledged it."""
 OUTCOMES: Final = ("committed", "aborted", "unknown")
 STUCK: Final = "stuck"
 IN_DOUBT: Final = "in_doubt"
+_REPAIRABLE: Final = ((STUCK, True), (IN_DOUBT, False))
+"""What can be found, and whether it is found of the transaction itself, rather than of a participant."""
 TOKEN_MAX: Final = 2**62
 
 
@@ -58,16 +60,13 @@ def problem_of(command: Command) -> str | None:
     if problem is not None:
         return problem
     match command:
-        case BeginTransaction():
-            return _problem_of_members(command.members) or _problem_of_terms(command)
-        case EnlistChanges() | CommitTransaction():
-            return _problem_of_terms(command)
+        case BeginTransaction() | EnlistChanges() | CommitTransaction():
+            return _problem_of_members(getattr(command, "members", ())) or _problem_of_terms(command)
         case RecordVote(description=description, conflicts=conflicts):
             if len(description.encode()) > DESCRIPTION_BYTES_MAX or len(conflicts) > CONFLICTS_MAX:
                 return f"a vote has {DESCRIPTION_BYTES_MAX} bytes of description and {CONFLICTS_MAX} conflicts at most"
-        case RepairTransaction(found=found, participant=participant):
-            if (found, participant is None) not in ((STUCK, True), (IN_DOUBT, False)):
-                return f"found={found[:40]!r}: {STUCK}, or {IN_DOUBT} with a participant, can be repaired"
+        case RepairTransaction(found=found, participant=who) if (found, who is None) not in _REPAIRABLE:
+            return f"found={found[:40]!r}: {STUCK}, or {IN_DOUBT} with a participant, can be repaired"
         case AcknowledgeOutcome(outcome=outcome) if outcome not in OUTCOMES:
             return f"outcome={outcome[:40]!r}: one of {', '.join(OUTCOMES)} is needed"
     return None

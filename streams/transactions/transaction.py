@@ -49,8 +49,8 @@ _replace: Final = msgspec.structs.replace
 
 
 class Transaction(msgspec.Struct, frozen=True):
-    """A transaction. `changes` and `guards` are those enlisted, until they are sent to scopes and locks; `parties` who was
-    asked then. `tasks` are begun when it is committed.
+    """A transaction. `changes` and `guards` are those enlisted, until they are sent to scopes and locks; `parties` who
+    was asked then. `tasks` are begun when it is committed.
 
     `told_ms` is when its outcome was told last, `times` how often it was told again.
     """

@@ -24,13 +24,15 @@ from accord.errors import (
     Denied,
     ExceedsCapacity,
     KeyHeld,
+    LeaseLost,
     NotFound,
+    NotOwner,
     Overloaded,
     TransactionAborted,
     TransactionTimeout,
     VersionConflict,
 )
-from tests.agents.test_tasks import MakeHub, in_loop
+from tests.agents.test_tasks import MakeHub, graph_of, in_loop
 
 
 async def balances(hub: Accord, *scopes: str) -> list[Any]:
@@ -230,6 +232,7 @@ def test_the_sync_hub_has_transactions_too(embedded: Embedded) -> None:
         ("late", TransactionTimeout, "transaction t: s: why."),
         ("rolled_back", TransactionAborted, "transaction t: s: why."),
         ("conflict", VersionConflict, "k of s: version 1 was read"),
+        ("not_holder", LeaseLost, "transaction t: s: why."),
         ("full", ExceedsCapacity, "s: why."),
     ],
 )
@@ -239,6 +242,93 @@ def test_an_abortion_is_an_error_that_says_why(reason: str, error: type[Exceptio
     raised = aborted("t", Outcome(event, answer))
     assert type(raised) is error and text in str(raised)
     assert raised.position == "transactions/0@7"
+
+
+# -- locks and tasks
+
+
+@in_loop
+async def test_it_is_committed_under_a_lock_that_is_still_held(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada, make_hub("bob") as bob:
+        async with ada.lock("g-room") as held:
+            async with ada.transaction() as tx:
+                tx.guard(held)
+                tx.guard(held)
+                tx.scope("g-one").put("n", 1)
+            held.check()
+        async with bob.lock("g-room", wait_ms=10_000):
+            assert (await bob.state("g-one").get("n")).value == 1
+        async with (
+            bob.rwlock("g-shared").read() as one,
+            ada.rwlock("g-shared").read() as other,
+            ada.transaction() as tx,
+        ):
+            tx.guard(other)
+            tx.scope("g-one").put("n", 2)
+            tx.scope("g-two").put("n", 2)
+        assert one.token and await balances(bob, "g-none") == [None]
+        assert (await bob.state("g-two").get("n")).value == 2
+
+
+@in_loop
+async def test_under_a_lock_that_was_lost_nothing_is_committed(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada, make_hub("bob") as bob:
+        grant = await ada.lock("g-lost").acquire()
+        tx = ada.transaction()
+        with pytest.raises(LeaseLost, match=r"g-lost: token \d+ is not the lock's current one: it is free") as lost:
+            async with tx:
+                tx.guard(grant)
+                tx.scope("g-lost").put("n", 1)
+                await grant.release()
+        assert lost.value.key == "g-lost"
+        assert (await bob.state("g-lost").get("n")).value is None
+        with pytest.raises(NotOwner, match="released"):
+            async with ada.transaction() as tx:
+                tx.guard(grant)
+        async with ada.lock("g-lost") as held, ada.transaction() as tx:
+            tx.guard(held)
+            with pytest.raises(BadInput, match="is a pool: a transaction is guarded by locks alone"):
+                async with ada.limit("g-limit") as slot:
+                    tx.guard(slot)
+
+
+@in_loop
+async def test_a_task_begins_with_the_commit_and_never_without_it(make_hub: MakeHub) -> None:
+    def letter(input: str) -> str:
+        return f"dear {input}"
+
+    graph = graph_of("g-letters", letter)
+    async with make_hub("ada") as ada:
+        with pytest.raises(ZeroDivisionError):
+            async with ada.transaction() as tx:
+                dropped = await tx.submit(graph, "eve")
+                raise ZeroDivisionError
+        async with ada.transaction() as tx:
+            tx.scope("g-letters").put("sent", True)
+            task = await tx.submit(graph, "bob")
+            with pytest.raises(NotFound):
+                await ada.task(task.id)
+        assert (await task.record())["status"] == "in_progress"
+        assert (await ada.state("g-letters").get("sent")).value is True
+        with pytest.raises(NotFound):
+            await ada.task(dropped.id)
+        async with ada.transaction() as tx:
+            alone = await tx.submit(graph, "kim")
+        assert (await ada.task(alone.id)).id == alone.id
+        with pytest.raises(BadInput, match="must be JSON"):
+            async with ada.transaction() as tx:
+                await tx.submit(graph, object())
+
+
+def test_plain_functions_guard_and_submit_too(embedded: Embedded) -> None:
+    def letter(input: str) -> str:
+        return f"dear {input}"
+
+    with sync.Accord(settings=embedded.settings, agent="gil") as hub, hub.lock("g-sync") as held:
+        with hub.transaction() as tx:
+            tx.guard(held)
+            task = tx.submit(graph_of("g-sync", letter), "bob")
+        assert task.record()["status"] == "in_progress"
 
 
 @in_loop

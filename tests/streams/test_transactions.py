@@ -288,8 +288,8 @@ def test_it_says_how_it_stands() -> None:
 # -- locks that must be held, and tasks that begin with it
 
 ROOM = Guard("room", 7, None)
-TASK = Submission("task-1", "ada", "report", "default", "{}", (Step("one", (), "write", 0, 1_000, 1_000, None, False, None),),
-                  60_000, "")  # fmt: skip
+STEPS = (Step("one", (), "write", 0, 1_000, 1_000, None, False, None),)
+TASK = Submission("task-1", "ada", "report", "default", "{}", STEPS, 60_000, "")
 GUARDED = (BEGUN, PrepareAsked("ada", (A, B), DUE, T0, (ROOM,), (TASK,)))
 LOCK = (Participant("locks", "room"),)
 
