@@ -16,7 +16,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from accord.replay.transactions import check, transactions_at
+from accord.replay.agreement import check
+from accord.replay.transactions import transactions_at
 
 from accord import Accord, replay
 from accord.admin import Admin
