@@ -1,8 +1,8 @@
 """Cost of a commit to a scope of shared state: with many keys in the scope, with many scopes in the partition, and with
 keys that a prefix was read over.
 
-Through the pure partition: the commit is decided and applied, from the bytes of the command to those of the decision. Each
-kind goes on in turn with much and with little of what it is about.
+Through the pure partition: the commit is decided and applied, from the bytes of the command to those of the decision.
+Each kind goes on in turn with much and with little of what it is about.
 """
 
 from __future__ import annotations

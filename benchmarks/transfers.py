@@ -1,8 +1,8 @@
 """Transfers between two accounts, serializable: accord beside PostgreSQL's serializable transactions in the same run.
 
-A transfer reads both accounts, takes one from the one and gives it to the other, and is tried again after a conflict. The
-workloads: one client, 8 clients over 100 pairs of accounts, 8 clients on one pair; for accord once with both accounts in
-one scope, once in two. Afterwards all accounts must add up to nothing.
+A transfer reads both accounts, takes one from the one and gives it to the other, and is tried again after a conflict.
+The workloads: one client, 8 clients over 100 pairs of accounts, 8 clients on one pair; for accord once with both
+accounts in one scope, once in two. Afterwards all accounts must add up to nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ DOMAINS: Final = ["locks", "waits", "state", "transactions"]
 """What the worker of a transfer runs; whoever was in conflict takes turns on a lock."""
 ATTEMPTS: Final = 1_000
 BALANCE: Final = "balance"
+UPSERT: Final = "INSERT INTO accounts VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET balance = EXCLUDED.balance"
 
 
 class Store(NamedTuple):
@@ -42,13 +43,9 @@ class Store(NamedTuple):
 
 def benchmark(bootstrap_servers: str, runs: int, size: int | None) -> list[Line]:
     """`size` is the seconds that each workload takes."""
-    scopes = {
-        "one_scope": Store(Peer("one_scope", own.DURABLE, lambda: None, partial(serve, bootstrap_servers), client), total),
-        "two_scopes": Store(
-            Peer("two_scopes", own.DURABLE, lambda: None, partial(serve, bootstrap_servers), client_across), total
-        ),
-    }
-    stores = list(scopes.values())
+    kinds = {"one_scope": client, "two_scopes": client_across}
+    served = partial(serve, bootstrap_servers)
+    stores = [Store(Peer(kind, own.DURABLE, lambda: None, served, made), total) for kind, made in kinds.items()]
     if lack := POSTGRESQL.peer.lacking():
         progress(f"transfers: {POSTGRESQL.peer.name}:", left_out=lack)
     else:
@@ -63,7 +60,7 @@ def benchmark(bootstrap_servers: str, runs: int, size: int | None) -> list[Line]
                 found[store.peer.name][workload].append(figures)
                 progress(f"transfers {run + 1}/{runs} {store.peer.name} {workload}", **figures._asdict())
     theirs = found.get(POSTGRESQL.peer.name)
-    return [line for name in scopes for line in lines(name, found[name], theirs)]
+    return [line for name in kinds for line in lines(name, found[name], theirs)]
 
 
 def measure(store: Store, seconds: float) -> dict[str, Figures]:
@@ -164,10 +161,7 @@ def postgresql_client(address: Address, number: int) -> Iterator[Cycle]:
                 rows = cursor.execute("SELECT name, balance FROM accounts WHERE name IN (%s, %s)", [one, other])
                 balances: dict[str, int] = dict(rows.fetchall())
                 for name, change in sorted(((one, -1), (other, 1))):  # in one order, or they run into deadlocks
-                    cursor.execute(
-                        "INSERT INTO accounts VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET balance = EXCLUDED.balance",
-                        [name, balances.get(name, 0) + change],
-                    )
+                    cursor.execute(UPSERT, [name, balances.get(name, 0) + change])
 
         def cycle(name: str) -> float:
             one, other = chance.sample((f"{name}/a", f"{name}/b"), 2)

@@ -367,9 +367,7 @@ def test_a_worker_that_has_run_waits_for_a_kafka_that_is_away_at_an_assignment(
         assert not any(o.halted for o in owned(one).values())
 
 
-def test_a_worker_that_starts_does_not_wait_for_a_kafka_that_is_away(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_starts_does_not_wait_for_a_kafka_that_is_away(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(self: Fetcher, topic: str, partition: int) -> tuple[int, int]:
         raise KafkaUnreachable("no bounds for 30 s")
 
