@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from accord.agents.state import requests
 from accord.agents.transactions.commit import Outcome, aborted
 from accord.agents.transactions.transaction import Transaction
+from accord.replay import agreement
+from accord.replay.agreement import ABORT, TELL, Problem
 from accord.schemas.messages.state import ChangesCommitted, CommitHeld, Conflict, PrepareChanges, Write
 from accord.schemas.messages.transactions import TransactionDecided
 from accord.schemas.position import Position
@@ -33,6 +36,7 @@ from accord.errors import (
     VersionConflict,
 )
 from tests.agents.test_tasks import MakeHub, graph_of, in_loop
+from tests.cli.support import Ran
 
 
 async def balances(hub: Accord, *scopes: str) -> list[Any]:
@@ -329,6 +333,25 @@ def test_plain_functions_guard_and_submit_too(embedded: Embedded) -> None:
             tx.guard(held)
             task = tx.submit(graph_of("g-sync", letter), "bob")
         assert task.record()["status"] == "in_progress"
+
+
+def test_the_command_line_repairs_a_live_cluster(
+    embedded: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCORD_KAFKA__BOOTSTRAP_SERVERS", embedded.settings.kafka.bootstrap_servers)
+    monkeypatch.setenv("ACCORD_TOPICS__PARTITIONS", str(embedded.settings.topics.partitions))
+    late = Problem("in_doubt", "t9", "a", "", "state/0@1", "state", TELL)
+    past = Problem("stuck", "t8", "", "", "transactions/0@1", repair=ABORT)
+    none = Problem("mixed", "t7", "a", "", "state/0@1", "state")
+    monkeypatch.setattr(agreement, "check", lambda *_, **__: (late, past, none))
+    ran = Ran(capsys, "tx", "check", "--repair", "--json")
+    told = [(one["transaction"], one["done"], one["outcome"]) for one in ran.objects]
+    assert told == [("t9", "told", "aborted"), ("t8", "nothing", "unknown"), ("t7", "", "")]
+    assert ran.code == 1, "one is left"
+    monkeypatch.setattr(agreement, "check", lambda *_, **__: (late,))
+    ran = Ran(capsys, "tx", "check", "--repair")
+    assert ran.code == 0 and "t9 a  told the outcome, aborted: transactions/" in ran.out
 
 
 @in_loop

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accord.replay import agreement
-from accord.replay.agreement import SLACK_MS, TELL, Problem, check, sum_of
+from accord.replay.agreement import SLACK_MS, check, sum_of
 from accord.replay.transactions import transaction_at
 from accord.replay.verify import verify
 from accord.schemas.messages import Command
@@ -30,8 +29,6 @@ from accord.schemas.topics import partition_of
 from accord.streams.decider import Order
 from accord.streams.domains import DOMAINS
 
-from accord import sync
-from accord.embedded import Embedded
 from tests.cli.support import Ran
 from tests.histories.play import Play
 
@@ -215,28 +212,10 @@ def test_a_repair_tells_of_a_commit_for_which_nobody_is_told_any_more(world: Wor
     assert "repaired" in [step.what for step in view.steps]
 
 
-def test_the_command_line_repairs_a_live_cluster_and_no_archive(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_archive_is_not_repaired(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = Ran(capsys, "tx", "check", saved(world, tmp_path), "--repair")
     assert ran.code == 2 and "what is past cannot be repaired" in ran.err
-    monkeypatch.chdir(tmp_path)
-    with Embedded() as embedded:
-        monkeypatch.setenv("ACCORD_KAFKA__BOOTSTRAP_SERVERS", embedded.settings.kafka.bootstrap_servers)
-        monkeypatch.setenv("ACCORD_TOPICS__PARTITIONS", str(embedded.settings.topics.partitions))
-        with sync.Accord(settings=embedded.settings, agent="ada") as hub:
-            hub.state("a").put("n", 1)
-            late = Problem("in_doubt", "t9", "a", "", "state/0@1", "state", TELL)
-            past = Problem("stuck", "t8", "", "", "transactions/0@1", repair="abort it")
-            none = Problem("mixed", "t7", "a", "", "state/0@1", "state")
-            monkeypatch.setattr(agreement, "check", lambda *_, **__: (late, past, none))
-            ran = Ran(capsys, "tx", "check", "--repair", "--json")
-            told = [(one["transaction"], one["done"], one["outcome"]) for one in ran.objects]
-            assert told == [("t9", "told", "aborted"), ("t8", "nothing", "unknown"), ("t7", "", "")]
-            assert ran.code == 1, "one is left"
-            monkeypatch.setattr(agreement, "check", lambda *_, **__: (late,))
-            ran = Ran(capsys, "tx", "check", "--repair")
-            assert ran.code == 0 and "t9 a  told the outcome, aborted: transactions/" in ran.out
+    assert Ran(capsys, "tx", "check", "--repair", "--at", "2026-03-01T12:00:00Z").code == 2
 
 
 # -- outcomes that differ
