@@ -168,6 +168,11 @@ def test_locks_and_tasks_are_shown_and_checked(tmp_path: Path, capsys: pytest.Ca
     guarded(world, "t2", SubmitTask, UnpinLease)
     world.put("other", "2", after_ms=2_000)
     assert kinds(world) == [("stuck", "t2", ""), ("in_doubt", "t2", "vault"), ("mixed", "t2", "")]
+    later = saved(world, tmp_path / "later")
+    shown = Ran(capsys, "locks", "show", "vault", later).out
+    assert "pinned by transaction t2 of ada, token 2, for" in shown
+    (view,) = Ran(capsys, "locks", "show", "vault", later, "--json").objects
+    assert [(pin["transaction"], pin["token"]) for pin in view["pins"]] == [("t2", 2)]
 
 
 # -- repairs
