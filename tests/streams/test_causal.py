@@ -145,7 +145,7 @@ class World:
 
 worlds = st.builds(World, st.integers(0, 2**32).map(random.Random), st.integers(2, 4), st.integers(1, 6))
 simulated = settings(
-    max_examples=60 * (FULL**2 if LONG else 1), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60 * (FULL if LONG else 1), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
