@@ -15,7 +15,7 @@ from accord.agents.signals import subscription, wanted
 from accord.agents.signals.subscription import Subscription
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import events_codec
-from accord.schemas.messages.signals import CausesMissing
+from accord.schemas.messages.signals import CausesMissing, HandlerFailed
 from accord.schemas.topics import partition_of
 
 import accord
@@ -322,7 +322,7 @@ def test_a_group_has_one_order_that_all_its_handlers_see(hubs: Hubs) -> None:
     assert alone == [plain.id], "what is emitted in a group is the group's"
 
 
-def test_a_handler_of_a_group_that_fails_leaves_a_dead_letter(hubs: Hubs) -> None:
+def test_a_handler_of_a_group_that_fails_is_recorded_there(hubs: Hubs, settings: Settings) -> None:
     calls: list[int | None] = []
 
     def fail(event_data: Any, event: Event) -> None:
@@ -331,10 +331,17 @@ def test_a_handler_of_a_group_that_fails_leaves_a_dead_letter(hubs: Hubs) -> Non
 
     hub = hubs("ada")
     hub.when("paid", group="broken", name="fails", retries=1)(fail)
-    for _ in range(2):
-        hub.emit("paid", {}, group="broken")
+    receipts = [hub.emit("paid", {}, group="broken") for _ in range(2)]
     hub.drain()
     assert calls == [1, 1, 2, 2]
+    with replay.open(settings) as log:
+        failed = [
+            event.position
+            for record in log.source.read("signals", partition_of(b"broken", settings.topics.partitions), 0)
+            for event in events_codec("signals").decode(record.value)
+            if isinstance(event, HandlerFailed) and record.key == b"broken"
+        ]
+    assert failed == [str(receipt.wait()) for receipt in receipts], "under the group's name"
 
 
 @pytest.mark.parametrize(
