@@ -39,7 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what is for the long run only or, in that, what would be the same again."""
     runs = [item for item in items if (is_longer(item) if LONG else item.get_closest_marker("only_long") is None)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(runs)])
+    left = set(runs)
+    config.hook.pytest_deselected(items=[item for item in items if item not in left])
     items[:] = sorted(runs, key=place)
 
 
