@@ -1,0 +1,583 @@
+"""A fork runs: the recorded commands after the cut are decided once more, with changes.
+
+What is fed, in the order of the record and by its times:
+
+- Commands of agents, as they were sent. Tokens stand for the grants that they named (`numbers`).
+- Commands of process managers follow from decisions, so they are made from the fork's decisions. One that the record
+  has, too, comes where it came there; a new one `hop_ms` after its decision.
+- Ticks, where something is due. Of an aggregate that is as recorded, they come as recorded. Of one that is not, those
+  for a deadline that was due at the same time in the record come as late as they came there, others at the deadline.
+- Reports of who waits, for deadlocks: as recorded, of changed aggregates `REPORT_MS` after they changed.
+
+Nothing else runs: no handler, no agent, no service; a model only through `models`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+from accord.replay.fork.changes import Change, Insert, Remove, Reply, Rules, SetFields, applied
+from accord.replay.fork.cluster import Cluster, Done, folded, order_headers, orders_of
+from accord.replay.fork.cut import Cut, Slot
+from accord.replay.fork.knowledge import Knowledge
+from accord.replay.fork.models import DOMAIN as LLM
+from accord.replay.fork.models import Asked, Models, Origin, Unanswered, recorded_call
+from accord.replay.fork.numbers import Key, Numbers
+from accord.replay.order import Where
+from accord.schemas import headers as h
+from accord.schemas.codec import commands_codec
+from accord.schemas.headers import LogRecord, Record
+from accord.schemas.messages import Command, Event
+from accord.schemas.messages.llm import CallGranted, RecordCall, RenewLease, RequestAnswer
+from accord.schemas.messages.log import Tick
+from accord.schemas.messages.waits import GRAPH, ForgetWaits, ReportWaits
+from accord.schemas.position import Position
+from accord.streams.decider import Order, source_of
+from accord.streams.domains import DOMAINS
+
+from accord.errors import SchemaError
+
+HOP_MS: Final = 1
+"""From a decision to what follows from it elsewhere, where the record does not tell."""
+REPORT_MS: Final = 20
+"""As often as a worker tells who waits in a partition."""
+RENEWALS_A_LEASE: Final = 3
+"""As often as agents renew the lease of a call."""
+MADE_MAX: Final = 100_000
+"""Most decisions that the record does not have; a fork with more does not come to rest."""
+WAITS: Final = "waits"
+
+Agents = Literal["recorded", "stop"]
+Status = Literal["alike", "otherwise", "refused", "not_fed"]
+_REFUSALS: Final = ("Refused", "Denied", "Rejected", "Ignored", "Late", "Unknown")
+
+
+class Fed(msgspec.Struct, frozen=True):
+    """A recorded command of an agent, and what became of it.
+
+    `status`: decided `alike`; decided `otherwise`; `refused`, which it was not in the record; `not_fed`. `affected`:
+    the agent would have been told something else before it sent it. `recorded` and `forked` are the types of events.
+    """
+
+    position: str
+    agent: str
+    command: str
+    key: str
+    status: Status
+    affected: bool
+    recorded: str
+    forked: str
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What the fork asked a model where the record did not, and where the answer is from; `none`: there is none."""
+
+    position: str
+    asked: Asked
+    answer: Origin
+    cost_microusd: int | None
+
+
+class _Due(msgspec.Struct, frozen=True, order=True):
+    """Something to be done at a time of the log."""
+
+    at_ms: int
+    number: int
+    act: Any
+
+
+class Run:
+    """One run of a fork.
+
+    Args:
+        cut: what it starts from; its partitions are taken over.
+        partitions: partition count of each domain.
+        agents: `stop` feeds nothing of an agent from its first affected command on.
+        run_on_ms: for how long time passes after the end of the record.
+        hop_ms: see above.
+    """
+
+    def __init__(
+        self, cut: Cut, partitions: dict[str, int], changes: Sequence[Change], models: Models, *, agents: Agents,
+        run_on_ms: int, hop_ms: int,
+    ) -> None:  # fmt: skip
+        deciders = {change.domain: change.decider for change in changes if isinstance(change, Rules)}
+        self.cut = cut
+        self.cluster = Cluster(cut, partitions, deciders)
+        self.numbers = Numbers(partitions)
+        self.knowledge = Knowledge()
+        self.models = models
+        self.moved: set[Key] = set()
+        """Aggregates of which something is not as recorded."""
+        self.fed: list[Fed] = []
+        self.fed_count = 0
+        self.questions: list[Question] = []
+        self.stopped: str | None = None
+        self.place = 0
+        """So many decisions of the record are behind."""
+        self.made_count = 0
+        self.changes = changes
+        self._agents, self._run_on_ms, self._hop_ms = agents, run_on_ms, hop_ms
+        self._ruled = frozenset(deciders)
+        self._later: list[_Due] = []
+        self._ticks: list[tuple[int, Where, str]] = []
+        self._bound: dict[str, tuple[Done, str, Order] | None] = {}
+        self._orders = _recorded_orders(cut)
+        self._states_at_cut = {where: one.aggregates.copy() for where, one in cut.partitions.items()}
+        self._ticks_of_record: dict[tuple[Where, str, int], int] | None = None
+        self._reporting: set[Key] = set()
+        self._ttl_of: dict[str, int] = {}
+        self._numbered = 0
+        for where in cut.partitions:
+            if where[0] in deciders:
+                for key in cut.partitions[where].aggregates:
+                    self._tick_later(where, key)
+
+    def run(self) -> None:
+        """Feeds all of the record, then what is still under way."""
+        try:
+            for change in self.changes:
+                if isinstance(change, Insert) and str(change.after) == self.cut.at:
+                    self._insert(change, self._now_of(change.after))
+            end_ms = 0
+            for place, slot in enumerate(self.cut.slots):
+                self.place = place
+                at_ms = slot.decision.now_ms
+                end_ms = max(end_ms, at_ms)
+                self._pass_time(at_ms - 1)
+                self._feed(slot)
+                for change in self.changes:
+                    if isinstance(change, Insert) and change.concerns(slot.where, slot.decision, ""):
+                        self._insert(change, at_ms)
+            self.place = len(self.cut.slots)
+            self._pass_time(end_ms + self._run_on_ms)
+            self._come_to_rest()
+        except _Stop as stop:
+            self.stopped = str(stop)
+
+    # -- the record
+
+    def _feed(self, slot: Slot) -> None:
+        self.knowledge.decided(slot)
+        if any(isinstance(one, Remove) and one.concerns(slot.where, slot.decision, "") for one in self.changes):
+            self._leave_out(slot)
+        elif slot.command is None:
+            if slot.where in self.cluster.moved:
+                self._leave_out(slot)
+            else:
+                self._note(self.cluster.lost(slot))
+        elif slot.kind == Tick.__name__:
+            self._feed_tick(slot, slot.command)
+        elif slot.where[0] == WAITS and slot.sender.startswith("accord/"):
+            self._feed_report(slot, slot.command)
+        elif slot.decision.command_id in self._bound:
+            self._feed_order(slot, slot.command)
+        elif _source_of(slot) is not None:  # of a decision before the cut
+            self._take(slot, self._changed(slot, slot.command))
+        else:
+            self._feed_agent(slot, slot.command)
+
+    def _feed_tick(self, slot: Slot, command: Record) -> None:
+        at = (slot.where, slot.key)
+        due_ms = self.cluster.deadline_ms(*at) if at in self.moved or slot.where[0] in self._ruled else 0
+        if due_ms is None or due_ms > slot.decision.now_ms:
+            self._leave_out(slot)
+        else:
+            self._take(slot, command)
+
+    def _feed_order(self, slot: Slot, command: Record) -> None:
+        """A process manager's command: the fork's, in the place of the recorded one."""
+        bound = self._bound[slot.decision.command_id]
+        if bound is None:
+            self._leave_out(slot)
+            return
+        because, message_id, order = bound
+        self.numbers.same_id(slot.decision.command_id, message_id)
+        headers = order_headers(message_id, because.where, because.decision, order)
+        value = commands_codec(order.domain).encode(order.command)
+        record = LogRecord(
+            command.offset, command.timestamp, command.timestamp_type, order.key.encode(), value, tuple(headers)
+        )
+        self._take(slot, self._changed(slot, record))
+
+    def _feed_report(self, slot: Slot, command: Record) -> None:
+        """What a partition told of those who wait in it: from the fork's state, if that has moved."""
+        told = commands_codec(WAITS).decode(command.value)
+        source = _where_of(getattr(told, "source", ""))
+        if source is None or source not in self.cluster.differing:
+            self._take(slot, command)
+            return
+        partition = self.cluster.partitions[source]
+        if isinstance(told, ForgetWaits):
+            again: Command | None = msgspec.structs.replace(told, seq=partition.head.seq)
+        else:
+            again = None if (source, told.name) in self.moved else self._report(source, told.name)
+        if again is None:
+            self._leave_out(slot)
+        else:
+            self._take(slot, _with_value(command, WAITS, again))
+
+    def _feed_agent(self, slot: Slot, command: Record) -> None:
+        self.fed_count += 1
+        process = self.knowledge.sent(slot)
+        is_affected = process in self.knowledge.affected
+        if self._agents == "stop" and is_affected:
+            self._leave_out(slot)
+            self._tell(slot, None, is_affected)
+            return
+        record = self._changed(slot, command)
+        at = slot.where, slot.key
+        if slot.where in self.cluster.differing:
+            asked = self._decoded(slot.where, record)
+            token = asked.token if isinstance(asked, RecordCall) else None
+            if token is not None and not self.numbers.is_granted(at, token):
+                self._leave_out(slot)  # the fork did not have it call
+                self._tell(slot, None, is_affected)
+                return
+            translated = None if asked is None else self.numbers.translated(at, asked)
+            if translated is not None and translated is not asked:
+                record = _with_value(record, slot.where[0], translated)
+        done = self._take(slot, record)
+        self._tell(slot, done, is_affected)
+
+    def _tell(self, slot: Slot, done: Done | None, is_affected: bool) -> None:
+        if done is not None and done.is_recorded:
+            if is_affected:
+                kind = _kind(slot.decision.type)
+                self.fed.append(_fed(slot, "alike", is_affected, kind, kind))
+            return
+        recorded = _kind(slot.decision.type)
+        if done is None:
+            self.fed.append(_fed(slot, "not_fed", is_affected, recorded, ""))
+            return
+        forked = _kind(done.decision.type)
+        is_same = self._same(slot, done)
+        status: Status = "alike" if is_same else "otherwise"
+        if not is_same and _refuses(forked) and not _refuses(recorded):
+            status = "refused"
+        if is_affected or not is_same:
+            self.fed.append(_fed(slot, status, is_affected, recorded, forked))
+
+    def _changed(self, slot: Slot, command: Record) -> Record:
+        """A command with the fields that changes set."""
+        changes = [
+            change.as_fields if isinstance(change, Reply) else change
+            for change in self.changes
+            if isinstance(change, SetFields | Reply) and change.concerns(slot.where, slot.decision, slot.kind)
+        ]
+        if not changes:
+            return command
+        domain = slot.where[0]
+        return _with_value(command, domain, applied(changes, commands_codec(domain).decode(command.value)))
+
+    def _take(self, slot: Slot, record: Record) -> Done:
+        done = self.cluster.take(slot, record)
+        self._note(done)
+        return done
+
+    def _leave_out(self, slot: Slot) -> None:
+        """A recorded command that does not come: nor does what followed from it."""
+        events = tuple(self.cluster.partitions[slot.where].read(slot.decision).events)
+        at = slot.where, slot.key
+        self.cluster.moved.add(slot.where)
+        self.cluster.differing.add(slot.where)
+        self.numbers.learn("recorded", at, slot.decision.seq, events)
+        for message_id, _ in self._orders.get(str(slot.position), ()):
+            self._bound[message_id] = None
+        if events:
+            self.knowledge.differs(slot, events, slot.where, None, (), slot.decision.command_id)
+            self._move(at)
+
+    # -- what the record does not have
+
+    def _pass_time(self, until_ms: int) -> None:
+        """Does what is due up to a time."""
+        while True:
+            tick_ms = self._next_tick()
+            later_ms = self._later[0].at_ms if self._later else None
+            due = [at_ms for at_ms in (tick_ms, later_ms) if at_ms is not None and at_ms <= until_ms]
+            if not due:
+                return
+            if later_ms == min(due):
+                heapq.heappop(self._later).act()
+            else:
+                self._tick()
+
+    def _come_to_rest(self) -> None:
+        """Does what follows from the last decisions; no more time passes for deadlines."""
+        while self._later:
+            heapq.heappop(self._later).act()
+
+    def _do_later(self, at_ms: int, act: Callable[[], None]) -> None:
+        self._numbered += 1
+        heapq.heappush(self._later, _Due(at_ms, self._numbered, act))
+
+    def _add(self, where: Where, key: str, command: Command, headers: h.Headers, at_ms: int) -> None:
+        self.made_count += 1
+        if self.made_count > MADE_MAX:
+            raise _Stop(f"more than {MADE_MAX:,} decisions that the record does not have: it does not come to rest")
+        self._note(self.cluster.add(where, key, command, headers, at_ms))
+
+    def _tick_later(self, where: Where, key: str) -> None:
+        deadline_ms = self.cluster.deadline_ms(where, key)
+        if deadline_ms is not None:
+            heapq.heappush(self._ticks, (deadline_ms, where, key))
+
+    def _next_tick(self) -> int | None:
+        """When the next tick is to come that the record does not have."""
+        ticks = self._ticks
+        while ticks:
+            due_ms, where, key = ticks[0]
+            is_due = self.cluster.deadline_ms(where, key) == due_ms
+            if is_due and not self._comes_as_recorded(where, key, due_ms):
+                return due_ms
+            heapq.heappop(ticks)
+        return None
+
+    def _comes_as_recorded(self, where: Where, key: str, due_ms: int) -> bool:
+        """Whether the record has a tick for this very deadline that is yet to come."""
+        if self._ticks_of_record is None:
+            self._ticks_of_record = _ticks_of(self.cut, self._states_at_cut)
+        return self._ticks_of_record.get((where, key, due_ms), -1) >= self.place
+
+    def _tick(self) -> None:
+        due_ms, where, key = heapq.heappop(self._ticks)
+        headers = self.cluster.headers("tick", f"accord/{where[0]}/{where[1]}", where[0], Tick())
+        self._add(where, key, Tick(), headers, due_ms)
+
+    def _insert(self, change: Insert, at_ms: int) -> None:
+        command = change.made()
+        sender = change.agent or getattr(command, "agent", "") or "fork"
+        where = self.cluster.where(change.domain, change.key)
+        self._add(where, change.key, command, self.cluster.headers("insert", sender, change.domain, command), at_ms)
+
+    def _now_of(self, position: Position) -> int:
+        return self.cluster.partitions[position.domain, position.partition].now_ms
+
+    # -- what follows from a decision
+
+    def _note(self, done: Done) -> None:
+        slot, at = done.slot, (done.where, done.key)
+        if slot is not None and done.is_recorded:
+            self.numbers.learn("recorded", at, slot.decision.seq, done.events)
+            self.numbers.learn("forked", at, done.decision.seq, done.events)
+            if at in self.moved or done.where[0] in self._ruled:
+                self._tick_later(*at)
+            self._ask_models(done)
+            self._remember_ttl(done)
+            if done.decision.offset == slot.decision.offset:
+                return  # all that follows is in the record, where it comes
+            self._follow(done, recorded=done.events)
+            return
+        recorded: tuple[Event, ...] = ()
+        if slot is not None:
+            recorded = tuple(self.cluster.partitions[done.where].read(slot.decision).events)
+            self.numbers.learn("recorded", at, slot.decision.seq, recorded)
+            self.numbers.pair(done.where, slot.decision.seq, done.decision.seq)
+        self.numbers.learn("forked", at, done.decision.seq, done.events)
+        self._remember_ttl(done)
+        self._follow(done, recorded)
+        if slot is None or not self._same(slot, done, recorded):
+            self.knowledge.differs(
+                slot, recorded, done.where, str(done.position), done.events, done.decision.command_id
+            )
+            self._move(at)
+        elif at in self.moved or done.where[0] in self._ruled:
+            self._tick_later(*at)
+        self._ask_models(done)
+
+    def _same(self, slot: Slot, done: Done, recorded: tuple[Event, ...] | None = None) -> bool:
+        """Whether a decision says what the recorded one says, but for numbers."""
+        if recorded is None:
+            recorded = tuple(self.cluster.partitions[done.where].read(slot.decision).events)
+        at = done.where, done.key
+        return self.numbers.plain("recorded", at, recorded) == self.numbers.plain("forked", at, done.events)
+
+    def _move(self, at: Key) -> None:
+        """An aggregate is not as recorded from here on, or again."""
+        where, key = at
+        self.moved.add(at)
+        self._tick_later(where, key)
+        contention = DOMAINS[where[0]].contention
+        if contention is None or WAITS not in self.cluster.counts or at in self._reporting:
+            return
+        if self._report(where, key) is not None:
+            self._reporting.add(at)
+            at_ms = self.cluster.partitions[where].now_ms + REPORT_MS
+            self._do_later(at_ms, lambda: self._send_report(at, at_ms))
+
+    def _send_report(self, at: Key, at_ms: int) -> None:
+        self._reporting.discard(at)
+        command = self._report(*at)
+        if command is not None:
+            where = self.cluster.where(WAITS, GRAPH)
+            headers = self.cluster.headers("waits", f"accord/{at[0][0]}/{at[0][1]}", WAITS, command)
+            self._add(where, GRAPH, command, headers, at_ms)
+
+    def _report(self, where: Where, key: str) -> ReportWaits | None:
+        """Who waits for an aggregate while holding something else; None: nobody does, and none is known to."""
+        contention = DOMAINS[where[0]].contention
+        state, partition = self.cluster.state(where, key), self.cluster.partitions[where]
+        waits = None if contention is None or state is None else contention.waits(state)
+        if waits is None:
+            graph = self.cluster.state(self.cluster.where(WAITS, GRAPH), GRAPH)
+            if graph is None or f"{where[0]}/{key}" not in graph.contended:
+                return None
+        return ReportWaits(where[0], key, partition.name, partition.head.seq, *(waits or ((), ())))
+
+    def _follow(self, done: Done, recorded: tuple[Event, ...]) -> None:
+        """Has the commands of the process manager come where the record has them, or after a hop."""
+        slot, domain = done.slot, DOMAINS[done.where[0]]
+        orders = orders_of(domain, done.where, done.decision, done.events)
+        there = [] if slot is None else list(self._orders.get(str(slot.position), ()))
+        if not orders and not there:
+            return
+        before = [] if slot is None else [order for _, order in orders_of(domain, slot.where, slot.decision, recorded)]
+        for message_id, order in orders:
+            what = order.domain, order.key, type(order.command).__name__
+            found = next((one for one in there if one[1] == what), None)
+            if found is not None:
+                there.remove(found)
+                self._bound[found[0]] = done, message_id, order
+            elif order in before:  # the record ends before it came
+                continue
+            elif order.domain in self.cluster.counts:
+                at_ms = max(done.at_ms, done.decision.now_ms) + self._hop_ms
+                self._do_later(at_ms, _partial(self._send, done, message_id, order, at_ms))
+        for message_id, _ in there:
+            self._bound[message_id] = None
+
+    def _send(self, done: Done, message_id: str, order: Order, at_ms: int) -> None:
+        where = self.cluster.where(order.domain, order.key)
+        headers = order_headers(message_id, done.where, done.decision, order)
+        self._add(where, order.key, order.command, headers, at_ms)
+
+    # -- models
+
+    def _remember_ttl(self, done: Done) -> None:
+        if done.where[0] == LLM and self.cluster.commands[done.where]:
+            asked = self._decoded(done.where, self.cluster.commands[done.where][-1])
+            if isinstance(asked, RequestAnswer):
+                self._ttl_of[done.decision.command_id] = asked.ttl_ms
+
+    def _ask_models(self, done: Done) -> None:
+        """Who was granted a call that the record does not tell of has its answer from elsewhere."""
+        if done.where[0] != LLM:
+            return
+        for event in done.events:
+            if isinstance(event, CallGranted) and not self._is_as_recorded(done, event):
+                self._ask(done, event)
+
+    def _is_as_recorded(self, done: Done, event: CallGranted) -> bool:
+        if done.is_recorded:
+            return True  # who was heard of no more in the record is not in the fork
+        return self.models.is_to_come(event.request, self.place)
+
+    def _ask(self, done: Done, event: CallGranted) -> None:
+        asked = Asked(done.key, event.model, event.agent, event.task, event.step)
+        try:
+            answer, origin = self.models.answer(asked)
+        except Unanswered:
+            self.questions.append(Question(str(done.position), asked, "none", None))
+            raise _Stop(
+                f"{done.position}: {event.agent} asks {event.model} what the record has no answer to ({done.key})"
+            ) from None
+        self.questions.append(Question(str(done.position), asked, origin, answer.cost_microusd if answer else None))
+        if answer is None:
+            return
+        sender, began_ms = event.agent, done.decision.now_ms
+        pause_ms = max(1, event.lease_ms // RENEWALS_A_LEASE)
+        renewal = RenewLease(event.agent, event.token, event.lease_ms)
+        for after_ms in range(pause_ms, answer.duration_ms, pause_ms):
+            self._say(done.where, done.key, renewal, sender, began_ms + after_ms)
+        ttl_ms = self._ttl_of.get(event.request, answer.keep_ms)
+        call = recorded_call(asked, answer, event.token, ttl_ms)
+        self._say(done.where, done.key, call, sender, began_ms + answer.duration_ms)
+
+    def _say(self, where: Where, key: str, command: Command, sender: str, at_ms: int) -> None:
+        headers = self.cluster.headers("model", sender, where[0], command)
+        self._do_later(at_ms, lambda: self._add(where, key, command, headers, at_ms))
+
+    @staticmethod
+    def _decoded(where: Where, record: Record) -> Command | None:
+        try:
+            return commands_codec(where[0]).decode(record.value)  # type: ignore[no-any-return]
+        except SchemaError:
+            return None
+
+
+class _Stop(Exception):
+    """The fork ends here."""
+
+
+def _partial(function: Callable[..., None], *arguments: Any) -> Callable[[], None]:
+    return lambda: function(*arguments)
+
+
+def _source_of(slot: Slot) -> Position | None:
+    """Of which decision a command is the consequence, by its id."""
+    domain = slot.decision.command_id.partition("/")[0]
+    source = source_of(slot.decision.command_id, domain) if domain in DOMAINS else None
+    return None if source is None else source.position
+
+
+def _recorded_orders(cut: Cut) -> dict[str, list[tuple[str, tuple[str, str, str]]]]:
+    """By the decision that they follow from: the ids of commands of process managers, and for what they are. Only
+    those whose decision comes after the cut, too."""
+    there = {str(slot.position) for slot in cut.slots}
+    found: dict[str, dict[str, tuple[str, str, str]]] = {}
+    for slot in cut.slots:
+        source = _source_of(slot)
+        if source is not None and str(source) in there:
+            found.setdefault(str(source), {})[slot.decision.command_id] = (slot.where[0], slot.key, slot.kind)
+    return {
+        position: sorted(orders.items(), key=lambda one: int(one[0].rpartition("/")[2]))
+        for position, orders in found.items()
+    }
+
+
+def _ticks_of(cut: Cut, states: dict[Where, dict[str, Any]]) -> dict[tuple[Where, str, int], int]:
+    """The places of recorded ticks, by the deadlines that they were for.
+
+    Args:
+        states: the aggregates at the cut, by partition.
+    """
+    found: dict[tuple[Where, str, int], int] = {}
+    ticked = {(slot.where, slot.key) for slot in cut.slots if slot.kind == Tick.__name__}
+    now = {at: states[at[0]].get(at[1]) for at in ticked}
+    for place, slot in enumerate(cut.slots):
+        at = slot.where, slot.key
+        if at not in ticked:
+            continue
+        decider, codec = DOMAINS[slot.where[0]].versions[slot.decision.rules], cut.partitions[slot.where].events
+        due_ms = None if slot.kind != Tick.__name__ or now[at] is None else decider.deadline_ms(now[at])
+        if due_ms is not None:
+            found[(*at, due_ms)] = place
+        now[at] = folded(slot.where, now[at], [slot.decision], codec)
+    return found
+
+
+def _with_value(record: Record, domain: str, command: Command) -> LogRecord:
+    value = commands_codec(domain).encode(command)
+    headers = tuple(record.headers)
+    return LogRecord(record.offset, record.timestamp, record.timestamp_type, record.key, value, headers)
+
+
+def _where_of(name: str) -> Where | None:
+    domain, _, number = name.rpartition("/")
+    return (domain, int(number)) if domain in DOMAINS and number.isdecimal() else None
+
+
+def _kind(decision_type: bytes) -> str:
+    return decision_type.decode(errors="replace").rpartition(".")[2]
+
+
+def _refuses(kind: str) -> bool:
+    return any(name.endswith(_REFUSALS) for name in kind.split("+"))
+
+
+def _fed(slot: Slot, status: Status, is_affected: bool, recorded: str, forked: str) -> Fed:
+    return Fed(str(slot.command_at), slot.sender, slot.kind, slot.key, status, is_affected, recorded, forked)
