@@ -226,7 +226,9 @@ def _put(kind: type[Command], plain: dict[str, Any], path: str, value: Any) -> N
     place: Any = plain
     try:
         for step in steps[:-1]:
-            place = place[step] = list(place[step]) if isinstance(place[step], tuple) else place[step]
+            if isinstance(place[step], tuple):
+                place[step] = list(place[step])
+            place = place[step]
         place[steps[-1]]  # it must be there: no field is added
         place[steps[-1]] = value
     except (KeyError, IndexError, TypeError) as error:

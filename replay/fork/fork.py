@@ -86,6 +86,7 @@ class Fork:
         where = cut(self.source, self.at, self.changes, decisions_max=self._decisions_max)
         models.read(self.source, where, self.changes)
         started_ms = max((partition.now_ms for partition in where.partitions.values()), default=0)
+        started_ms = started_ms or min((slot.decision.now_ms for slot in where.slots), default=0)
         before = {name: partition.aggregates.copy() for name, partition in where.partitions.items()}
         run = Run(
             where, self.source.partitions, self.changes, models, agents=agents, run_on_ms=run_on_ms, hop_ms=hop_ms

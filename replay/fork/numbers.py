@@ -20,6 +20,8 @@ from accord.schemas.messages import Command, Event
 from accord.schemas.topics import partition_of
 
 Side = Literal["recorded", "forked"]
+View = Literal["recorded", "forked", "shown"]
+"""`shown` is of recorded data, with the numbers that it would have in the fork."""
 Key = tuple[Where, str]
 Grant = tuple[Any, ...]
 
@@ -98,7 +100,7 @@ class Numbers:
         """Events as plain data that is the same for the same outcome."""
         return [[type(event).__name__, self.of_data(side, at, msgspec.to_builtins(event))] for event in events]
 
-    def of_data(self, side: Side, at: Key, data: Any) -> Any:
+    def of_data(self, side: View, at: Key, data: Any) -> Any:
         """Plain data with what its numbers stand for in their place."""
         if isinstance(data, dict):
             another = self._another(data.get("domain"), data.get("name"))
@@ -114,15 +116,21 @@ class Numbers:
             return None
         return (domain, partition_of(name.encode(), self._partitions[domain])), name
 
-    def _number(self, side: Side, at: Key, field: str, value: Any, *, known: bool) -> Any:
+    def _number(self, side: View, at: Key, field: str, value: Any, *, known: bool) -> Any:
         if field in _TOKENS and isinstance(value, int):
-            grant = self._grants[side].get(at, {}).get(value)
+            grant = self._grants["forked" if side == "forked" else "recorded"].get(at, {}).get(value)
+            if side == "shown":
+                return value if grant is None else self._tokens.get(at, {}).get(grant, value)
             return value if grant is None else list(grant)
         if field in _NUMBERS and isinstance(value, int):
-            return self._in_record(side, at[0], value) if known else None
+            return self._common(side, at[0], value) if known else None
         if field == "conflict" and isinstance(value, str) and (match := _PLACED.fullmatch(value)):
-            return f"{self._in_record(side, at[0], int(match[1]))}.{match[2]}"
+            return f"{self._common(side, at[0], int(match[1]))}.{match[2]}"
         return self.of_data(side, at, value)
 
-    def _in_record(self, side: Side, where: Where, number: int) -> Any:
-        return number if side == "recorded" else self._recorded_of.get(where, {}).get(number, number)
+    def _common(self, side: View, where: Where, number: int) -> int:
+        """A decision's number: the recorded one for both sides or, of what is shown, the fork's."""
+        if side == "recorded":
+            return number
+        others = self._recorded_of if side == "forked" else self._forked_of
+        return others.get(where, {}).get(number, number)

@@ -169,11 +169,12 @@ def _outcome(run: Run, at: Key, state: Any, recorded: list[Decision], forked: li
     alone = _alone(numbers, at, *([(d, events.decode(d.value)) for d in side] for side in (recorded, forked)))
     if one == other and not alone[0] and not alone[1]:
         return None
+    shown_state = None if states[0] is None else numbers.of_data("shown", at, states[0])
     kind: Kind = "added" if one is None and other is not None else "removed" if other is None and one else "changed"
     shown = [tuple(_shown(domain, number, side[:EVENTS_MAX])) for side in alone]
     return Outcome(
-        domain, key, kind, changes(one or {}, other or {}), shown[0], shown[1], len(alone[0]), len(alone[1]),
-        _time(recorded), _time(forked),
+        domain, key, kind, changes(shown_state or {}, states[1] or {}) if one != other else (), shown[0], shown[1],
+        len(alone[0]), len(alone[1]), _time(recorded), _time(forked),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
+from accord.replay.fork.numbers import NOBODYS
 from accord.schemas.clock import VectorClock
 from accord.schemas.messages import Command
 from accord.schemas.messages.log import Tick
@@ -17,7 +18,6 @@ from accord.streams.decider import id_of
 from accord.streams.domains import DOMAINS
 from accord.streams.partition import Decided
 
-from accord.replay.fork.numbers import NOBODYS
 from tests.histories.crowd import Crowd
 from tests.histories.play import START_MS
 

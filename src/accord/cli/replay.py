@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accord.cli.forking import fork
 from accord.cli.options import Domains, Json, Partial, Processes, Source, names, open_log
 from accord.cli.output import json_line, plural, say, text_of
 
@@ -26,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     group.command()(step)
     group.command()(diff)
     group.command()(races)
+    group.command()(fork)
     app.add_typer(group, name="replay")
 
 
