@@ -229,8 +229,9 @@ def _put(kind: type[Command], plain: dict[str, Any], path: str, value: Any) -> N
             if isinstance(place[step], tuple):
                 place[step] = list(place[step])
             place = place[step]
-        place[steps[-1]]  # it must be there: no field is added
-        place[steps[-1]] = value
+        is_text = isinstance(place[steps[-1]], str)  # it must be there: no field is added
+        plain_text = value is None or isinstance(value, str)
+        place[steps[-1]] = msgspec.json.encode(value).decode() if is_text and not plain_text else value
     except (KeyError, IndexError, TypeError) as error:
         raise _no_field(kind, path) from error
 

@@ -60,13 +60,13 @@ class Slot(msgspec.Struct, frozen=True, gc=False):
 class Cut(msgspec.Struct, frozen=True):
     """A log in two: what was decided before, folded, and the decisions after it in their order.
 
-    `before` counts the decisions up to the cut, `at` says where it lies.
+    `at` says where it lies. `first` is what is inserted right at the cut.
     """
 
     at: str
-    before: int
     partitions: dict[Where, Partition]
     slots: tuple[Slot, ...]
+    first: tuple[Insert, ...]
 
 
 def parse_place(text: str) -> Point:
@@ -108,8 +108,7 @@ def cut(source: Source, at: Point, changes: Sequence[Change], *, decisions_max: 
                 f"More than {decisions_max:,} decisions come after {cutting.at}; a fork keeps them in memory.",
                 remedy="Cut later, or export a part of the log that ends sooner.",
             )
-    cutting.check()
-    return Cut(cutting.at, cutting.before, cutting.partitions, tuple(cutting.slots))
+    return Cut(cutting.at, cutting.partitions, tuple(cutting.slots), tuple(cutting.check()))
 
 
 def place_of(change: Placed) -> Position | None:
@@ -131,7 +130,7 @@ class _Cutting:
 
     def __init__(self, source: Source, at: Point, wanted: Sequence[Placed]) -> None:
         self.source, self.point, self.wanted = source, at, wanted
-        self.at, self.before = "the start", 0
+        self.at = "the start"
         self.slots: list[Slot] = []
         self.partitions = {
             where: Partition(source.identity(*where), DOMAINS[where[0]]) for where in source.all_partitions()
@@ -140,13 +139,17 @@ class _Cutting:
             partition.deadlines = NoDeadlines()
         self._is_cut = at is None and not wanted
         self._passed: set[int] = set()
+        self._last: set[int] = set()
+        """Changes that concern the last decision before the cut."""
         self._met: set[int] = set()
         self._commands: dict[Where, _Commands] = {}
 
     def take(self, where: Where, decision: Decision) -> None:
         if decision.cause == GENESIS_CAUSE:
             self._fold(where, decision)
+            self._last = {n for n, one in enumerate(self.wanted) if one.concerns(where, decision, "")} | self._last
             self._is_cut |= isinstance(self.point, Position) and _is_reached(self.point, where, decision)
+            self._is_cut |= self.point is None and bool(self._last)
             return
         self._is_cut |= isinstance(self.point, datetime) and decision.now_ms > self.point.timestamp() * 1_000
         is_looked_at = self._is_cut or self.point is None
@@ -164,26 +167,29 @@ class _Cutting:
                 )
             self.slots.append(slot)
             return
-        self._passed |= met
+        self._passed |= met | self._last
+        self._last = met
         self._fold(where, decision)
         self.at = str(slot.position)
-        self.before += 1
         self._is_cut = isinstance(self.point, Position) and _is_reached(self.point, where, decision)
 
-    def check(self) -> None:
-        """Every change must concern something after the cut; what is inserted may come right after it."""
+    def check(self) -> Iterator[Insert]:
+        """Every change must concern something after the cut; what is inserted may come right after it: that is given."""
         for number, change in enumerate(self.wanted):
-            if number in self._met or (isinstance(change, Insert) and str(change.after) == self.at):
+            if number in self._met:
                 continue
-            if number in self._passed and not (isinstance(change, SetFields) and change.position is None):
+            if number in self._last and isinstance(change, Insert):
+                yield change
+            elif place_of(change) is not None and number in self._passed | self._last:
                 raise BadInput(
                     f"{change}: that lies before the cut, which is after {self.at}.",
                     remedy="Cut earlier, or leave --at away: then the cut lies right before the first change.",
                 )
-            raise NotFound(
-                f"{change}: nothing after {self.at} in {self.source.name} is that.",
-                remedy="See what there is: accord events list; the positions of commands are in its --json, as cause.",
-            )
+            else:
+                raise NotFound(
+                    f"{change}: nothing after {self.at} in {self.source.name} is that.",
+                    remedy="See what there is: accord events list. With --json it has the commands, as cause.",
+                )
 
     def _fold(self, where: Where, decision: Decision) -> None:
         partition = self.partitions[where]

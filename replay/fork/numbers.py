@@ -68,7 +68,7 @@ class Numbers:
             self._forked_of.setdefault(where, {})[recorded] = forked
 
     def same_id(self, recorded: str, forked: str) -> None:
-        """Takes note that two ids are of the same command of a process manager."""
+        """Takes note that two texts name the same: positions of a decision, ids of a process manager's command."""
         if recorded != forked:
             self._ids[forked] = recorded
 

@@ -139,9 +139,8 @@ class Run:
     def run(self) -> None:
         """Feeds all of the record, then what is still under way."""
         try:
-            for change in self.changes:
-                if isinstance(change, Insert) and str(change.after) == self.cut.at:
-                    self._insert(change, self._now_of(change.after))
+            for change in self.cut.first:
+                self._insert(change, self._started_ms(change.after))
             end_ms = 0
             for place, slot in enumerate(self.cut.slots):
                 self.place = place
@@ -354,8 +353,10 @@ class Run:
         where = self.cluster.where(change.domain, change.key)
         self._add(where, change.key, command, self.cluster.headers("insert", sender, change.domain, command), at_ms)
 
-    def _now_of(self, position: Position) -> int:
-        return self.cluster.partitions[position.domain, position.partition].now_ms
+    def _started_ms(self, position: Position) -> int:
+        """The time right after the last decision before the cut; in a log without one, that of the first after it."""
+        now_ms = self.cluster.partitions[position.domain, position.partition].now_ms
+        return now_ms or min((slot.decision.now_ms for slot in self.cut.slots), default=0)
 
     # -- what follows from a decision
 
@@ -377,6 +378,7 @@ class Run:
             recorded = tuple(self.cluster.partitions[done.where].read(slot.decision).events)
             self.numbers.learn("recorded", at, slot.decision.seq, recorded)
             self.numbers.pair(done.where, slot.decision.seq, done.decision.seq)
+            self.numbers.same_id(str(slot.position), str(done.position))
         self.numbers.learn("forked", at, done.decision.seq, done.events)
         self._remember_ttl(done)
         self._follow(done, recorded)
