@@ -174,7 +174,7 @@ class _Cutting:
         self._is_cut = isinstance(self.point, Position) and _is_reached(self.point, where, decision)
 
     def check(self) -> Iterator[Insert]:
-        """Every change must concern something after the cut; what is inserted may come right after it: that is given."""
+        """Every change must concern something after the cut. What is inserted right at it is given."""
         for number, change in enumerate(self.wanted):
             if number in self._met:
                 continue

@@ -109,7 +109,8 @@ class Models:
             )
         self._llm, self._gate = llm, gate
         self._answers: dict[str, Answered] = {}
-        self._told_at: dict[str, int] = {}
+        self._told_at: dict[str, int | None] = {}
+        """Of requests that the record granted a call, the place of what came of it; None: nobody has told."""
 
     def read(self, source: Source, cut: Cut, changes: Sequence[Change]) -> None:
         """Takes note of all that the record has of calls, before the cut and after it, and of changed answers."""
@@ -130,6 +131,7 @@ class Models:
             for event in events:
                 if isinstance(event, CallGranted):
                     granted[slot.key, event.token] = event.request
+                    self._told_at[event.request] = None
                 elif isinstance(event, CallRecorded) and event.token is not None:
                     self._told_at[granted.get((slot.key, event.token), "")] = place
         for change in changes:
@@ -147,10 +149,11 @@ class Models:
                     event.duration_ms, keep_ms,
                 )  # fmt: skip
 
-    def is_to_come(self, request: str, place: int) -> bool:
-        """Whether the record has, at a place after the cut or behind it, what came of the call that was granted to the
-        request with this id."""
-        return self._told_at.get(request, -1) >= place
+    def is_as_recorded(self, request: str, place: int) -> bool:
+        """Whether what comes of a call that is granted to a request, by its id, is the record's to tell: it has it at
+        a place after the cut, or behind that; or its caller was granted it there, too, and was heard of no more."""
+        told_at = self._told_at.get(request, -1)
+        return told_at is None or told_at >= place
 
     def answer(self, asked: Asked) -> tuple[Answered | None, Origin]:
         """An answer, and where it is from.

@@ -147,11 +147,13 @@ class Run:
                 at_ms = slot.decision.now_ms
                 end_ms = max(end_ms, at_ms)
                 self._pass_time(at_ms - 1)
-                self._feed(slot)
+                try:
+                    self._feed(slot)
+                finally:
+                    self.place = place + 1
                 for change in self.changes:
                     if isinstance(change, Insert) and change.concerns(slot.where, slot.decision, ""):
                         self._insert(change, at_ms)
-            self.place = len(self.cut.slots)
             self._pass_time(end_ms + self._run_on_ms)
             self._come_to_rest()
         except _Stop as stop:
@@ -470,13 +472,8 @@ class Run:
         if done.where[0] != LLM:
             return
         for event in done.events:
-            if isinstance(event, CallGranted) and not self._is_as_recorded(done, event):
+            if isinstance(event, CallGranted) and not self.models.is_as_recorded(event.request, self.place):
                 self._ask(done, event)
-
-    def _is_as_recorded(self, done: Done, event: CallGranted) -> bool:
-        if done.is_recorded:
-            return True  # who was heard of no more in the record is not in the fork
-        return self.models.is_to_come(event.request, self.place)
 
     def _ask(self, done: Done, event: CallGranted) -> None:
         asked = Asked(done.key, event.model, event.agent, event.task, event.step)

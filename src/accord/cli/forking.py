@@ -26,9 +26,9 @@ def fork(
         list[str] | None,
         typer.Option(
             metavar="CHANGE",
-            help="What is changed; may be said several times. POSITION FIELD=VALUE: of one command. DOMAIN[/KEY] COMMAND "
-            "FIELD=VALUE: of all commands of a type from the cut on. remove POSITION. insert JSON. answer REQUEST=TEXT. "
-            "decider DOMAIN=MODULE:NAME.",
+            help="What is changed; may be said several times. POSITION FIELD=VALUE: of one command. DOMAIN[/KEY] "
+            "COMMAND FIELD=VALUE: of all commands of a type from the cut on. remove POSITION. insert JSON. "
+            "answer REQUEST=TEXT. decider DOMAIN=MODULE:NAME.",
             show_default=False,
         ),
     ] = None,
@@ -119,7 +119,12 @@ def _gate(questions: Path | None) -> Gate:
     try:
         for line in questions.read_bytes().splitlines():
             told = msgspec.json.decode(line, type=dict[str, Any])
-            asks = {"model": llm.model, "instructions": "", "max_tokens": llm.max_tokens, "parameters": None} | told
+            asks: dict[str, Any] = {
+                "model": llm.model,
+                "instructions": "",
+                "max_tokens": llm.max_tokens,
+                "parameters": None,
+            } | told
             question = checked(**asks)
             known[question.hash] = question
     except (OSError, msgspec.DecodeError, TypeError) as error:
