@@ -139,8 +139,8 @@ class Run:
     def run(self) -> None:
         """Feeds all of the record, then what is still under way."""
         try:
-            for change in self.cut.first:
-                self._insert(change, self._started_ms(change.after))
+            for insert in self.cut.first:
+                self._insert(insert, self._started_ms(insert.after))
             end_ms = 0
             for place, slot in enumerate(self.cut.slots):
                 self.place = place

@@ -79,7 +79,9 @@ def test_a_recorded_answer_is_reused_by_the_hash_of_its_request() -> None:
 
 
 def test_an_answer_before_the_cut_counts_too() -> None:
-    found, log = run('insert {"domain":"llm","key":"one","command":"ForgetAnswer","agent":"ops","after":"llm/0@2"}', at="llm/0@2")
+    found, log = run(
+        'insert {"domain":"llm","key":"one","command":"ForgetAnswer","agent":"ops","after":"llm/0@2"}', at="llm/0@2"
+    )
     assert [one.answer for one in found.questions] == ["recorded"]
     assert answers(log)[1] == ("bob", "CallRecorded", "42")
     assert (found.forked.cost_microusd, found.recorded.cost_microusd) == (130, 30)
