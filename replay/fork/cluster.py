@@ -118,6 +118,10 @@ class Cluster:
     def add(self, where: Where, key: str, command: Command, headers: Headers, at_ms: int) -> Done:
         """Decides a command that the record does not have."""
         self.moved.add(where)
+        partition = self.partitions[where]
+        if partition.head.seq == 0:  # the record has nothing in it
+            timestamps = next(one.timestamps for one in self.partitions.values() if one.head.seq)
+            self._apply(where, partition.open(self.counts[where[0]], timestamps, landing=0), None, at_ms)
         return self._append(where, self.record(where, key, command, headers, at_ms), None, at_ms)
 
     def record(self, where: Where, key: str, command: Command, headers: Headers, at_ms: int) -> LogRecord:
@@ -221,8 +225,9 @@ def orders_of(domain: Domain, where: Where, decision: Decision, events: tuple[Ev
     return found
 
 
-def order_headers(message_id: str, where: Where, decision: Decision, order: Order) -> Headers:
-    """The headers of a process manager's command, as a worker writes them."""
+def order_headers(message_id: str, because: Done, order: Order) -> Headers:
+    """The headers of a process manager's command that follows from a decision, as a worker writes them."""
+    where, decision = because.where, because.decision
     return command_headers(
         message_id,
         f"accord/{where[0]}/{where[1]}",

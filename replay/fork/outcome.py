@@ -14,12 +14,14 @@ from typing import Any, Final, Literal
 import msgspec
 from accord.replay.difference import Change as FieldChange
 from accord.replay.difference import changes
+from accord.replay.fork.calls import Question
 from accord.replay.fork.cluster import folded
 from accord.replay.fork.cut import Slot
+from accord.replay.fork.fed import Fed
 from accord.replay.fork.models import DOMAIN as LLM
 from accord.replay.fork.numbers import Key, Numbers
 from accord.replay.fork.numbers import Side as Numbered
-from accord.replay.fork.run import Fed, Question, Run
+from accord.replay.fork.run import Run
 from accord.replay.order import Where
 from accord.replay.timeline import TimelineEvent, decoded, iso
 from accord.schemas.messages import Event
@@ -139,7 +141,7 @@ def outcome(run: Run, source: str, started_ms: int, before: dict[Where, dict[str
         sum(one.status == "refused" for one in fed),
         sum(one.status == "not_fed" for one in fed),
         tuple(fed[:LISTED_MAX]),
-        tuple(run.questions),
+        tuple(run.calls.questions),
         max(0, len(outcomes) - LISTED_MAX) + max(0, len(fed) - LISTED_MAX),
     )
 

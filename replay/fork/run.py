@@ -19,66 +19,36 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
+from accord.replay.fork.calls import Calls, Stop
 from accord.replay.fork.changes import Change, Insert, Remove, Reply, Rules, SetFields, applied
-from accord.replay.fork.cluster import Cluster, Done, folded, order_headers, orders_of
+from accord.replay.fork.cluster import Cluster, Done, order_headers, orders_of
 from accord.replay.fork.cut import Cut, Slot
+from accord.replay.fork.fed import Fed, fed
 from accord.replay.fork.knowledge import Knowledge
-from accord.replay.fork.models import DOMAIN as LLM
-from accord.replay.fork.models import Asked, Models, Origin, Unanswered, recorded_call
+from accord.replay.fork.models import Models
 from accord.replay.fork.numbers import Key, Numbers
+from accord.replay.fork.record import command_in, recorded_orders, source_of_slot, ticks_of, where_of, with_value
 from accord.replay.order import Where
 from accord.schemas import headers as h
 from accord.schemas.codec import commands_codec
 from accord.schemas.headers import LogRecord, Record
 from accord.schemas.messages import Command, Event
-from accord.schemas.messages.llm import CallGranted, RecordCall, RenewLease, RequestAnswer
+from accord.schemas.messages.llm import RecordCall
 from accord.schemas.messages.log import Tick
 from accord.schemas.messages.waits import GRAPH, ForgetWaits, ReportWaits
 from accord.schemas.position import Position
-from accord.streams.decider import Order, source_of
+from accord.streams.decider import Order
 from accord.streams.domains import DOMAINS
-
-from accord.errors import SchemaError
 
 HOP_MS: Final = 1
 """From a decision to what follows from it elsewhere, where the record does not tell."""
 REPORT_MS: Final = 20
 """As often as a worker tells who waits in a partition."""
-RENEWALS_A_LEASE: Final = 3
-"""As often as agents renew the lease of a call."""
 MADE_MAX: Final = 100_000
 """Most decisions that the record does not have; a fork with more does not come to rest."""
 WAITS: Final = "waits"
 
 Agents = Literal["recorded", "stop"]
-Status = Literal["alike", "otherwise", "refused", "not_fed"]
-_REFUSALS: Final = ("Refused", "Denied", "Rejected", "Ignored", "Late", "Unknown")
-
-
-class Fed(msgspec.Struct, frozen=True):
-    """A recorded command of an agent, and what became of it.
-
-    `status`: decided `alike`; decided `otherwise`; `refused`, which it was not in the record; `not_fed`. `affected`:
-    the agent would have been told something else before it sent it. `recorded` and `forked` are the types of events.
-    """
-
-    position: str
-    agent: str
-    command: str
-    key: str
-    status: Status
-    affected: bool
-    recorded: str
-    forked: str
-
-
-class Question(msgspec.Struct, frozen=True):
-    """What the fork asked a model where the record did not, and where the answer is from; `none`: there is none."""
-
-    position: str
-    asked: Asked
-    answer: Origin
-    cost_microusd: int | None
 
 
 class _Due(msgspec.Struct, frozen=True, order=True):
@@ -109,12 +79,11 @@ class Run:
         self.cluster = Cluster(cut, partitions, deciders)
         self.numbers = Numbers(partitions)
         self.knowledge = Knowledge()
-        self.models = models
+        self.calls = Calls(models, self.cluster, self._add_later)
         self.moved: set[Key] = set()
         """Aggregates of which something is not as recorded."""
         self.fed: list[Fed] = []
         self.fed_count = 0
-        self.questions: list[Question] = []
         self.stopped: str | None = None
         self.place = 0
         """So many decisions of the record are behind."""
@@ -125,11 +94,10 @@ class Run:
         self._later: list[_Due] = []
         self._ticks: list[tuple[int, Where, str]] = []
         self._bound: dict[str, tuple[Done, str, Order] | None] = {}
-        self._orders = _recorded_orders(cut)
+        self._orders = recorded_orders(cut)
         self._states_at_cut = {where: one.aggregates.copy() for where, one in cut.partitions.items()}
         self._ticks_of_record: dict[tuple[Where, str, int], int] | None = None
         self._reporting: set[Key] = set()
-        self._ttl_of: dict[str, int] = {}
         self._numbered = 0
         for where in cut.partitions:
             if where[0] in deciders:
@@ -156,7 +124,7 @@ class Run:
                         self._insert(change, at_ms)
             self._pass_time(end_ms + self._run_on_ms)
             self._come_to_rest()
-        except _Stop as stop:
+        except Stop as stop:
             self.stopped = str(stop)
 
     # -- the record
@@ -176,7 +144,7 @@ class Run:
             self._feed_report(slot, slot.command)
         elif slot.decision.command_id in self._bound:
             self._feed_order(slot, slot.command)
-        elif _source_of(slot) is not None:  # of a decision before the cut
+        elif source_of_slot(slot) is not None:  # of a decision before the cut
             self._take(slot, self._changed(slot, slot.command))
         else:
             self._feed_agent(slot, slot.command)
@@ -197,7 +165,7 @@ class Run:
             return
         because, message_id, order = bound
         self.numbers.same_id(slot.decision.command_id, message_id)
-        headers = order_headers(message_id, because.where, because.decision, order)
+        headers = order_headers(message_id, because, order)
         value = commands_codec(order.domain).encode(order.command)
         record = LogRecord(
             command.offset, command.timestamp, command.timestamp_type, order.key.encode(), value, tuple(headers)
@@ -207,7 +175,7 @@ class Run:
     def _feed_report(self, slot: Slot, command: Record) -> None:
         """What a partition told of those who wait in it: from the fork's state, if that has moved."""
         told = commands_codec(WAITS).decode(command.value)
-        source = _where_of(getattr(told, "source", ""))
+        source = where_of(getattr(told, "source", ""))
         if source is None or source not in self.cluster.differing:
             self._take(slot, command)
             return
@@ -219,20 +187,20 @@ class Run:
         if again is None:
             self._leave_out(slot)
         else:
-            self._take(slot, _with_value(command, WAITS, again))
+            self._take(slot, with_value(command, WAITS, again))
 
     def _feed_agent(self, slot: Slot, command: Record) -> None:
         self.fed_count += 1
         process = self.knowledge.sent(slot)
         is_affected = process in self.knowledge.affected
-        if self._agents == "stop" and is_affected:
+        record = self._changed(slot, command)
+        if self._agents == "stop" and is_affected and record is command:  # what is changed is said all the same
             self._leave_out(slot)
             self._tell(slot, None, is_affected)
             return
-        record = self._changed(slot, command)
         at = slot.where, slot.key
         if slot.where in self.cluster.differing:
-            asked = self._decoded(slot.where, record)
+            asked = command_in(slot.where[0], record)
             token = asked.token if isinstance(asked, RecordCall) else None
             if token is not None and not self.numbers.is_granted(at, token):
                 self._leave_out(slot)  # the fork did not have it call
@@ -240,27 +208,15 @@ class Run:
                 return
             translated = None if asked is None else self.numbers.translated(at, asked)
             if translated is not None and translated is not asked:
-                record = _with_value(record, slot.where[0], translated)
+                record = with_value(record, slot.where[0], translated)
         done = self._take(slot, record)
         self._tell(slot, done, is_affected)
 
     def _tell(self, slot: Slot, done: Done | None, is_affected: bool) -> None:
-        if done is not None and done.is_recorded:
-            if is_affected:
-                kind = _kind(slot.decision.type)
-                self.fed.append(_fed(slot, "alike", is_affected, kind, kind))
-            return
-        recorded = _kind(slot.decision.type)
-        if done is None:
-            self.fed.append(_fed(slot, "not_fed", is_affected, recorded, ""))
-            return
-        forked = _kind(done.decision.type)
-        is_same = self._same(slot, done)
-        status: Status = "alike" if is_same else "otherwise"
-        if not is_same and _refuses(forked) and not _refuses(recorded):
-            status = "refused"
-        if is_affected or not is_same:
-            self.fed.append(_fed(slot, status, is_affected, recorded, forked))
+        is_same = done is not None and (done.is_recorded or self._same(slot, done))
+        told = fed(slot, done, is_same=is_same, is_affected=is_affected)
+        if told is not None:
+            self.fed.append(told)
 
     def _changed(self, slot: Slot, command: Record) -> Record:
         """A command with the fields that changes set."""
@@ -272,7 +228,7 @@ class Run:
         if not changes:
             return command
         domain = slot.where[0]
-        return _with_value(command, domain, applied(changes, commands_codec(domain).decode(command.value)))
+        return with_value(command, domain, applied(changes, commands_codec(domain).decode(command.value)))
 
     def _take(self, slot: Slot, record: Record) -> Done:
         done = self.cluster.take(slot, record)
@@ -319,8 +275,11 @@ class Run:
     def _add(self, where: Where, key: str, command: Command, headers: h.Headers, at_ms: int) -> None:
         self.made_count += 1
         if self.made_count > MADE_MAX:
-            raise _Stop(f"more than {MADE_MAX:,} decisions that the record does not have: it does not come to rest")
+            raise Stop(f"more than {MADE_MAX:,} decisions that the record does not have: it does not come to rest")
         self._note(self.cluster.add(where, key, command, headers, at_ms))
+
+    def _add_later(self, where: Where, key: str, command: Command, headers: h.Headers, at_ms: int) -> None:
+        self._do_later(at_ms, lambda: self._add(where, key, command, headers, at_ms))
 
     def _tick_later(self, where: Where, key: str) -> None:
         deadline_ms = self.cluster.deadline_ms(where, key)
@@ -341,7 +300,7 @@ class Run:
     def _comes_as_recorded(self, where: Where, key: str, due_ms: int) -> bool:
         """Whether the record has a tick for this very deadline that is yet to come."""
         if self._ticks_of_record is None:
-            self._ticks_of_record = _ticks_of(self.cut, self._states_at_cut)
+            self._ticks_of_record = ticks_of(self.cut, self._states_at_cut)
         return self._ticks_of_record.get((where, key, due_ms), -1) >= self.place
 
     def _tick(self) -> None:
@@ -369,8 +328,7 @@ class Run:
             self.numbers.learn("forked", at, done.decision.seq, done.events)
             if at in self.moved or done.where[0] in self._ruled:
                 self._tick_later(*at)
-            self._ask_models(done)
-            self._remember_ttl(done)
+            self.calls.note(done, self.place)
             if done.decision.offset == slot.decision.offset:
                 return  # all that follows is in the record, where it comes
             self._follow(done, recorded=done.events)
@@ -382,7 +340,6 @@ class Run:
             self.numbers.pair(done.where, slot.decision.seq, done.decision.seq)
             self.numbers.same_id(str(slot.position), str(done.position))
         self.numbers.learn("forked", at, done.decision.seq, done.events)
-        self._remember_ttl(done)
         self._follow(done, recorded)
         if slot is None or not self._same(slot, done, recorded):
             self.knowledge.differs(
@@ -391,7 +348,7 @@ class Run:
             self._move(at)
         elif at in self.moved or done.where[0] in self._ruled:
             self._tick_later(*at)
-        self._ask_models(done)
+        self.calls.note(done, self.place)
 
     def _same(self, slot: Slot, done: Done, recorded: tuple[Event, ...] | None = None) -> bool:
         """Whether a decision says what the recorded one says, but for numbers."""
@@ -449,134 +406,7 @@ class Run:
             elif order in before:  # the record ends before it came
                 continue
             elif order.domain in self.cluster.counts:
-                at_ms = max(done.at_ms, done.decision.now_ms) + self._hop_ms
-                self._do_later(at_ms, _partial(self._send, done, message_id, order, at_ms))
+                where, headers = self.cluster.where(order.domain, order.key), order_headers(message_id, done, order)
+                self._add_later(where, order.key, order.command, headers, done.at_ms + self._hop_ms)
         for message_id, _ in there:
             self._bound[message_id] = None
-
-    def _send(self, done: Done, message_id: str, order: Order, at_ms: int) -> None:
-        where = self.cluster.where(order.domain, order.key)
-        headers = order_headers(message_id, done.where, done.decision, order)
-        self._add(where, order.key, order.command, headers, at_ms)
-
-    # -- models
-
-    def _remember_ttl(self, done: Done) -> None:
-        if done.where[0] == LLM and self.cluster.commands[done.where]:
-            asked = self._decoded(done.where, self.cluster.commands[done.where][-1])
-            if isinstance(asked, RequestAnswer):
-                self._ttl_of[done.decision.command_id] = asked.ttl_ms
-
-    def _ask_models(self, done: Done) -> None:
-        """Who was granted a call that the record does not tell of has its answer from elsewhere."""
-        if done.where[0] != LLM:
-            return
-        for event in done.events:
-            if isinstance(event, CallGranted) and not self.models.is_as_recorded(event.request, self.place):
-                self._ask(done, event)
-
-    def _ask(self, done: Done, event: CallGranted) -> None:
-        asked = Asked(done.key, event.model, event.agent, event.task, event.step)
-        try:
-            answer, origin = self.models.answer(asked)
-        except Unanswered:
-            self.questions.append(Question(str(done.position), asked, "none", None))
-            raise _Stop(
-                f"{done.position}: {event.agent} asks {event.model} what the record has no answer to ({done.key})"
-            ) from None
-        self.questions.append(Question(str(done.position), asked, origin, answer.cost_microusd if answer else None))
-        if answer is None:
-            return
-        sender, began_ms = event.agent, done.decision.now_ms
-        pause_ms = max(1, event.lease_ms // RENEWALS_A_LEASE)
-        renewal = RenewLease(event.agent, event.token, event.lease_ms)
-        for after_ms in range(pause_ms, answer.duration_ms, pause_ms):
-            self._say(done.where, done.key, renewal, sender, began_ms + after_ms)
-        ttl_ms = self._ttl_of.get(event.request, answer.keep_ms)
-        call = recorded_call(asked, answer, event.token, ttl_ms)
-        self._say(done.where, done.key, call, sender, began_ms + answer.duration_ms)
-
-    def _say(self, where: Where, key: str, command: Command, sender: str, at_ms: int) -> None:
-        headers = self.cluster.headers("model", sender, where[0], command)
-        self._do_later(at_ms, lambda: self._add(where, key, command, headers, at_ms))
-
-    @staticmethod
-    def _decoded(where: Where, record: Record) -> Command | None:
-        try:
-            return commands_codec(where[0]).decode(record.value)  # type: ignore[no-any-return]
-        except SchemaError:
-            return None
-
-
-class _Stop(Exception):
-    """The fork ends here."""
-
-
-def _partial(function: Callable[..., None], *arguments: Any) -> Callable[[], None]:
-    return lambda: function(*arguments)
-
-
-def _source_of(slot: Slot) -> Position | None:
-    """Of which decision a command is the consequence, by its id."""
-    domain = slot.decision.command_id.partition("/")[0]
-    source = source_of(slot.decision.command_id, domain) if domain in DOMAINS else None
-    return None if source is None else source.position
-
-
-def _recorded_orders(cut: Cut) -> dict[str, list[tuple[str, tuple[str, str, str]]]]:
-    """By the decision that they follow from: the ids of commands of process managers, and for what they are. Only
-    those whose decision comes after the cut, too."""
-    there = {str(slot.position) for slot in cut.slots}
-    found: dict[str, dict[str, tuple[str, str, str]]] = {}
-    for slot in cut.slots:
-        source = _source_of(slot)
-        if source is not None and str(source) in there:
-            found.setdefault(str(source), {})[slot.decision.command_id] = (slot.where[0], slot.key, slot.kind)
-    return {
-        position: sorted(orders.items(), key=lambda one: int(one[0].rpartition("/")[2]))
-        for position, orders in found.items()
-    }
-
-
-def _ticks_of(cut: Cut, states: dict[Where, dict[str, Any]]) -> dict[tuple[Where, str, int], int]:
-    """The places of recorded ticks, by the deadlines that they were for.
-
-    Args:
-        states: the aggregates at the cut, by partition.
-    """
-    found: dict[tuple[Where, str, int], int] = {}
-    ticked = {(slot.where, slot.key) for slot in cut.slots if slot.kind == Tick.__name__}
-    now = {at: states[at[0]].get(at[1]) for at in ticked}
-    for place, slot in enumerate(cut.slots):
-        at = slot.where, slot.key
-        if at not in ticked:
-            continue
-        decider, codec = DOMAINS[slot.where[0]].versions[slot.decision.rules], cut.partitions[slot.where].events
-        due_ms = None if slot.kind != Tick.__name__ or now[at] is None else decider.deadline_ms(now[at])
-        if due_ms is not None:
-            found[(*at, due_ms)] = place
-        now[at] = folded(slot.where, now[at], [slot.decision], codec)
-    return found
-
-
-def _with_value(record: Record, domain: str, command: Command) -> LogRecord:
-    value = commands_codec(domain).encode(command)
-    headers = tuple(record.headers)
-    return LogRecord(record.offset, record.timestamp, record.timestamp_type, record.key, value, headers)
-
-
-def _where_of(name: str) -> Where | None:
-    domain, _, number = name.rpartition("/")
-    return (domain, int(number)) if domain in DOMAINS and number.isdecimal() else None
-
-
-def _kind(decision_type: bytes) -> str:
-    return decision_type.decode(errors="replace").rpartition(".")[2]
-
-
-def _refuses(kind: str) -> bool:
-    return any(name.endswith(_REFUSALS) for name in kind.split("+"))
-
-
-def _fed(slot: Slot, status: Status, is_affected: bool, recorded: str, forked: str) -> Fed:
-    return Fed(str(slot.command_at), slot.sender, slot.kind, slot.key, status, is_affected, recorded, forked)

@@ -12,7 +12,7 @@ from accord.replay.fork.fork import Fork
 from accord.replay.fork.numbers import NOBODYS
 from accord.replay.fork.outcome import Diff
 from accord.replay.log import Log
-from accord.replay.source import Source
+from accord.replay.source import Source, open_source
 from accord.replay.timeline import Filter, iso, timeline
 from accord.replay.verify import verify
 from accord.schemas.messages.locks import AcquireLock, ReleaseLock
@@ -27,7 +27,8 @@ from accord.errors import BadInput, LogGap, NotFound
 from tests.histories.booking import booking
 from tests.histories.crowd import Crowd, token_of
 from tests.histories.payments import payments
-from tests.histories.play import START_MS
+from tests.histories.play import START_MS, Play
+from tests.histories.record import HERE
 from tests.histories.town import Town
 
 VOTERS = (Voter("ada", 1), Voter("bob", 2), Voter("eve", 1))
@@ -335,6 +336,28 @@ def test_agents_that_stop_send_nothing_more() -> None:
     assert told(log, "room_12", "locks") == ["ada LockGranted", "bob LockQueued", "eve LockDenied"]
     assert told(log, "guest_listed") == [] and found.not_fed == 4
     assert {one.agent for one in found.agents} == {"ada", "bob"}
+
+
+def test_what_is_changed_is_said_by_an_agent_that_stopped_too() -> None:
+    changes = f"{ACQUIRE} lease_ms=30000", 'signals/0@2 \'data={"guest": "noether"}\''
+    _, log = run(booking(), *changes, agents="stop")
+    assert told(log, "guest_listed") == ["bob SignalEmitted"]
+
+
+def test_a_partition_that_the_record_never_opened_is_opened() -> None:
+    play = Play(locks=1, signals=1)
+    play.log_events["signals", 0].clear()
+    play.send("room", AcquireLock("ada", "ada/1", 5_000, None))
+    told_of = {"domain": "signals", "key": "call", "command": "EmitSignal", "agent": "ada", "after": "locks/0@1",
+               "fields": {"data": "{}", "trail": []}}  # fmt: skip
+    _, log = run(play, "insert " + json.dumps(told_of))
+    assert told(log, "call") == ["ada SignalEmitted"]
+
+
+def test_a_record_that_todays_rules_decide_otherwise_differs_without_a_change() -> None:
+    with open_source(HERE / "wrong_grant.accord") as source:
+        found = Fork(source).run()
+    assert not found.same and [one.key for one in found.outcomes] == ["room_1"]
 
 
 def test_arguments_that_are_wrong() -> None:
