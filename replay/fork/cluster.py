@@ -20,7 +20,7 @@ from accord.schemas.messages import Command, Event, log
 from accord.schemas.messages.log import CommandRejected, CommandsLost
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
-from accord.streams.chain import Chain, Decision, Head
+from accord.streams.chain import GENESIS_CAUSE, Chain, Decision, Head
 from accord.streams.decider import Decider, Domain, Order, id_of
 from accord.streams.decider import Source as Cause
 from accord.streams.domains import DOMAINS
@@ -80,7 +80,9 @@ class Cluster:
         self.differing: set[Where] = set()
         """Partitions with a decision that is not the recorded one."""
         self._deciders = deciders
-        self._last: dict[Where, int] = {where: partition.head.cause for where, partition in cut.partitions.items()}
+        self._last: dict[Where, int] = {
+            where: max(partition.head.cause, GENESIS_CAUSE) for where, partition in cut.partitions.items()
+        }
         self._made = 0
         for (domain, _), partition in cut.partitions.items():
             if domain in deciders:
