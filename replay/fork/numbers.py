@@ -29,6 +29,8 @@ NOBODYS: Final = 1
 _TOKENS: Final = ("token", "highest_token")
 _NUMBERS: Final = ("seq", "arrival")
 _WHOSE: Final = ("request", "agent", "member", "step", "attempt")
+_NAMED: Final = re.compile(r"[a-z]+/[0-9]+@[0-9]+(?:/[0-9]+)?")
+"""A position, or the id of a process manager's command, in a text: signals tell JSON."""
 _PLACED: Final = re.compile(r"([0-9]+)\.([0-9]+)")
 """The id of a conflict: the number of the decision that found it, and a place."""
 
@@ -108,7 +110,9 @@ class Numbers:
             return {field: self._number(side, at, field, value, known=known) for field, value in data.items()}
         if isinstance(data, list | tuple):
             return [self.of_data(side, at, item) for item in data]
-        return self._ids.get(data, data) if isinstance(data, str) and side == "forked" else data
+        if side == "forked" and self._ids and isinstance(data, str) and "@" in data:
+            return _NAMED.sub(lambda match: self._ids.get(match[0], match[0]), data)
+        return data
 
     def _another(self, domain: Any, name: Any) -> Key | None:
         """The aggregate that data tells of, where it is another one: who waits there, and for whom."""

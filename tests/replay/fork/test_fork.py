@@ -15,7 +15,9 @@ from accord.replay.log import Log
 from accord.replay.source import Source, open_source
 from accord.replay.timeline import Filter, iso, timeline
 from accord.replay.verify import verify
+from accord.schemas.codec import commands_codec
 from accord.schemas.messages.locks import AcquireLock, ReleaseLock
+from accord.schemas.messages.log import CommandRejected, Reason
 from accord.schemas.messages.proposals import CastVote, Propose, Voter
 from accord.schemas.messages.signals import EmitSignal
 from accord.schemas.messages.triggers import DeclareTrigger
@@ -271,6 +273,35 @@ def test_a_deadline_of_the_record_comes_as_late_as_it_came_there() -> None:
     assert granted.time == iso(START_MS + 10 + 1_500), "another deadline is met when it is due"
 
 
+def test_a_command_of_a_process_manager_that_the_record_ends_before_does_not_come() -> None:
+    play = Play(proposals=1, signals=1)
+    play.send("lunch", Propose("ada", "?", VOTERS, 2, 4, None, 60_000, 9_000, ()), domain="proposals")
+    found, log = run(play, "proposals Propose threshold_numerator=3")
+    assert not found.same and told(log, "vote_wanted:bob") == []
+
+
+def test_what_only_names_what_was_renumbered_does_not_differ() -> None:
+    """One signal more moves the positions of all after it; matches tell which signals brought them, by position."""
+    told_of = {"domain": "signals", "key": "noise3", "command": "EmitSignal", "agent": "ada", "after": "signals/1@3",
+               "fields": {"data": "{}", "trail": []}}  # fmt: skip
+    found, log = run(payments(), "insert " + json.dumps(told_of))
+    causes = [{cause for one in timeline(source, Filter(key="matched:unpaid", event="SignalEmitted"))
+               for cause in one.data["data"]["causes"]} for source in (payments(), log)]  # fmt: skip
+    assert causes == [{"signals/1@4", "signals/1@6"}, {"signals/1@5", "signals/1@7"}]
+    assert {one.key for one in found.outcomes if one.domain == "signals"} == {"noise3"}
+
+
+def test_what_comes_right_at_a_deadline_comes_before_the_tick() -> None:
+    """As in a worker: a command to an aggregate handles what is due there itself."""
+    crowd = Crowd(locks=1)
+    crowd.acquire("ada", "room", lease_ms=60_000)
+    crowd.acquire("bob", "room")
+    crowd.ask("eve", "room", AcquireLock("eve", "eve/1", 5_000, 0), after_ms=1_990)
+    found, log = run(crowd, "locks.commands/0@0 lease_ms=2000")
+    assert found.forked.decisions == found.recorded.decisions == 3
+    assert told(log, "room")[2:] == ["ada LeaseExpired", "eve LockDenied", "bob LockGranted"]
+
+
 def test_deadlocks_that_the_record_did_not_have_are_found() -> None:
     """Each holds what the other wants for longer than in the record, where the first lease ended in time."""
     made = Town(locks=2, waits=1)
@@ -324,6 +355,16 @@ def test_an_agent_that_has_nothing_to_do_with_it_is_not_affected() -> None:
     assert [one.agent for one in found.agents] == ["ada"]
 
 
+def test_what_an_agent_sent_before_it_was_told_is_not_affected() -> None:
+    crowd = Crowd(locks=1, signals=1)
+    asked = crowd.acquire("ada", "room", told=False)
+    crowd.emit("ada", "before", told=False)
+    crowd.tell("ada", asked, "locks", "room")
+    crowd.emit("ada", "after", told=False)
+    found, _ = run(crowd, f"{ACQUIRE} lease_ms=90000")
+    assert [(one.agent, one.position) for one in found.agents] == [("ada", "signals.commands/0@1")]
+
+
 def test_whoever_was_told_by_a_signal_is_affected() -> None:
     """No event names ada, and she did not ask: her clock has the signal as the last that she heard of."""
     found, _ = run(booking(), 'signals.commands/0@0 \'data={"guest": "noether"}\'')
@@ -352,6 +393,18 @@ def test_a_partition_that_the_record_never_opened_is_opened() -> None:
                "fields": {"data": "{}", "trail": []}}  # fmt: skip
     _, log = run(play, "insert " + json.dumps(told_of))
     assert told(log, "call") == ["ada SignalEmitted"]
+
+
+def test_what_a_worker_could_not_read_is_taken_as_recorded() -> None:
+    play = Play(locks=1)
+    where, asked = ("locks", 0), commands_codec("locks").encode(AcquireLock("bob", "bob/1", 60_000, None))
+    unread = play.append(where, b"room_1", asked, [("ce_id", b"bobs")], decide=False).decision
+    state, rejected = play.states[where], [CommandRejected(Reason.UNKNOWN_SCHEMA, "no schema has it")]
+    clock = state.clock.advanced(state.name)
+    play.record(where, state._decision(unread.cause, "bobs", play.now_ms, 1, clock, b"", b"", b"room_1", rejected))
+    play.send("room_1", AcquireLock("ada", "ada/1", 5_000, 0))
+    assert run(play)[0].same
+    assert told(run(play, "locks/0@2 lease_ms=9000")[1], "room_1") == ["- CommandRejected", "ada LockGranted"]
 
 
 def test_a_record_that_todays_rules_decide_otherwise_differs_without_a_change() -> None:

@@ -95,7 +95,7 @@ def test_every_domains_commands_are_the_same_without_a_change(make: Any) -> None
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 40))
-@examples(15)
+@examples(8)
 def test_any_run_is_the_same_without_a_change(seed: int, agents: int, count: int) -> None:
     source = random_run(Random(seed), agents, count)
     assert_same(source, somewhere(source, Random(seed)))
@@ -151,7 +151,7 @@ def rest_of(source: Town) -> int:
 
 
 @given(st.integers(0, 2**32))
-@examples(15)
+@examples(8)
 def test_a_town_is_the_same_without_a_change(seed: int) -> None:
     source = town(seed)
     assert verify(source).ok
@@ -159,7 +159,7 @@ def test_a_town_is_the_same_without_a_change(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 3))
-@examples(12)
+@examples(8)
 def test_with_another_threshold_and_weight_it_is_the_direct_run_with_these(seed: int, least: int, weight: int) -> None:
     source, direct = town(seed), town(seed, yes_least=least, weight=weight)
     change = f"proposals Propose threshold_numerator={least} voters[1].weight={weight}"
@@ -173,7 +173,7 @@ def test_with_another_threshold_and_weight_it_is_the_direct_run_with_these(seed:
 
 
 @given(st.integers(0, 2**32), st.sampled_from((1_005, 1_503, 4_007, 20_001)))
-@examples(15)
+@examples(8)
 def test_with_another_lease_it_is_the_direct_run_with_that(seed: int, lease_ms: int) -> None:
     """Leases end at other times, waits are over or not, and whoever releases names the token that it was granted."""
     source, direct = town(seed), town(seed, lease_ms=lease_ms)

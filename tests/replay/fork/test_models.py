@@ -23,7 +23,7 @@ from accord.schemas.messages.llm import RecordCall, RequestAnswer
 import accord
 from accord.errors import BadInput, Overloaded
 from tests.histories.play import START_MS
-from tests.histories.record import HERE, SOUND_NAMES
+from tests.histories.record import HERE
 from tests.histories.town import Town
 
 TTL_MS, LEASE_MS = 600_001, 30_001
@@ -201,7 +201,7 @@ def test_no_handler_no_request_and_no_model_runs(outside: list[str]) -> None:
         outside.append("body")
         return "booked"
 
-    for name in SOUND_NAMES:
+    for name in ("embedded", "hotel"):
         with open_source(HERE / f"{name}.accord") as source:
             Fork(source, change=["locks AcquireLock lease_ms=9000"]).run(run_on_ms=60_000)
     for llm in ("stop", "recorded", lambda _: "blue"):
