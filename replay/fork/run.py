@@ -99,6 +99,8 @@ class Run:
         self._ticks_of_record: dict[tuple[Where, str, int], int] | None = None
         self._reporting: set[Key] = set()
         self._numbered = 0
+        self._is_same = True
+        """Whether the last decision says what the recorded one says."""
         for where in cut.partitions:
             if where[0] in deciders:
                 for key in cut.partitions[where].aggregates:
@@ -209,12 +211,10 @@ class Run:
             translated = None if asked is None else self.numbers.translated(at, asked)
             if translated is not None and translated is not asked:
                 record = with_value(record, slot.where[0], translated)
-        done = self._take(slot, record)
-        self._tell(slot, done, is_affected)
+        self._tell(slot, self._take(slot, record), is_affected)
 
     def _tell(self, slot: Slot, done: Done | None, is_affected: bool) -> None:
-        is_same = done is not None and (done.is_recorded or self._same(slot, done))
-        told = fed(slot, done, is_same=is_same, is_affected=is_affected)
+        told = fed(slot, done, is_same=self._is_same, is_affected=is_affected)
         if told is not None:
             self.fed.append(told)
 
@@ -323,6 +323,7 @@ class Run:
 
     def _note(self, done: Done) -> None:
         slot, at = done.slot, (done.where, done.key)
+        self._is_same = done.is_recorded
         if slot is not None and done.is_recorded:
             self.numbers.learn("recorded", at, slot.decision.seq, done.events)
             self.numbers.learn("forked", at, done.decision.seq, done.events)
@@ -341,7 +342,8 @@ class Run:
             self.numbers.same_id(str(slot.position), str(done.position))
         self.numbers.learn("forked", at, done.decision.seq, done.events)
         self._follow(done, recorded)
-        if slot is None or not self._same(slot, done, recorded):
+        self._is_same = slot is not None and self._same(done, recorded)
+        if not self._is_same:
             self.knowledge.differs(
                 slot, recorded, done.where, str(done.position), done.events, done.decision.command_id
             )
@@ -350,10 +352,8 @@ class Run:
             self._tick_later(*at)
         self.calls.note(done, self.place)
 
-    def _same(self, slot: Slot, done: Done, recorded: tuple[Event, ...] | None = None) -> bool:
+    def _same(self, done: Done, recorded: tuple[Event, ...]) -> bool:
         """Whether a decision says what the recorded one says, but for numbers."""
-        if recorded is None:
-            recorded = tuple(self.cluster.partitions[done.where].read(slot.decision).events)
         at = done.where, done.key
         return self.numbers.plain("recorded", at, recorded) == self.numbers.plain("forked", at, done.events)
 
