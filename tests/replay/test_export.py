@@ -114,7 +114,7 @@ def test_what_cannot_be_gone_on_with_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is complete"):
         export(play, tmp_path / "whole", resume=True)
     killed_after(play, tmp_path / "cut", 5)
-    with pytest.raises(BadInput, match="holds an archive already.*--resume"):
+    with pytest.raises(BadInput, match=r"holds an archive already.*--resume"):
         export(play, tmp_path / "cut")
     other = log(8)
     other.cluster = "elsewhere"
