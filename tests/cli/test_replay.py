@@ -1,4 +1,4 @@
-"""`accord replay verify --junit`, `rebuild`, `state --cut`, `events list --to`, `events export --resume`: on archives."""
+"""On archives: `accord replay verify --junit`, `rebuild`, `state --cut`, `events list --to`, `events export`."""
 
 from pathlib import Path
 from xml.etree import ElementTree as ET

@@ -43,6 +43,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("list")(list_events)
     group.command("tail")(tail)
     group.command("export")(export)
+    group.command("import")(import_events)
     app.add_typer(group, name="events")
 
 
@@ -143,6 +144,39 @@ def export(
         json_line({"source": source, "directory": directory, "records": records})
     else:
         say(f"{plural(records, 'record')} in {directory}. Check it: accord replay verify {directory}")
+
+
+def import_events(
+    archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="The directory of an archive.")],
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Put an archive into an empty cluster, at the same offsets: where a cluster was lost, its log goes on.
+
+    The cluster must have been formatted with the id of the lost one, and no worker may run. Decided commands stay in
+    the archive, which verifies them; the others are sent again. Everything is checked before and compared after; cut
+    off, it goes on when it is run again. What holds anything else is refused.
+
+        accord events import 2026-03.accord --bootstrap localhost:9092
+    """
+    from pathlib import Path  # noqa: PLC0415
+
+    from accord.cli.importing import import_archive  # noqa: PLC0415
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.replay.source import ArchiveSource  # noqa: PLC0415
+
+    with Watched(ArchiveSource(Path(archive))) as log:
+        settings = load(bootstrap, log.prefix, find_dev=False)
+        imported = import_archive(settings, log, log.tell)
+    if as_json:
+        json_line(imported)
+        return
+    say(
+        f"{plural(imported.decisions, 'decision')} in {plural(imported.partitions, 'partition')}: "
+        f"{imported.written:,} records written, {imported.there:,} were there, all read back and compared"
+    )
+    if imported.undecided:
+        say(f"{plural(imported.undecided, 'command')} not decided yet: start the workers")
 
 
 def show(event: TimelineEvent, *, as_json: bool) -> None:
