@@ -30,7 +30,7 @@ from accord.streams.partition import Decided, Partition
 import accord
 from accord.errors import BadInput, ChainBroken, LogGap
 
-EVERY: Final = 20_000
+EVERY: Final = 5_000
 EVERY_MIN: Final = 100
 """Decisions between two checkpoints of a partition."""
 CHECKPOINTS_MAX: Final = 5_000

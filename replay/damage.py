@@ -19,7 +19,7 @@ edit from a wrong decision; of the last one of a log the two look the same, and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from accord.replay.source import Source
 from accord.schemas.position import Position
@@ -29,10 +29,13 @@ _OF_CLOCKS: Final = frozenset({"now_ms", "clock"})
 _DERIVED: Final = frozenset({"digest", "value"})
 
 
+Kind = Literal["edited", "dropped", "reordered", "forked", "clock", "rules", "decision", "undecided", "foreign"]
+
+
 class Damage(NamedTuple):
     """A kind of the table above, and a sentence that names the records."""
 
-    kind: str
+    kind: Kind
     told: str
 
 

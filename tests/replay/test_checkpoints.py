@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
@@ -12,10 +13,13 @@ from accord.replay.checkpoints import Checkpoints, rebuild_checkpoints
 from accord.replay.source import Source, open_source
 from accord.replay.state import parse_point, state_at
 from accord.schemas.messages.locks import AcquireLock, ReleaseLock
+from accord.schemas.messages.log import Tick
 from accord.schemas.position import Position
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accord.errors import BadInput
-from tests.counts import only_long
+from tests.counts import examples, only_long
 from tests.histories.play import Play
 from tests.histories.record import HERE, SOUND_NAMES
 
@@ -186,3 +190,30 @@ def test_every_process_order_and_run_gives_the_same_bytes(
     )  # fmt: skip
     here = state_at(play)
     assert run.stdout == f"{here.hash} {msgspec.json.encode(here.partitions).decode()}\n"
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["acquire", "release", "tick"])), max_size=40),
+    every=st.integers(1, 9),
+    share=st.floats(0, 1),
+)
+@examples(25)
+def test_whatever_happened_a_checkpoint_and_the_tail_are_the_full_replay(
+    steps: list[tuple[int, str]], every: int, share: float
+) -> None:
+    play = Play(cluster="any", locks=2)
+    tokens: dict[str, int] = {}
+    for number, (room, what) in enumerate(steps):
+        name = f"room_{room}"
+        if what == "acquire":
+            tokens[name] = play.send(name, AcquireLock("ada", f"ada/{number}", 500, None), after_ms=200).decision.seq
+        elif what == "release":
+            play.send(name, ReleaseLock("ada", tokens.get(name, 1)), after_ms=200)
+        else:
+            play.send(name, Tick(), after_ms=200)
+    with TemporaryDirectory() as place:
+        rebuild_checkpoints(play, Checkpoints(place), every=every)
+        for where in play.all_partitions():
+            point = Position(*where, int(share * (play.bounds(*where)[1] - 1)))
+            assert state_at(play, point, checkpoints=Checkpoints(place)).partitions == state_at(play, point).partitions
+        assert state_at(play, checkpoints=Checkpoints(place)).hash == state_at(play).hash

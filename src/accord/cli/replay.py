@@ -136,7 +136,7 @@ def state(
 def rebuild(
     source: Source = None,
     every: Annotated[int, typer.Option(min=1, metavar="N", help="A checkpoint of a partition every N decisions.")] = (
-        20_000
+        5_000
     ),
     checkpoints: Directory = None,
     domain: Domains = "",
