@@ -9,6 +9,7 @@ import typer
 
 from accord.cli.options import Domains, Json, Partial, Processes, Source, names, open_log
 from accord.cli.output import json_line, plural, say, text_of, warn, write
+from accord.cli.report import report
 
 if TYPE_CHECKING:
     from accord.replay.checkpoints import Checkpoints
@@ -33,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
     group.command()(diff)
     group.command()(races)
     group.command()(rebuild)
+    group.command()(report)
     app.add_typer(group, name="replay")
 
 
