@@ -1,13 +1,16 @@
 """On archives: `accord replay verify --junit`, `rebuild`, `state --cut`, `events list --to`, `events export`."""
 
+import pickle
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 from accord.replay import checkpoints
+from accord.replay.source import ArchiveSource, open_source
 from accord.schemas.messages.locks import AcquireLock
 from accord.schemas.messages.signals import EmitSignal
 
+from accord.cli import progress
 from tests.cli.support import Ran
 from tests.histories.play import Play
 
@@ -118,3 +121,15 @@ def test_export_up_to_a_point_and_gone_on_with(
     assert Ran(capsys, "events", "export", archive, "new.accord", "--resume").code == 0
     assert Ran(capsys, "events", "export", archive, "new.accord", "--resume").code == 2
     assert (tmp_path / "new.accord" / "manifest.json").exists()
+
+
+def test_progress_is_told_of_partitions_that_other_processes_work_on(
+    archive: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(progress, "AFTER_S", 0.0)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    with progress.Watched(open_source(archive)) as log:
+        assert type(pickle.loads(pickle.dumps(log))) is ArchiveSource, "another process tells nothing itself"
+        log.finished(1, 2)
+    assert "1 of 2 partitions" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from accord.schemas.clock import VectorClock
 from accord.schemas.messages.locks import AcquireLock
 from accord.schemas.messages.signals import EmitSignal
 
+from accord import replay
 from accord.errors import BadInput, NotFound
 from tests.histories.play import Play
 from tests.histories.record import HERE
@@ -75,6 +76,12 @@ def test_every_cut_of_a_history_is_consistent(name: str) -> None:
                 world = state_at(log, cut)
                 assert is_consistent(log, {state["partition"]: state["seq"] for state in world.partitions})
                 assert parse_cut(log, str(cut)) == cut and state_at(log, parse_cut(log, world.at)).hash == world.hash
+
+
+def test_the_library_has_it_by_method() -> None:
+    with replay.open(HERE / "hotel.accord") as log:
+        cut = log.cut("locks/0@20")
+        assert log.at(cut).hash == log.at(str(cut)).hash == state_at(log.source, cut).hash
 
 
 def test_the_end_is_a_cut_and_its_state_that_of_the_log() -> None:
