@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accord.cli.forking import fork
 from accord.cli.options import Domains, Json, Partial, Processes, Source, names, open_log
 from accord.cli.output import json_line, plural, say, text_of, warn, write
 from accord.cli.report import report
@@ -34,6 +35,7 @@ def add_to(app: typer.Typer) -> None:
     group.command()(diff)
     group.command()(races)
     group.command()(rebuild)
+    group.command()(fork)
     group.command()(report)
     app.add_typer(group, name="replay")
 
