@@ -108,7 +108,44 @@ class MatchKnown(Event, frozen=True):
     number: int
 
 
-COMMANDS = (EmitSignal, ReportHandlerFailure, WatchSignal, UnwatchSignal, EmitMatch)
+class BeginFlow(Command, frozen=True):
+    agent: str
+    flow: str
+    definition: str
+
+
+class EmitResult(Command, frozen=True):
+    agent: str
+    flow: str
+    number: int
+    data: str
+    trail: tuple[str, ...]
+
+
+class FlowBegun(Event, frozen=True):
+    agent: str
+    flow: str
+    definition: str
+
+
+class FlowKnown(Event, frozen=True):
+    flow: str
+    definition: str
+    last: int
+
+
+class ResultEmitted(Event, frozen=True):
+    flow: str
+    number: int
+
+
+class ResultKnown(Event, frozen=True):
+    flow: str
+    number: int
+    last: int
+
+
+COMMANDS = (EmitSignal, ReportHandlerFailure, WatchSignal, UnwatchSignal, EmitMatch, BeginFlow, EmitResult)
 EVENTS = (
     SignalEmitted,
     SignalRefused,
@@ -119,5 +156,9 @@ EVENTS = (
     SignalObserved,
     MatchEmitted,
     MatchKnown,
+    FlowBegun,
+    FlowKnown,
+    ResultEmitted,
+    ResultKnown,
 )
 """Events that agents emit and the handlers that react to them."""
