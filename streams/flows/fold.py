@@ -24,6 +24,7 @@ from accord.errors import FlowFailed
 
 NO_KEY: Final = "no_key"
 NO_TIME: Final = "no_time"
+UNREADABLE: Final = "unreadable"
 
 
 class Taken(NamedTuple):
@@ -64,7 +65,7 @@ class Fold:
         self.numbers: dict[str, int] = dict.fromkeys(flow.emits, 0)
         """The number of the last result, by the name under which it is emitted."""
         self.counts: dict[str, int] = {"taken": 0}
-        """Events that were taken, and why others were passed over: late, overflow, no_key, no_time."""
+        """Events that were taken, and why others were passed over: late, overflow, no_key, no_time, unreadable."""
         if flow.joined:
             self._times[flow.joined.event] = flow.joined.at
         if kept is not None:
@@ -79,7 +80,11 @@ class Fold:
         results = self.advance(event.at_ms)
         self.counts["taken"] += 1
         side = int(self._flow.joined is not None and event.name == self._flow.joined.event)
-        original = exact(event.data)
+        try:
+            original = exact(event.data)
+        except ValueError:
+            self._count(UNREADABLE)
+            return results
         data = original if side else self._through(self._flow.before, original, event.position)
         if data is None:
             return results
