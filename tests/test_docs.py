@@ -36,6 +36,7 @@ TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 PATTERNS = (ROOT / "docs" / "patterns.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 TRIGGERS = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
+FLOWS = (ROOT / "docs" / "flows.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
 STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
@@ -64,7 +65,7 @@ DOCUMENTS = {
     "hierarchy": HIERARCHY,
     "state": STATE, "transactions": TRANSACTIONS,
     "conflicts": CONFLICTS,
-    "triggers": TRIGGERS,
+    "triggers": TRIGGERS, "flows": FLOWS,
     "observability": OBSERVABILITY,
 }  # fmt: skip
 

@@ -6,7 +6,6 @@ after a restart, whatever objects it was made of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Context, Decimal
 from typing import Any, Final
 
@@ -37,7 +36,7 @@ def plain(value: Any) -> Any:
 def field(data: Any, path: str) -> Any:
     """A field of an event's data, `order.amount` of its `order`; `MISSING` where there is none."""
     for name in path.split("."):
-        if not isinstance(data, Mapping) or name not in data:
+        if not isinstance(data, dict) or name not in data:
             return MISSING
         data = data[name]
     return data

@@ -29,7 +29,7 @@ from accord import Accord, replay
 from accord.settings import Settings
 from tests.agents.on_kafka import PARTITIONS, environment, worker_on
 from tests.agents.shop_flows import FLOWS
-from tests.counts import LONG
+from tests.counts import LONG, long
 
 PROGRAM = str(Path(sys.executable).with_name("accord"))
 ROOT = Path(__file__).parents[2]
@@ -111,6 +111,7 @@ async def shop(settings: Settings, dice: random.Random) -> None:
             await asyncio.sleep(dice.choice((0, 0.01, 0.04)))
 
 
+@long
 def test_every_window_and_every_pair_is_emitted_once_though_processes_are_killed(
     settings: Settings, tmp_path: Path
 ) -> None:
