@@ -88,9 +88,14 @@ def flow_at(source: Source, name: str, point: Point = None) -> tuple[FlowView, .
 
 def _begun(key: str, e: events.FlowBegun, time: str, at: str) -> FlowView:
     plain = _plain(e.definition)
-    starts = plain.pop("from", {})
-    began = tuple([str(Position(DOMAIN, int(number), offset)) for number, offset in sorted(starts.items())])
-    return FlowView(e.flow, key, _what(plain), e.agent, time, began, 0, None, (), plain, at)
+    return FlowView(e.flow, key, _what(plain), e.agent, time, _began(plain.pop("from", {})), 0, None, (), plain, at)
+
+
+def _began(starts: Any) -> tuple[str, ...]:
+    try:
+        return tuple([str(Position(DOMAIN, int(number), offset)) for number, offset in sorted(starts.items())])
+    except (AttributeError, TypeError, ValueError):
+        return ()
 
 
 def _plain(definition: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from accord.kafka import anchor, as_record, bounds, cluster_id, consumer, offset
 from accord.schemas.codec import events_codec
 from accord.schemas.headers import Confirmed
 from accord.schemas.messages.log import Tick
-from accord.schemas.messages.signals import BeginFlow, EmitResult, FlowKnown
+from accord.schemas.messages.signals import BeginFlow, EmitResult, FlowKnown, SignalRefused
 from accord.schemas.position import Position
 from accord.schemas.topics import events_topic, partition_of
 from accord.streams.chain import Chain, Decision, genesis
@@ -194,11 +194,9 @@ class FlowRun:
             else:
                 last[event] = 0
             recorded = recorded or text
-        found = msgspec.json.decode(recorded)
-        found.pop("from")
-        if found != msgspec.json.decode(msgspec.json.encode(plain)):
+        if not _is_of(recorded, plain, starts):
             raise ConfigError(
-                f"flow {self.flow.name!r} is on the log as another flow: {msgspec.json.encode(found).decode()}.",
+                f"flow {self.flow.name!r} is on the log as another flow: {recorded}.",
                 remedy="A changed flow is a new one: give it another name.",
             )
         return recorded, last
@@ -343,7 +341,9 @@ class FlowRun:
 
     def _settle(self) -> None:
         """Waits for the decision on the oldest result under way. Raises what kept it from one."""
-        self._underway.popleft().result()
+        answer = self._underway.popleft().result()
+        if isinstance(answer.events[0], SignalRefused):
+            logger.warning("a flow's result closes a circle of events", flow=self.flow.name, at=str(answer.position))
         self._rejected = 0
 
     def _checkpoint(self) -> None:
@@ -366,3 +366,13 @@ class FlowRun:
             self._kept = kept
         except Exception as error:  # it is a cache: the one before holds
             logger.warning("a flow's checkpoint was not written", flow=self.flow.name, why=repr(error))
+
+
+def _is_of(recorded: str, plain: dict[str, Any], starts: dict[str, int]) -> bool:
+    """Whether a definition on the log is this one, from wherever it begins."""
+    try:
+        found = msgspec.json.decode(recorded, type=dict[str, Any])
+        begins = msgspec.convert(found.pop("from"), dict[str, int])
+    except (msgspec.MsgspecError, KeyError):
+        return False
+    return begins.keys() == starts.keys() and found == msgspec.json.decode(msgspec.json.encode(plain))
