@@ -13,29 +13,42 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+P = TypeVar("P")
 UNKNOWN_MS = -1
 
 
-class Merge(Generic[T]):
-    """Waiting events by partition, and how far the clocks of the partitions are known."""
+class Merge(Generic[T, P]):
+    """Waiting events by partition, and how far the clocks of the partitions are known.
+
+    Each record that is told has a place in its partition, whatever that is to the reader; `done` has for each partition
+    the place up to which everything was taken. Partitions of which nothing was told are not in it.
+    """
 
     def __init__(self, partitions: Iterable[int]) -> None:
-        self._waiting: dict[int, deque[tuple[int, T]]] = {partition: deque() for partition in sorted(partitions)}
+        self._waiting: dict[int, deque[tuple[int, T, P]]] = {partition: deque() for partition in sorted(partitions)}
         self._clocks = dict.fromkeys(self._waiting, UNKNOWN_MS)
+        self._told: dict[int, P] = {}
+        self.done: dict[int, P] = {}
 
-    def add(self, partition: int, at_ms: int, item: T) -> None:
+    def add(self, partition: int, at_ms: int, place: P, item: T) -> None:
         """An event of a partition, after all that came of it."""
-        self.tell(partition, at_ms)
-        self._waiting[partition].append((at_ms, item))
+        self._waiting[partition].append((at_ms, item, place))
+        self.tell(partition, at_ms, place)
 
-    def tell(self, partition: int, now_ms: int) -> None:
+    def tell(self, partition: int, now_ms: int, place: P) -> None:
         """A partition's clock: what comes of it yet is not earlier."""
         self._clocks[partition] = max(self._clocks[partition], now_ms)
+        self._told[partition] = place
+        if not self._waiting[partition]:
+            self.done[partition] = place
 
     def take(self) -> Iterator[tuple[int, T]]:
         """What can be taken, in order: times and events."""
         while (least := self._least()) and all(self._bound(partition) >= least for partition in self._waiting):
-            yield self._waiting[least[1]].popleft()
+            queue = self._waiting[number := least[1]]
+            at_ms, item, place = queue.popleft()
+            self.done[number] = place if queue else self._told[number]
+            yield at_ms, item
 
     def _bound(self, partition: int) -> tuple[int, int]:
         """No event of the partition comes before this time and place."""

@@ -44,6 +44,9 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
 
 
+NO_CHECKPOINT: Final = Head(1, 0, b"")
+
+
 class FlowTable:
     """Membership of the group that runs flows, and their checkpoints. On one event loop.
 
@@ -128,17 +131,18 @@ class FlowTable:
 
     def load(self, flow: str) -> bytes | None:
         """The last checkpoint of a flow that belongs here; None: there is none, or it is damaged."""
-        place, table = self.place_of(flow), self._domain.table
-        row = table.get_row(place, flow.encode())
-        if row is None:
-            return None
-        try:
-            head = msgspec.msgpack.decode(row, type=Head)
-        except msgspec.MsgspecError:
-            return None
+        place, table, head = self.place_of(flow), self._domain.table, self._head(flow)
         parts = [table.get_row(place, _part(flow, head.generation, number)) or b"" for number in range(head.parts)]
         data = b"".join(parts)
         return data if _digest(data) == head.digest else None
+
+    def _head(self, flow: str) -> Head:
+        """What names the parts of the last checkpoint; nothing, if there is none or it cannot be read."""
+        row = self._domain.table.get_row(self.place_of(flow), flow.encode())
+        try:
+            return msgspec.msgpack.decode(row, type=Head) if row is not None else NO_CHECKPOINT
+        except msgspec.MsgspecError:
+            return NO_CHECKPOINT
 
     async def save(self, flow: str, data: bytes) -> None:
         """Makes a checkpoint; returns when the changelog has acknowledged it.
@@ -147,9 +151,7 @@ class FlowTable:
             aiokafka.errors.KafkaError: it has not. The one before holds.
         """
         place, table = self.place_of(flow), self._domain.table
-        row = table.get_row(place, flow.encode())
-        before = msgspec.msgpack.decode(row, type=Head) if row is not None else Head(1, 0, b"")
-        generation = 1 - before.generation
+        generation = 1 - self._head(flow).generation
         cut = [data[start : start + PART_BYTES] for start in range(0, len(data), PART_BYTES)]
         rows: dict[bytes, bytes | None] = {_part(flow, generation, number): part for number, part in enumerate(cut)}
         rows |= dict.fromkeys(self._left_over(place, flow, generation, len(cut)))

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
+import msgspec
 import pytest
 from accord.replay.flows import flow_at
-from accord.schemas.topics import partition_of
+from accord.schemas.topics import events_topic, partition_of
+from accord.streams.chain import Chain, genesis
+from accord.streams.flows.fold import Fold
+from accord.streams.runtime.flows import PART_BYTES, FlowTable
 
 from accord import replay
 from accord.embedded import Embedded
 from accord.errors import BadInput, ConfigError, FlowFailed, NotConnected
-from accord.flows import Flow, count, flow, running, sum_of, tumbling
+from accord.flows import count, flow, running, sum_of, tumbling
+from accord.flows.run import FlowRun, Kept
 from accord.flows.running import Running
 from tests.agents.test_tasks import MakeHub, in_loop
 
 WAIT_S = 15
 MINUTE = tumbling(ms=60_000)
-
-
-def totals(name: str, **window: Any) -> Flow:
-    figures = {"n": count(), "total": sum_of("amount")}
-    return flow(name).of(f"{name}.paid").by("room").window(MINUTE, **window).aggregate(**figures).emit(f"{name}.told")
 
 
 async def told(embedded: Embedded, name: str, least: int) -> list[Any]:
@@ -52,7 +53,14 @@ async def until_folded(work: Running, name: str, events: int) -> None:
 async def test_windows_go_on_after_a_restart_with_and_without_what_was_kept(
     make_hub: MakeHub, embedded: Embedded
 ) -> None:
-    sales = totals("sales")
+    seen: list[str] = []
+
+    def see(paid: Mapping[str, Any]) -> bool:
+        seen.append(paid["room"])
+        return True
+
+    figures = {"n": count(), "total": sum_of("amount")}
+    sales = flow("sales").of("sales.paid").filter(see).by("room").window(MINUTE).aggregate(**figures).emit("sales.told")
     async with make_hub("ada") as hub:
         async with running(hub, sales, group="one") as work:
             assert work.here == ("sales",)
@@ -67,11 +75,13 @@ async def test_windows_go_on_after_a_restart_with_and_without_what_was_kept(
             found = await told(embedded, "sales", 2)
             assert [(one["room"], one["n"], one["total"]) for one in found] == [("before", 1, 9), ("x", 2, 3.5)]
             assert found[0]["to_ms"] - found[0]["from_ms"] == 60_000
+        assert seen == ["before", "x", "x"], "it went on from its checkpoint"
         await hub.emit("sales.paid", {"room": "y", "amount": 7})
         async with running(hub, sales, group="another"):  # it has no checkpoint, and folds all of it again
             await asyncio.to_thread(embedded.advance, 60_000)
             found = await told(embedded, "sales", 3)
             assert [one["room"] for one in found] == ["before", "x", "y"]
+        assert seen[3:] == ["before", "x", "x", "y"]
 
 
 @in_loop
@@ -142,3 +152,74 @@ async def test_what_cannot_be_run_is_refused(make_hub: MakeHub) -> None:
     with pytest.raises(NotConnected):
         async with running(hub, made):
             pass
+
+
+@in_loop
+async def test_a_checkpoint_from_before_the_beginning(make_hub: MakeHub, embedded: Embedded) -> None:
+    """What lies before the beginning is read for the chain's sake; a checkpoint may be made in the middle of that."""
+    made = flow("middle").of("middle.paid").emit("middle.told")
+    kept: list[bytes] = []
+
+    def save(data: bytes) -> Future[None]:
+        kept.append(data)
+        saved: Future[None] = Future()
+        saved.set_result(None)
+        return saved
+
+    async def run(last: bytes | None, until: int) -> None:
+        flow_run = FlowRun(made, hub, last, save)
+        flow_run.start()
+        async with asyncio.timeout(WAIT_S):
+            while flow_run.counts.get("taken", 0) < until or not flow_run.begun.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await asyncio.to_thread(flow_run.stop)
+        assert flow_run.failure is None
+
+    async with make_hub("ada") as hub:
+        for number in range(3):
+            await hub.emit("middle.paid", {"n": number})
+        await run(None, 0)
+        await hub.emit("middle.paid", {"n": 3})
+        first = msgspec.msgpack.decode(kept[-1], type=Kept)
+        partition = partition_of(b"middle.paid", 4)
+        with replay.open(embedded.settings) as log:
+            source = log.source
+            chain = Chain(genesis(source.cluster, events_topic("signals", source.prefix), partition))
+            opened = next(one for record in source.read("signals", partition, 0) if (one := chain.accept(record)))
+        early = {partition: (opened.offset, opened.seq, opened.digest.hex())}
+        for places in (early, {}):
+            await run(msgspec.msgpack.encode(Kept(first.definition, places, first.fold)), 1)
+            assert Fold(made, msgspec.msgpack.decode(kept[-1], type=Kept).fold.encode()).counts == {"taken": 1}
+        assert [one["n"] for one in await told(embedded, "middle", 1)] == [3]
+        read = msgspec.msgpack.decode(kept[-1], type=Kept).places
+        await run(kept[-1], 0)  # it stops before it has read anything
+        assert msgspec.msgpack.decode(kept[-1], type=Kept).places.keys() == read.keys() == {partition}
+
+
+@in_loop
+async def test_a_checkpoint_in_parts_is_whole_or_none(embedded: Embedded) -> None:
+    async def nothing(_: frozenset[int]) -> None:
+        pass
+
+    table = FlowTable(embedded.settings, "parts", embedded=True, assigned=nothing, revoked=nothing)
+    await table.start()
+    try:
+        assert table.load("f") is None
+        for size in (PART_BYTES * 3 + 1, 7, 0, PART_BYTES, PART_BYTES * 2):
+            data = bytes([size % 251]) * size
+            await table.save("f", data)
+            assert table.load("f") == data
+        place, rows = table.place_of("f"), table._domain.table
+        head = rows.get_row(place, b"f")
+        await table.save("f", b"newer")
+        await rows.write_rows(place, {b"f": head})  # as if it had not been written to its end
+        assert table.load("f") == data
+        (part, *_) = [key for key, value in rows.rows(place) if key != b"f" and len(value) == PART_BYTES]
+        await rows.write_rows(place, {part: b"damaged"})
+        assert table.load("f") is None
+        await rows.write_rows(place, {b"f": b"damaged"})
+        assert table.load("f") is None
+        await table.save("f", b"again")
+        assert table.load("f") == b"again"
+    finally:
+        await table.stop()

@@ -296,22 +296,29 @@ def test_partitions_are_one_sequence_however_they_are_read(told: list[tuple[int,
     for offset, (later_ms, partition) in enumerate(told):
         clocks[partition] += later_ms
         logs[partition].append((clocks[partition], partition, offset))
-    merge: Merge[tuple[int, int, int]] = Merge(logs)
+    merge: Merge[tuple[int, int, int], int] = Merge(logs)
     left = {partition: list(log) for partition, log in logs.items()}
     found: list[tuple[int, int, int]] = []
     now_ms = -1
     while any(left.values()):
         partition = data.draw(st.sampled_from([partition for partition, log in left.items() if log]))
         record = left[partition].pop(0)
-        merge.add(partition, record[0], record)
+        if data.draw(st.booleans()):
+            merge.add(partition, record[0], record[2], record)
+        else:  # another name's
+            merge.tell(partition, record[0], record[2])
+            logs[partition].remove(record)
         for at_ms, one in merge.take():
             assert at_ms == one[0] >= now_ms
             found.append(one)
+            of_it = [other[2] for other in logs[one[1]]]
+            assert [at for at in of_it if at <= merge.done[one[1]]] == [at for _, p, at in found if p == one[1]]
+        assert all(done <= record[2] or number != partition for number, done in merge.done.items())
         assert merge.now_ms >= now_ms
         now_ms = merge.now_ms
     while silent := merge.behind(END_MS):  # each is asked for its time
         for partition in silent:
-            merge.tell(partition, END_MS)
+            merge.tell(partition, END_MS, END_MS)
         found += [one for _, one in merge.take()]
     assert found == sorted(record for log in logs.values() for record in log)
-    assert merge.now_ms == END_MS
+    assert merge.now_ms == END_MS and merge.done == dict.fromkeys(logs, END_MS)

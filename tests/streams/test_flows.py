@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from accord.streams.flows import bounds
+from accord.streams.flows import bounds, joins, windows
 from accord.streams.flows.aggregates import count, fold, max_of, mean_of, min_of, sum_of
-from accord.streams.flows.flow import Flow, flow, hopping, sliding, tumbling
+from accord.streams.flows.flow import Flow, Window, flow, hopping, sliding, tumbling
 from accord.streams.flows.fold import Fold, Result, Taken
 from accord.streams.signals.decider import TRAIL_MAX
 
@@ -112,6 +112,59 @@ def test_of_several_trails_the_longest_is_told_and_a_circle_grows() -> None:
     assert result.trail == ("b", "c", "paid")
     (result,) = Fold(paid().emit("told")).take(taken(1, trail=("a",) * TRAIL_MAX))
     assert len(result.trail) > TRAIL_MAX  # and the log refuses it
+
+
+OWN = flow("f").of("paid", at="at").by("room")
+
+
+@pytest.mark.parametrize(("window", "whole"), [(WINDOW, 1), (sliding(ms=100), 2)])
+def test_a_window_that_is_opened_later_and_may_lack_an_event_says_so(window: Window, whole: int) -> None:
+    going = Fold(OWN.window(window, open_max=1).aggregate(n=count()).emit("told"))
+    found: list[Result] = []
+    for at_ms, time_ms, room in ((0, 10, "x"), (1, 120, "y"), (100, 121, "y"), (400, 400, "y"), (700, 700, "z")):
+        found += going.take(taken(at_ms, room=room, at=T0 + time_ms))
+    found += going.advance(T0 + 10_000)
+    told = [(one["room"], one["n"], one.get("partial", False)) for one in data_of(found)]
+    assert told == [("x", 1, False), ("y", 1, True), ("y", 1, False), ("z", 1, False)]
+    assert going.counts["overflow"] == whole  # a sliding window holds x for as long as one can be opened with it
+
+
+def test_what_is_over_is_held_no_more() -> None:
+    """With room for one event alone."""
+    moving = Fold(OWN.window(sliding(ms=100), open_max=1).aggregate(n=count()).emit("told"))
+    joining = Fold(paid().join("sent", on="room", within_ms=100, held_max=1).emit("told"))
+    for number in range(50):
+        moving.take(taken(100 * number, room="x", at=T0 + 100 * number))
+        joining.take(taken(101 * number, room="x"))
+    assert moving.counts == joining.counts == {"taken": 50}
+    last = moving.advance(T0 + 100_000)
+    joining.advance(T0 + 100_000)
+    assert len(last) == 1 and "signals" not in (moving.dump() + joining.dump()).decode()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        paid().join("sent", on="room", within_ms=100).emit("told"),
+        paid().by("room").window(sliding(ms=100)).aggregate(n=fold(0, lambda n, e: n + 1)).emit("told"),
+    ],
+)
+def test_so_many_bytes_are_held_and_no_more(made: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (joins, windows):
+        monkeypatch.setattr(module, "HELD_BYTES_MAX", 3_000)
+    going, text = Fold(made), "x" * 900
+    for at_ms, overflow in ((0, 0), (1, 0), (2, 0), (3, 1), (500, 1), (501, 1), (502, 1), (503, 2)):
+        going.take(taken(at_ms, room="x", text_=text))
+        assert going.counts.get("overflow", 0) == overflow
+
+
+def test_the_last_event_that_a_held_one_can_be_joined_with() -> None:
+    made = flow("f").of("paid", at="at").join("sent", on="room", at="at", within_ms=100, lateness_ms=7)
+    going = Fold(made.emit("told"))
+    assert going.take(taken(0, room="x", at=T0)) == []
+    (pair,) = going.take(taken(107, "sent", room="x", at=T0 + 100))
+    assert json.loads(pair.data)["to_ms"] == T0 + 100
+    assert going.take(taken(108, "sent", room="x", at=T0 + 100)) == []
 
 
 @pytest.mark.parametrize(

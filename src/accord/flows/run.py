@@ -74,7 +74,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Place:
-    """A partition that is read. `done` is the last decision that was folded."""
+    """A partition that is read, and from where events of it are taken."""
 
     def __init__(self, partition: int, chain: Chain, read_from: int, take_from: int, clock_key: str) -> None:
         self.partition = partition
@@ -82,8 +82,6 @@ class Place:
         self.read_from = read_from
         self.take_from = take_from
         self.clock_key = clock_key
-        self.done: Confirmed | None = None
-        self.head: Confirmed | None = None
         self.heard_s = time.monotonic()
         self.asked_s = 0.0
         self.paused = False
@@ -228,12 +226,12 @@ class FlowRun:
                 checkpoint = None
         starts: dict[str, int] = msgspec.json.decode(self._definition)["from"]
         self._places = {int(number): self._place(client, int(number), start) for number, start in starts.items()}
+        self._merge: Merge[Taken, Confirmed] = Merge(self._places)
         for number, (offset, seq, digest) in checkpoint.places.items() if checkpoint else ():
-            place = self._places[number]
-            place.done = place.head = Confirmed(offset, seq, bytes.fromhex(digest))
-            place.chain = Chain.anchored(place.chain.root, place.done)
-            place.read_from, place.take_from = offset, offset + 1
-        self._merge: Merge[tuple[Place, Confirmed, Taken]] = Merge(self._places)
+            place, at = self._places[number], Confirmed(offset, seq, bytes.fromhex(digest))
+            place.chain = Chain.anchored(place.chain.root, at)
+            place.read_from, place.take_from = offset, max(place.take_from, offset + 1)
+            self._merge.done[number] = at
         client.assign(
             [TopicPartition(self._topic, place.partition, place.read_from) for place in self._places.values()]
         )
@@ -280,11 +278,11 @@ class FlowRun:
         if decision is None:
             return
         place.heard_s = time.monotonic()
-        place.head = Confirmed(decision.offset, decision.seq, decision.digest)
+        here = Confirmed(decision.offset, decision.seq, decision.digest)
         if decision.offset >= place.take_from and decision.key in self._names and b"SignalEmitted" in decision.type:
-            self._merge.add(place.partition, decision.now_ms, (place, place.head, self._taken(place, decision)))
+            self._merge.add(place.partition, decision.now_ms, here, self._taken(place, decision))
         else:
-            self._merge.tell(place.partition, decision.now_ms)
+            self._merge.tell(place.partition, decision.now_ms, here)
 
     def _taken(self, place: Place, decision: Decision) -> Taken:
         event = self._codec.decode(decision.value)[0]
@@ -293,12 +291,8 @@ class FlowRun:
 
     def _go_on(self) -> None:
         """Folds what can be folded."""
-        for _, (place, pointer, taken) in self._merge.take():
+        for _, taken in self._merge.take():
             self._send(self._fold.take(taken))
-            place.done = pointer
-        for place in self._places.values():
-            if not self._merge.waiting(place.partition):
-                place.done = place.head
         self._send(self._fold.advance(self._merge.now_ms))
         self.counts = dict(self._fold.counts)
 
@@ -349,11 +343,7 @@ class FlowRun:
     def _checkpoint(self) -> None:
         while self._underway:
             self._settle()
-        places = {
-            place.partition: (place.done.offset, place.done.seq, place.done.digest.hex())
-            for place in self._places.values()
-            if place.done is not None
-        }
+        places = {number: (at.offset, at.seq, at.digest.hex()) for number, at in self._merge.done.items()}
         kept = msgspec.msgpack.encode(Kept(self._definition, places, self._fold.dump().decode()))
         passed_over = {why: count for why, count in self._fold.counts.items() if why != "taken"}
         if passed_over != self._told:
