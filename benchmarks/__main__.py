@@ -19,7 +19,9 @@ from benchmarks import (
     readers,
     recovery,
     replay,
+    state_cost,
     tasks_cost,
+    transfers,
     triggers,
     waiters,
     workflows,
@@ -39,6 +41,8 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "flows": flows.benchmark,
     "readers": readers.benchmark,
     "tasks_cost": tasks_cost.benchmark,
+    "state_cost": state_cost.benchmark,
+    "transfers": transfers.benchmark,
     "workflows": workflows.benchmark,
     "conflicts": conflicts.benchmark,
 }

@@ -166,8 +166,12 @@ async def test_a_checkpoint_from_before_the_beginning(make_hub: MakeHub, embedde
         saved.set_result(None)
         return saved
 
-    async def run(last: bytes | None, until: int) -> None:
-        flow_run = FlowRun(made, hub, last, save)
+    class Blind(FlowRun):
+        def _read(self, message: object) -> None:
+            """Nothing has come yet."""
+
+    async def run(last: bytes | None, until: int, kind: type[FlowRun] = FlowRun) -> None:
+        flow_run = kind(made, hub, last, save)
         flow_run.start()
         async with asyncio.timeout(WAIT_S):
             while flow_run.counts.get("taken", 0) < until or not flow_run.begun.done():  # noqa: ASYNC110
@@ -191,9 +195,9 @@ async def test_a_checkpoint_from_before_the_beginning(make_hub: MakeHub, embedde
             await run(msgspec.msgpack.encode(Kept(first.definition, places, first.fold)), 1)
             assert Fold(made, msgspec.msgpack.decode(kept[-1], type=Kept).fold.encode()).counts == {"taken": 1}
         assert [one["n"] for one in await told(embedded, "middle", 1)] == [3]
-        read = msgspec.msgpack.decode(kept[-1], type=Kept).places
-        await run(kept[-1], 0)  # it stops before it has read anything
-        assert msgspec.msgpack.decode(kept[-1], type=Kept).places.keys() == read.keys() == {partition}
+        count = len(kept)
+        await run(kept[-1], 0, Blind)
+        assert len(kept) == count, "nothing has changed"
 
 
 @in_loop
