@@ -257,7 +257,8 @@ class FlowRun:
     def _follow(self, client: Consumer) -> None:
         saved_s = time.monotonic()
         while not self._stopping.is_set():
-            for message in client.consume(BATCH_RECORDS, POLL_S):
+            first = client.poll(POLL_S)  # `consume` alone would wait for a whole batch
+            for message in [] if first is None else [first, *client.consume(BATCH_RECORDS, 0)]:
                 if message.error() is None:
                     self._read(message)
                 else:
