@@ -155,8 +155,9 @@ async def test_what_cannot_be_run_is_refused(make_hub: MakeHub) -> None:
 
 
 @in_loop
-async def test_a_checkpoint_from_before_the_beginning(make_hub: MakeHub, embedded: Embedded) -> None:
-    """What lies before the beginning is read for the chain's sake; a checkpoint may be made in the middle of that."""
+async def test_checkpoints_that_lie_elsewhere(make_hub: MakeHub, embedded: Embedded) -> None:
+    """What lies before the beginning is read for the chain's sake; a checkpoint may be made in the middle of that. One
+    that is of another log is not used."""
     made = flow("middle").of("middle.paid").emit("middle.told")
     kept: list[bytes] = []
 
@@ -191,7 +192,9 @@ async def test_a_checkpoint_from_before_the_beginning(make_hub: MakeHub, embedde
             chain = Chain(genesis(source.cluster, events_topic("signals", source.prefix), partition))
             opened = next(one for record in source.read("signals", partition, 0) if (one := chain.accept(record)))
         early = {partition: (opened.offset, opened.seq, opened.digest.hex())}
-        for places in (early, {}):
+        another_log = {partition: (opened.offset, opened.seq, "00" * 16)}
+        longer_log = {partition: (10_000, 10_000, "00" * 16)}
+        for places in (early, {}, another_log, longer_log):
             await run(msgspec.msgpack.encode(Kept(first.definition, places, first.fold)), 1)
             assert Fold(made, msgspec.msgpack.decode(kept[-1], type=Kept).fold.encode()).counts == {"taken": 1}
         assert [one["n"] for one in await told(embedded, "middle", 1)] == [3]

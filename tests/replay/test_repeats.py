@@ -28,6 +28,7 @@ from accord.streams.partition import Decided, Partition
 from accord.errors import SchemaError
 from tests.histories import busy, record
 from tests.histories.payments import payments
+from tests.histories.shop import shop
 
 HISTORIES = Path(__file__).resolve().parents[1] / "histories"
 COPIES = 5
@@ -42,6 +43,7 @@ SOURCES: dict[str, Callable[[], Source]] = {
     "family": record.family,
     "rejections": record.rejections,
     "payments": payments,
+    "shop": shop,
     "embedded": lambda: open_source(HISTORIES / "embedded.accord"),
 }
 
@@ -120,7 +122,7 @@ def test_a_command_that_comes_five_times_has_one_effect(name: str) -> None:
         ("roster", ("office",)),
         ("limits", ("pools",)),
         ("locks", ("family", "hotel", "victims")),
-        ("signals", ("hotel", "rejections", "payments")),
+        ("signals", ("hotel", "rejections", "payments", "shop")),
         ("triggers", ("payments",)),
     ],
 )

@@ -30,7 +30,7 @@ from accord import logs
 from accord.agents.connection.connection import Answer
 from accord.agents.connection.reader import raise_if_lost
 from accord.agents.hub import Hub
-from accord.errors import AccordError, ChainBroken, ConfigError, Corrupt, FlowFailed, Overloaded, Rejected
+from accord.errors import AccordError, ChainBroken, ConfigError, Corrupt, FlowFailed, LogGap, Overloaded, Rejected
 from accord.kafka import anchor, as_record, bounds, cluster_id, consumer, offset_at
 from accord.schemas.codec import events_codec
 from accord.schemas.headers import Confirmed
@@ -159,16 +159,14 @@ class FlowRun:
             self._cluster = cluster_id(client, settings.kafka)
             self._definition, self._last = self._begin(client)
             self._underway: deque[Future[Answer]] = deque()
-            try:
-                self._open(client, self._kept)
-            except ChainBroken as error:
-                if self._kept is None:
-                    raise
-                self._fold_again(str(error))
-                self._open(client, None)
+            self._open(client, self._kept)
             if not self.begun.done():
                 self.begun.set_result(None)
             self._follow(client)
+        except (ChainBroken, LogGap) as error:
+            if self._kept is None:
+                raise
+            self._fold_again(str(error))
         finally:
             client.close()
 
