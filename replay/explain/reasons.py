@@ -15,6 +15,7 @@ from accord.replay.explain import (
     roster,
     state,
     tasks,
+    transactions,
     triggers,
     waits,
 )
@@ -28,6 +29,7 @@ _BY_DOMAIN: Final[dict[str, Reasons]] = {
     "auctions": auctions.REASONS,
     "hierarchy": hierarchy.REASONS,
     "state": state.REASONS,
+    "transactions": transactions.REASONS,
     "conflicts": conflicts.REASONS,
     "roster": roster.REASONS,
     "llm": llm.REASONS,

@@ -21,6 +21,23 @@ class ReportHandlerFailure(Command, frozen=True):
     attempts: int
 
 
+class EmitInGroup(Command, frozen=True):
+    agent: str
+    event: str
+    data: str
+    trail: tuple[str, ...]
+
+
+class ReportMissingCauses(Command, frozen=True):
+    agent: str
+    handler: str
+    event_id: str
+    position: str
+    causes: tuple[str, ...]
+    waited_ms: int
+    delivered: bool
+
+
 class SignalEmitted(Event, frozen=True):
     agent: str
     data: str
@@ -42,6 +59,24 @@ class HandlerFailed(Event, frozen=True):
     error_type: str
     error: str
     attempts: int
+
+
+class SignalNumbered(Event, frozen=True):
+    agent: str
+    event: str
+    number: int
+    data: str
+    trail: tuple[str, ...]
+
+
+class CausesMissing(Event, frozen=True):
+    agent: str
+    handler: str
+    event_id: str
+    position: str
+    causes: tuple[str, ...]
+    waited_ms: int
+    delivered: bool
 
 
 class WatchSignal(Command, frozen=True):
@@ -145,7 +180,17 @@ class ResultKnown(Event, frozen=True):
     last: int
 
 
-COMMANDS = (EmitSignal, ReportHandlerFailure, WatchSignal, UnwatchSignal, EmitMatch, BeginFlow, EmitResult)
+COMMANDS = (
+    EmitSignal,
+    ReportHandlerFailure,
+    WatchSignal,
+    UnwatchSignal,
+    EmitMatch,
+    EmitInGroup,
+    ReportMissingCauses,
+    BeginFlow,
+    EmitResult,
+)
 EVENTS = (
     SignalEmitted,
     SignalRefused,
@@ -156,6 +201,8 @@ EVENTS = (
     SignalObserved,
     MatchEmitted,
     MatchKnown,
+    SignalNumbered,
+    CausesMissing,
     FlowBegun,
     FlowKnown,
     ResultEmitted,

@@ -1,5 +1,8 @@
 """Signals: user events by name. One aggregate an event name; nothing is remembered of what was emitted.
 
+A name is also that of a group of events, whatever their own names are: they have one order, 1, 2, 3 and so on without
+gaps, and the last number is remembered for good.
+
 An event carries its trail: the names of the events whose handlers led to it. A trail longer than `TRAIL_MAX` is
 refused, so that events which trigger each other in a circle stop.
 
@@ -19,6 +22,8 @@ from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.signals import (
     BeginFlow,
+    CausesMissing,
+    EmitInGroup,
     EmitMatch,
     EmitResult,
     EmitSignal,
@@ -29,9 +34,11 @@ from accord.schemas.messages.signals import (
     MatchKnown,
     Observation,
     ReportHandlerFailure,
+    ReportMissingCauses,
     ResultEmitted,
     ResultKnown,
     SignalEmitted,
+    SignalNumbered,
     SignalObserved,
     SignalRefused,
     SignalUnwatched,
@@ -41,6 +48,7 @@ from accord.schemas.messages.signals import (
     WatchSignal,
 )
 from accord.schemas.messages.triggers import ConfirmWatch, ObserveSignal
+from accord.schemas.topics import KEY_BYTES_MAX
 from accord.streams.decider import At, Domain, Failure, Order, source_of
 from accord.streams.signals import writers
 from accord.streams.signals.data import NESTING_MAX, exact, is_json_object
@@ -71,11 +79,13 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Name(msgspec.Struct, frozen=True):
-    """An event name: who watches it; if it is a trigger's own, which matches were emitted; which flows emit it."""
+    """An event name: who watches it; if it is a trigger's own, which matches were emitted; which flows emit it. Of a
+    group of its name the number of the last event."""
 
     event: str = ""
     watches: tuple[Watch, ...] = ()
     heard: tuple[Heard, ...] = ()
+    numbered: int = 0
     writers: tuple[Writer, ...] = ()
 
     def watch(self, trigger: str) -> Watch | None:
@@ -87,15 +97,19 @@ class SignalDecider:
 
     state_type = Name
 
-    def decide(self, state: Name | None, command: Command, at: At) -> Sequence[Event]:
+    def decide(self, state: Name | None, command: Command, at: At) -> Sequence[Event]:  # noqa: PLR0911
         name = state or Name()
         match command:
             case EmitSignal(agent, data, trail):
                 return _emitted(name, agent, data, trail, at)
+            case EmitInGroup():
+                return _numbered(name, command)
             case EmitMatch() | BeginFlow() | EmitResult():
                 return _once(name, command, at)
             case ReportHandlerFailure():
                 return [HandlerFailed(**msgspec.structs.asdict(command))]
+            case ReportMissingCauses():
+                return [CausesMissing(**msgspec.structs.asdict(command))]
             case WatchSignal():
                 return _watched(name, command)
             case UnwatchSignal(trigger, version):
@@ -115,18 +129,18 @@ class SignalDecider:
             case SignalUnwatched(trigger):
                 assert state is not None
                 left = tuple([watch for watch in state.watches if watch.trigger != trigger])
-                kept = left or state.heard or state.writers
+                kept = left or state.heard or state.numbered or state.writers
                 return msgspec.structs.replace(state, watches=left) if kept else None
+            case SignalNumbered(number=number):
+                return msgspec.structs.replace(state or Name(), numbered=number)
             case MatchEmitted(partition, offset, number):
                 heard = [one for one in (state or Name()).heard if one.partition != partition]
                 return msgspec.structs.replace(
                     state or Name(), heard=tuple(sorted([*heard, Heard(partition, offset, number)], key=_partition))
                 )
-            case FlowBegun(flow=flow, definition=definition):
-                return _writing(state, Writer(flow, definition, 0))
-            case ResultEmitted(flow=flow, number=number):
-                assert state is not None
-                return _writing(state, msgspec.structs.replace(writers.of(state.writers, flow), last=number))
+            case FlowBegun() | ResultEmitted():
+                name = state or Name()
+                return msgspec.structs.replace(name, writers=writers.after(name.writers, event))
             case _ if type(event) in _FORGOTTEN:
                 return state
             case _:
@@ -138,9 +152,17 @@ class SignalDecider:
 
 _FORGOTTEN: Final = frozenset(
     {
-        SignalEmitted, SignalRefused, HandlerFailed, SignalObserved, WatchRefused, MatchKnown, FlowKnown, ResultKnown,
+        SignalEmitted,
+        SignalRefused,
+        HandlerFailed,
+        CausesMissing,
+        SignalObserved,
+        WatchRefused,
+        MatchKnown,
+        FlowKnown,
+        ResultKnown,
     }
-)  # fmt: skip
+)
 """Events of which nothing is remembered."""
 
 
@@ -160,25 +182,34 @@ def _once(name: Name, command: EmitMatch | BeginFlow | EmitResult, at: At) -> li
             return refused or _with(_emitted(name, agent, data, trail, at), ResultEmitted(flow, number))
 
 
-def _writing(state: Name | None, writer: Writer) -> Name:
-    name = state or Name()
-    return msgspec.structs.replace(name, writers=writers.with_writer(name.writers, writer))
-
-
 def _with(events: list[Event], event: Event) -> list[Event]:
     """Beside what was emitted, or refused as a circle; not beside data that nobody can read."""
     return events if any(type(one) is CommandRejected for one in events) else [*events, event]
 
 
 def _emitted(name: Name, agent: str, data: str, trail: tuple[str, ...], at: At) -> list[Event]:
+    refused = _refusal(agent, data, trail)
+    if refused:
+        return refused
+    observed = _observations(name, data) if name.watches else ()
+    told = [SignalObserved(name.event, observed, at.now_ms, (*trail, name.event))] if observed else []
+    return [SignalEmitted(agent, data, trail), *told]
+
+
+def _numbered(group: Name, c: EmitInGroup) -> list[Event]:
+    if not 0 < len(c.event.encode()) <= KEY_BYTES_MAX:
+        return [CommandRejected(Reason.INVALID, f"the event's name has not 1 to {KEY_BYTES_MAX} bytes")]
+    return _refusal(c.agent, c.data, c.trail) or [SignalNumbered(c.agent, c.event, group.numbered + 1, c.data, c.trail)]
+
+
+def _refusal(agent: str, data: str, trail: tuple[str, ...]) -> list[Event]:
+    """Why an event is not recorded; nothing if it is."""
     if len(trail) > TRAIL_MAX:
         return [SignalRefused(agent, "circular_trigger", trail)]
     if not is_json_object(data):
         problem = f"data is not a JSON object, or nested deeper than {NESTING_MAX}"
         return [CommandRejected(Reason.INVALID, problem)]
-    observed = _observations(name, data) if name.watches else ()
-    told = [SignalObserved(name.event, observed, at.now_ms, (*trail, name.event))] if observed else []
-    return [SignalEmitted(agent, data, trail), *told]
+    return []
 
 
 def _emitted_match(name: Name, command: EmitMatch, at: At) -> list[Event]:

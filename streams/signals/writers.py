@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from accord.schemas.messages import Event
 from accord.schemas.messages.log import CommandRejected, Reason
-from accord.schemas.messages.signals import BeginFlow, FlowBegun, FlowKnown, ResultKnown
+from accord.schemas.messages.signals import BeginFlow, FlowBegun, FlowKnown, ResultEmitted, ResultKnown
 
 WRITERS_MAX: Final = 32
 """Flows that ever emit under one name."""
@@ -35,11 +35,13 @@ def of(writers: Sequence[Writer], flow: str) -> Writer:
     return next((writer for writer in writers if writer.flow == flow), Writer(flow, "", 0))
 
 
-def with_writer(writers: Sequence[Writer], changed: Writer) -> tuple[Writer, ...]:
-    """The flows with one of them new, in its place."""
-    if any(writer.flow == changed.flow for writer in writers):
-        return tuple([changed if writer.flow == changed.flow else writer for writer in writers])
-    return (*writers, changed)
+def after(writers: Sequence[Writer], event: FlowBegun | ResultEmitted) -> tuple[Writer, ...]:
+    """The flows after an event."""
+    match event:
+        case FlowBegun(flow=flow, definition=definition):
+            return (*writers, Writer(flow, definition, 0))
+        case ResultEmitted(flow=flow, number=number):
+            return tuple([Writer(flow, w.definition, number) if w.flow == flow else w for w in writers])
 
 
 def begun(writers: Sequence[Writer], c: BeginFlow) -> list[Event]:
