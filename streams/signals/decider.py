@@ -139,8 +139,8 @@ class SignalDecider:
                     state or Name(), heard=tuple(sorted([*heard, Heard(partition, offset, number)], key=_partition))
                 )
             case FlowBegun() | ResultEmitted():
-                name = state or Name()
-                return msgspec.structs.replace(name, writers=writers.after(name.writers, event))
+                state = state or Name()
+                return msgspec.structs.replace(state, writers=writers.after(state.writers, event))
             case _ if type(event) in _FORGOTTEN:
                 return state
             case _:

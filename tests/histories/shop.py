@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from accord.schemas.messages.signals import BeginFlow, EmitResult, EmitSignal
+from accord.schemas.messages.signals import BeginFlow, EmitInGroup, EmitResult, EmitSignal, ReportMissingCauses
 from accord.streams.flows.flow import Flow
 
 from accord.flows import count, flow, hopping, sum_of
@@ -28,7 +28,7 @@ def begin(play: Play, made: Flow, **starts: int) -> None:
 
 
 def shop() -> Play:
-    """Twelve results, the last of them told twice, and an event of the same name that is none."""
+    """Twelve results, the last told twice; an event of the same name that is none, one of a group, a missing cause."""
     play = Play(signals=2)
     begin(play, TOTALS, p0=1, p1=7)
     begin(play, JOINED, p1=3)
@@ -39,4 +39,7 @@ def shop() -> Play:
         play.send("told", EmitResult("ada", "totals", number, data, ("paid",)), domain="signals")
     play.send("told", EmitResult("ada", "totals", 12, '{"n": 0}', ()), domain="signals")
     play.send("told", EmitSignal("bob", '{"n": 99}', ()), domain="signals")
+    play.send("desk", EmitInGroup("bob", "paid", "{}", ()), domain="signals")
+    missing = ReportMissingCauses("bob", "note", "e-1", "signals/0@1", ("signals/1@9",), 5_000, True)
+    play.send("told", missing, domain="signals")
     return play
