@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import Token
@@ -89,6 +90,16 @@ class Hub:
         if self._agent is None:
             self._agent = self.settings.agent or f"{socket.gethostname()}-{os.getpid()}"
         return self._agent
+
+    @property
+    def now_ms(self) -> int:
+        """The log's time as this machine's clock has it, in ms since 1970; off by as much as the clocks differ."""
+        return self._timestamp_ms() if self._timestamp_ms is not None else time.time_ns() // 1_000_000
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its log is an embedded one, whose records have the time of this process."""
+        return self._timestamp_ms is not None
 
     @property
     def connection(self) -> Connection:

@@ -1,7 +1,7 @@
 """The processes that benchmarks start: `python -m benchmarks.programs NAME JSON`.
 
-`worker` is accord's; `echo` and `noop` are ordinary Faust agents, `responder` is a loop over plain Kafka clients,
-`readers` are clients of accord, many in one process; `replayed` reads an archive again.
+`worker` is accord's; `echo`, `noop` and `tumbling` are ordinary Faust agents, `responder` is a loop over plain Kafka
+clients, `readers` are clients of accord, many in one process; `replayed` reads an archive again.
 """
 
 from __future__ import annotations
@@ -55,6 +55,28 @@ def noop(bootstrap_servers: str, topic: str, count: int) -> None:
             seen += 1
             if seen == 1:
                 began = time.perf_counter()
+            if seen == count:
+                print(json.dumps({"per_second": (count - 1) / (time.perf_counter() - began)}), flush=True)
+
+    app.agent(_topic(app, topic))(take)
+    asyncio.run(_serve(app))
+
+
+def tumbling(bootstrap_servers: str, topic: str, count: int, window_ms: int, partitions: int) -> None:
+    """An ordinary Faust agent that counts `count` records by a field in a tumbling table; prints how many a second."""
+    app = _faust(bootstrap_servers, f"{topic}-tumbling")
+    app.conf.topic_allow_declare = True
+    app.conf.topic_partitions = partitions
+    table = app.Table(f"{topic}-table", default=int, partitions=partitions).tumbling(window_ms / 1_000, expires=60.0)
+    seen, began = 0, 0.0
+
+    async def take(stream: Any) -> None:
+        nonlocal seen, began
+        async for event in stream.events():
+            seen += 1
+            if seen == 1:
+                began = time.perf_counter()
+            table[json.loads(event.value)["room"]] += 1
             if seen == count:
                 print(json.dumps({"per_second": (count - 1) / (time.perf_counter() - began)}), flush=True)
 
@@ -182,6 +204,7 @@ PROGRAMS: Final[dict[str, Callable[..., None]]] = {
     "worker": worker,
     "echo": echo,
     "noop": noop,
+    "tumbling": tumbling,
     "responder": responder,
     "readers": readers,
     "replayed": replayed,

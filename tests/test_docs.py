@@ -37,6 +37,7 @@ PATTERNS = (ROOT / "docs" / "patterns.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
 SIGNALS = (ROOT / "docs" / "signals.md").read_text(encoding="utf-8")
 TRIGGERS = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
+FLOWS = (ROOT / "docs" / "flows.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
 STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
@@ -65,7 +66,7 @@ DOCUMENTS = {
     "hierarchy": HIERARCHY,
     "state": STATE, "transactions": TRANSACTIONS,
     "conflicts": CONFLICTS,
-    "signals": SIGNALS, "triggers": TRIGGERS,
+    "signals": SIGNALS, "triggers": TRIGGERS, "flows": FLOWS,
     "observability": OBSERVABILITY,
 }  # fmt: skip
 

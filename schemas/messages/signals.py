@@ -143,6 +143,43 @@ class MatchKnown(Event, frozen=True):
     number: int
 
 
+class BeginFlow(Command, frozen=True):
+    agent: str
+    flow: str
+    definition: str
+
+
+class EmitResult(Command, frozen=True):
+    agent: str
+    flow: str
+    number: int
+    data: str
+    trail: tuple[str, ...]
+
+
+class FlowBegun(Event, frozen=True):
+    agent: str
+    flow: str
+    definition: str
+
+
+class FlowKnown(Event, frozen=True):
+    flow: str
+    definition: str
+    last: int
+
+
+class ResultEmitted(Event, frozen=True):
+    flow: str
+    number: int
+
+
+class ResultKnown(Event, frozen=True):
+    flow: str
+    number: int
+    last: int
+
+
 COMMANDS = (
     EmitSignal,
     ReportHandlerFailure,
@@ -151,6 +188,8 @@ COMMANDS = (
     EmitMatch,
     EmitInGroup,
     ReportMissingCauses,
+    BeginFlow,
+    EmitResult,
 )
 EVENTS = (
     SignalEmitted,
@@ -164,5 +203,9 @@ EVENTS = (
     MatchKnown,
     SignalNumbered,
     CausesMissing,
+    FlowBegun,
+    FlowKnown,
+    ResultEmitted,
+    ResultKnown,
 )
 """Events that agents emit and the handlers that react to them."""

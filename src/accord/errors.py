@@ -232,6 +232,10 @@ class Overloaded(Refused):
     http_status = 429
 
 
+class FlowFailed(AccordError):
+    """A function of a flow raised, or made something that cannot be emitted. The flow stops where it is."""
+
+
 class NotFound(AccordError, LookupError):
     """There is no such thing."""
 

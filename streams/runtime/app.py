@@ -122,7 +122,7 @@ class Domain:
     """One domain of a `StreamApp`: its deliveries and its table. Made by `StreamApp.domain`."""
 
     def __init__(
-        self, app: StreamApp, name: str, commands_topic: str, callbacks: tuple[OnBatch, OnAssigned, OnRevoked]
+        self, app: StreamApp, name: str, commands_topic: str, callbacks: tuple[OnBatch | None, OnAssigned, OnRevoked]
     ) -> None:
         self.name = name
         self.commands_topic = commands_topic
@@ -202,6 +202,7 @@ class Domain:
                 return
             if first < expected:
                 raise LogRewritten(tp, expected, f"gave {first}")
+            assert self._on_batch is not None
             await self._on_batch(partition, batch.records)
             if batch.epoch == self._epochs.get(partition):
                 next_offset[tp] = batch.records[-1].offset + 1
@@ -214,6 +215,8 @@ class Domain:
         async with self._busy:
             given = await self._on_assigned(partitions) or {}
             self._held |= partitions
+            if self._on_batch is None:
+                return
             self._fetched_again.clear()
             tps = self._tps(partitions)
             starts = await consumer.starts(tp for tp in tps if tp.partition not in given)
@@ -227,6 +230,8 @@ class Domain:
 
     async def open(self) -> None:
         """Begin delivery of what is held."""
+        if self._on_batch is None:
+            return
         async with self._busy:
             for partition in self._held - self._epochs.keys():
                 self._epochs[partition] = 0
@@ -285,11 +290,11 @@ class StreamApp:
         name: str,
         commands_topic: str,
         *,
-        on_batch: OnBatch,
+        on_batch: OnBatch | None,
         on_assigned: OnAssigned,
         on_revoked: OnRevoked,
     ) -> Domain:
-        """Register a domain; before `start`."""
+        """Register a domain; before `start`. Without `on_batch` nothing is read for it: it has members and a table."""
         if self._faust is not None:
             raise RuntimeError(f"domain {name} registered after the start")
         self.domains[name] = domain = Domain(self, name, commands_topic, (on_batch, on_assigned, on_revoked))

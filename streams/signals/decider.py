@@ -6,9 +6,10 @@ gaps, and the last number is remembered for good.
 An event carries its trail: the names of the events whose handlers led to it. A trail longer than `TRAIL_MAX` is
 refused, so that events which trigger each other in a circle stop.
 
-What is remembered of a name is which triggers watch it. A signal that is part of what one of them looks for is recorded
-with what it is for it (`SignalObserved`): so the process manager that tells the trigger needs that event alone, and a
-signal in which no trigger takes an interest costs it nothing.
+What is remembered of a name is which triggers watch it, and what was emitted once for all: the last match of a trigger
+(`EmitMatch`), the last result of a flow (`EmitResult`, see `writers.py`). A signal that is part of what a trigger looks
+for is recorded with what it is for it (`SignalObserved`): so the process manager that tells the trigger needs that
+event alone, and a signal in which no trigger takes an interest costs it nothing.
 """
 
 from __future__ import annotations
@@ -20,16 +21,22 @@ import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.signals import (
+    BeginFlow,
     CausesMissing,
     EmitInGroup,
     EmitMatch,
+    EmitResult,
     EmitSignal,
+    FlowBegun,
+    FlowKnown,
     HandlerFailed,
     MatchEmitted,
     MatchKnown,
     Observation,
     ReportHandlerFailure,
     ReportMissingCauses,
+    ResultEmitted,
+    ResultKnown,
     SignalEmitted,
     SignalNumbered,
     SignalObserved,
@@ -43,7 +50,9 @@ from accord.schemas.messages.signals import (
 from accord.schemas.messages.triggers import ConfirmWatch, ObserveSignal
 from accord.schemas.topics import KEY_BYTES_MAX
 from accord.streams.decider import At, Domain, Failure, Order, source_of
+from accord.streams.signals import writers
 from accord.streams.signals.data import NESTING_MAX, exact, is_json_object
+from accord.streams.signals.writers import Writer
 from accord.streams.triggers.machine import machine_of, problem_of_definition
 from accord.streams.triggers.pattern import by_of, matched_events, names_of, problem_of_name
 
@@ -70,13 +79,14 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Name(msgspec.Struct, frozen=True):
-    """An event name: who watches it and, if it is a trigger's own, which matches were emitted. Of a group of its name
-    the number of the last event."""
+    """An event name: who watches it; if it is a trigger's own, which matches were emitted; which flows emit it. Of a
+    group of its name the number of the last event."""
 
     event: str = ""
     watches: tuple[Watch, ...] = ()
     heard: tuple[Heard, ...] = ()
     numbered: int = 0
+    writers: tuple[Writer, ...] = ()
 
     def watch(self, trigger: str) -> Watch | None:
         return next((watch for watch in self.watches if watch.trigger == trigger), None)
@@ -94,8 +104,8 @@ class SignalDecider:
                 return _emitted(name, agent, data, trail, at)
             case EmitInGroup():
                 return _numbered(name, command)
-            case EmitMatch():
-                return _emitted_match(name, command, at)
+            case EmitMatch() | BeginFlow() | EmitResult():
+                return _once(name, command, at)
             case ReportHandlerFailure():
                 return [HandlerFailed(**msgspec.structs.asdict(command))]
             case ReportMissingCauses():
@@ -119,7 +129,8 @@ class SignalDecider:
             case SignalUnwatched(trigger):
                 assert state is not None
                 left = tuple([watch for watch in state.watches if watch.trigger != trigger])
-                return msgspec.structs.replace(state, watches=left) if left or state.heard or state.numbered else None
+                kept = left or state.heard or state.numbered or state.writers
+                return msgspec.structs.replace(state, watches=left) if kept else None
             case SignalNumbered(number=number):
                 return msgspec.structs.replace(state or Name(), numbered=number)
             case MatchEmitted(partition, offset, number):
@@ -127,15 +138,10 @@ class SignalDecider:
                 return msgspec.structs.replace(
                     state or Name(), heard=tuple(sorted([*heard, Heard(partition, offset, number)], key=_partition))
                 )
-            case (
-                SignalEmitted()
-                | SignalRefused()
-                | HandlerFailed()
-                | CausesMissing()
-                | SignalObserved()
-                | WatchRefused()
-                | MatchKnown()
-            ):
+            case FlowBegun() | ResultEmitted():
+                state = state or Name()
+                return msgspec.structs.replace(state, writers=writers.after(state.writers, event))
+            case _ if type(event) in _FORGOTTEN:
                 return state
             case _:
                 raise TypeError(f"the signals domain has no event {type(event).__name__}")
@@ -144,8 +150,41 @@ class SignalDecider:
         return None
 
 
+_FORGOTTEN: Final = frozenset(
+    {
+        SignalEmitted,
+        SignalRefused,
+        HandlerFailed,
+        CausesMissing,
+        SignalObserved,
+        WatchRefused,
+        MatchKnown,
+        FlowKnown,
+        ResultKnown,
+    }
+)
+"""Events of which nothing is remembered."""
+
+
 def _partition(heard: Heard) -> int:
     return heard.partition
+
+
+def _once(name: Name, command: EmitMatch | BeginFlow | EmitResult, at: At) -> list[Event]:
+    """What is emitted once for all, and who emits so."""
+    match command:
+        case EmitMatch():
+            return _emitted_match(name, command, at)
+        case BeginFlow():
+            return writers.begun(name.writers, command)
+        case EmitResult(agent, flow, number, data, trail):
+            refused = writers.known(name.writers, flow, number)
+            return refused or _with(_emitted(name, agent, data, trail, at), ResultEmitted(flow, number))
+
+
+def _with(events: list[Event], event: Event) -> list[Event]:
+    """Beside what was emitted, or refused as a circle; not beside data that nobody can read."""
+    return events if any(type(one) is CommandRejected for one in events) else [*events, event]
 
 
 def _emitted(name: Name, agent: str, data: str, trail: tuple[str, ...], at: At) -> list[Event]:

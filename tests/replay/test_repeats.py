@@ -28,6 +28,7 @@ from accord.streams.partition import Decided, Partition
 from accord.errors import SchemaError
 from tests.histories import busy, record
 from tests.histories.payments import payments
+from tests.histories.shop import shop
 from tests.histories.transfers import transfers
 
 HISTORIES = Path(__file__).resolve().parents[1] / "histories"
@@ -44,6 +45,7 @@ SOURCES: dict[str, Callable[[], Source]] = {
     "family": record.family,
     "rejections": record.rejections,
     "payments": payments,
+    "shop": shop,
     "transfers": transfers,
     "embedded": lambda: open_source(HISTORIES / "embedded.accord"),
 }
@@ -123,7 +125,7 @@ def test_a_command_that_comes_five_times_has_one_effect(name: str) -> None:
         ("roster", ("office",)),
         ("limits", ("pools",)),
         ("locks", ("family", "hotel", "victims", "transfers")),
-        ("signals", ("hotel", "rejections", "payments", "groups")),
+        ("signals", ("hotel", "rejections", "payments", "groups", "shop")),
         ("triggers", ("payments",)),
         ("transactions", ("transfers",)),
     ],

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import pytest
-from accord.schemas.messages import Command
+from accord.schemas.messages import Command, Event
 from accord.schemas.messages.locks import ReleaseLock
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, Tick
 from accord.schemas.messages.signals import (
+    BeginFlow,
     CausesMissing,
     EmitInGroup,
+    EmitResult,
     EmitSignal,
+    FlowBegun,
+    FlowKnown,
     HandlerFailed,
     ReportHandlerFailure,
     ReportMissingCauses,
+    ResultEmitted,
+    ResultKnown,
     SignalEmitted,
     SignalNumbered,
     SignalRefused,
     SignalUnwatched,
     SignalWatched,
 )
+from accord.streams.decider import At
 from accord.streams.signals.decider import DOMAIN, NESTING_MAX, TRAIL_MAX, Name, SignalDecider
+from accord.streams.signals.writers import DEFINITION_BYTES_MAX, WRITERS_MAX
 
-from tests.streams.spec import Specification
+from tests.streams.spec import Given, Specification
 
 given = Specification(SignalDecider())
 NOT_JSON = CommandRejected("invalid", f"data is not a JSON object, or nested deeper than {NESTING_MAX}")
@@ -177,3 +185,74 @@ def test_a_command_of_another_domain_is_a_bug(command: Command) -> None:
 def test_an_event_of_another_domain_is_a_bug() -> None:
     with pytest.raises(TypeError, match="no event CommandRepeated"):
         given(CommandRepeated(1))
+
+
+# -- results of flows
+
+BEGUN = BeginFlow("ada", "sales", '{"of": []}')
+
+
+def begun(*events: Event) -> Given:
+    return given(FlowBegun("ada", "sales", '{"of": []}'), *events)
+
+
+def result(number: int, data: str = "{}", trail: tuple[str, ...] = ()) -> EmitResult:
+    return EmitResult("ada", "sales", number, data, trail)
+
+
+def test_a_flow_begins_once() -> None:
+    given().when(BEGUN, 1_000).then(FlowBegun("ada", "sales", '{"of": []}'))
+    other = BeginFlow("bob", "sales", '{"of": ["another"]}')
+    begun(ResultEmitted("sales", 7)).when(other, 1_000).then(FlowKnown("sales", '{"of": []}', 7))
+
+
+def test_a_result_is_emitted_once_and_none_is_left_out() -> None:
+    told = SignalEmitted("ada", "{}", ())
+    one = begun().when(result(1), 1_000).then(told, ResultEmitted("sales", 1))
+    one.when(result(1), 1_000).then(ResultKnown("sales", 1, 1))
+    gap = CommandRejected("invalid", "result 3 of the flow, but 2 is the next")
+    one.when(result(3), 1_000).then(gap)
+    two = one.when(result(2), 1_000).then(told, ResultEmitted("sales", 2))
+    two.when(result(-5), 1_000).then(ResultKnown("sales", -5, 2))
+    given().when(result(1), 1_000).then(CommandRejected("invalid", "no such flow has begun to emit under this name"))
+
+
+def test_results_of_two_flows_have_numbers_of_their_own() -> None:
+    start = begun(FlowBegun("ada", "other", "{}"), ResultEmitted("sales", 1), ResultEmitted("sales", 2))
+    emitted = EmitResult("ada", "other", 1, "{}", ())
+    then = start.when(emitted, 1_000).then(SignalEmitted("ada", "{}", ()), ResultEmitted("other", 1))
+    assert [(writer.flow, writer.last) for writer in then.state.writers] == [("sales", 2), ("other", 1)]
+
+
+def test_what_cannot_be_read_uses_up_no_number_and_a_circle_does() -> None:
+    begun().when(result(1, "no json"), 1_000).then(NOT_JSON)
+    circle = ("again",) * (TRAIL_MAX + 1)
+    refused = SignalRefused("ada", "circular_trigger", circle)
+    begun().when(result(1, trail=circle), 1_000).then(refused, ResultEmitted("sales", 1))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        BeginFlow("ada", "", "{}"),
+        BeginFlow("ada", "n" * 256, "{}"),
+        BeginFlow("ada", "new", ""),
+        BeginFlow("ada", "new", "d" * (DEFINITION_BYTES_MAX + 1)),
+    ],
+)
+def test_a_flow_beyond_the_bounds_is_refused(command: BeginFlow) -> None:
+    (rejected,) = SignalDecider().decide(None, command, At(1_000, 1, "r"))
+    assert isinstance(rejected, CommandRejected)
+
+
+def test_so_many_flows_emit_under_a_name_and_no_more() -> None:
+    full = given(*[FlowBegun("ada", f"flow {n}", "{}") for n in range(WRITERS_MAX)])
+    full.when(BEGUN, 1_000).then(
+        CommandRejected("invalid", f"{WRITERS_MAX} flows emit under this name already; take another one")
+    )
+    full.when(BeginFlow("ada", "flow 3", "{}"), 1_000).then(FlowKnown("flow 3", "{}", 0))
+
+
+def test_who_stops_watching_leaves_the_flows() -> None:
+    watched = begun(SignalWatched("a", "t", 1, "{}"), ResultEmitted("sales", 4), SignalUnwatched("t", 2))
+    watched.when(result(4), 1_000).then(ResultKnown("sales", 4, 4))
