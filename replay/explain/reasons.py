@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from accord.replay.explain import auctions, limits, locks, proposals, state, tasks
+from accord.replay.explain import auctions, limits, locks, proposals, sagas, state, tasks
 from accord.replay.explain.case import Case, Reason, Reasons
 
 _BY_DOMAIN: Final[dict[str, Reasons]] = {
@@ -14,6 +14,7 @@ _BY_DOMAIN: Final[dict[str, Reasons]] = {
     "proposals": proposals.REASONS,
     "auctions": auctions.REASONS,
     "state": state.REASONS,
+    "sagas": sagas.REASONS,
 }
 _REPEATED: Final = "CommandRepeated"
 

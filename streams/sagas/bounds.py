@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from accord.schemas.messages import Command
@@ -71,11 +72,11 @@ def problem_of_steps(steps: Sequence[SagaStep]) -> str | None:
         for name, (low, high) in _OF_STEP.items():
             if not low <= getattr(step, name) <= high:
                 return f"{name}={getattr(step, name)} of the step {step.name!r}: {low} to {high} are possible"
-    for step, after in zip(steps, steps[1:], strict=False):
+    for step, after in pairwise(steps):
         if not step.undo:
             return (
-                f"the step {step.name!r} has no compensation, and {after.name!r} comes after it: if that fails, nothing "
-                "can undo it. Only the last step may be without one"
+                f"the step {step.name!r} has no compensation, and {after.name!r} comes after it: if that fails, "
+                "nothing can undo it. Only the last step may be without one"
             )
     return None
 

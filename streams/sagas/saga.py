@@ -213,7 +213,7 @@ def _gives_up(saga: Saga, e: CompensationBegun) -> Saga:
     assert saga.at is not None
     turn = _turn(saga)
     doubtful = turn.doubtful or saga.run is not None
-    status = IN_DOUBT if doubtful else FAILED if turn.tries else PENDING
+    status = IN_DOUBT if doubtful else FAILED if turn.failures else PENDING
     progress = _with(saga, status=status, failures=0, doubtful=doubtful)
     first = saga.at if len(e.steps) > saga.at else saga.at - 1
     return _replace(
@@ -231,8 +231,8 @@ def _ended(status: str) -> Callable[[Saga, Any], Saga]:
 
 def _stuck(saga: Saga, e: SagaStuck) -> Saga:
     return _replace(
-        saga, status=STUCK, progress=_with(saga, status=STUCK), ended_ms=e.stuck_ms, runner="", runner_agent="", times=0,
-        due_ms=None,
+        saga, status=STUCK, progress=_with(saga, status=STUCK), ended_ms=e.stuck_ms, runner="", runner_agent="",
+        times=0, due_ms=None,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from accord.replay.state import accepted
 from accord.schemas import headers as h
 from accord.schemas.codec import commands_codec
 from accord.schemas.headers import LogRecord
-from accord.schemas.messages import Command, limits, locks, roster, signals, tasks, triggers
+from accord.schemas.messages import Command, limits, locks, roster, sagas, signals, tasks, triggers
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, PartitionOpened, Tick
 from accord.streams.decider import plain
 from accord.streams.domains import DOMAINS
@@ -28,6 +28,7 @@ from accord.streams.partition import Decided, Partition
 from accord.errors import SchemaError
 from tests.histories import busy, record
 from tests.histories.payments import payments
+from tests.histories.trips import trips
 
 HISTORIES = Path(__file__).resolve().parents[1] / "histories"
 COPIES = 5
@@ -42,6 +43,7 @@ SOURCES: dict[str, Callable[[], Source]] = {
     "family": record.family,
     "rejections": record.rejections,
     "payments": payments,
+    "trips": lambda: trips().play,
     "embedded": lambda: open_source(HISTORIES / "embedded.accord"),
 }
 
@@ -122,11 +124,13 @@ def test_a_command_that_comes_five_times_has_one_effect(name: str) -> None:
         ("locks", ("family", "hotel", "victims")),
         ("signals", ("hotel", "rejections", "payments")),
         ("triggers", ("payments",)),
+        ("sagas", ("trips",)),
     ],
 )
 def test_every_command_is_among_them(domain: str, names_of: tuple[str, ...]) -> None:
     commands: dict[str, Any] = {
-        "tasks": tasks, "roster": roster, "limits": limits, "locks": locks, "signals": signals, "triggers": triggers
+        "tasks": tasks, "roster": roster, "limits": limits, "locks": locks, "signals": signals, "triggers": triggers,
+        "sagas": sagas,
     }  # fmt: skip
     met = set()
     for name in names_of:
