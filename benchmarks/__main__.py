@@ -18,7 +18,9 @@ from benchmarks import (
     readers,
     recovery,
     replay,
+    state_cost,
     tasks_cost,
+    transfers,
     triggers,
     waiters,
     workflows,
@@ -37,6 +39,8 @@ BENCHMARKS: Final[dict[str, Callable[[str, int, int | None], list[Line]]]] = {
     "triggers": triggers.benchmark,
     "readers": readers.benchmark,
     "tasks_cost": tasks_cost.benchmark,
+    "state_cost": state_cost.benchmark,
+    "transfers": transfers.benchmark,
     "workflows": workflows.benchmark,
     "conflicts": conflicts.benchmark,
 }

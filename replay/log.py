@@ -10,6 +10,7 @@ from typing import Self
 from accord.replay.difference import Difference, difference
 from accord.replay.explain.explanation import STEPS, Explanation, explain
 from accord.replay.races import RECORDS_MAX, Races, races
+from accord.replay.report.report import RunReport, report
 from accord.replay.source import Source
 from accord.replay.state import World, parse_point, state_at
 from accord.replay.timeline import Filter, TimelineEvent, timeline
@@ -57,6 +58,10 @@ class Log:
     ) -> Explanation:
         """Why something happened: a position, an event, a task, a key; see `accord.replay.explain`."""
         return explain(self.source, str(what), domains=domains, agent=agent, steps=steps)
+
+    def report(self, *, processes: int = 1) -> RunReport:
+        """What the run was like: contention, critical paths, agents, costs; see `accord.replay.report`."""
+        return report(self.source, processes=processes)
 
     def close(self) -> None:
         self.source.close()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cycles, readers, recovery, tasks_cost, waiters, workflows
+from benchmarks import cycles, readers, recovery, state_cost, tasks_cost, transfers, waiters, workflows
 from benchmarks.clients import Figures, figures
 from benchmarks.engines.engine import Engine
 from benchmarks.peers.peer import Address, Peer
@@ -48,6 +48,7 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
         pytest.param("waiters", 50, [f"waiters_{name}" for name in (*waiters.KINDS, "worker")], marks=only_long),
         pytest.param("tasks_cost", 40, [f"tasks_{name}" for name in tasks_cost.KINDS], marks=only_long),
         pytest.param("triggers", 50, ["triggers_keys", "triggers_match"], marks=only_long),
+        pytest.param("state_cost", 300, [f"state_{kind}" for kind in state_cost.KINDS], marks=only_long),
         pytest.param("deadlocks", 1, ["deadlock_told", "deadlock_told_last"], marks=only_long),
         ("conflicts", 5, [f"conflicts_{what}" for what in ("precision", "recall", "decision_among_5")]),
     ],
@@ -111,6 +112,34 @@ def test_a_peer_that_is_installed_serves_cycles(peer: Peer) -> None:
         for cycle in (first, second, first):  # who does not release leaves the next one waiting
             began = time.perf_counter()
             assert began < cycle("room") < time.perf_counter()
+
+
+@pytest.mark.timeout(300)
+@only_long
+def test_transfers_without_a_peer_tell_accords_own_figures(
+    accord_kafka: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(transfers, "CLIENTS", 2)
+    assert command.main(["transfers", "--bootstrap", accord_kafka, "--runs", "1", "--size", "1"]) == 0
+    printed = capsys.readouterr()
+    lines = {line["name"]: line for line in map(json.loads, printed.out.splitlines())}
+    assert list(lines) == [
+        f"transfers_{kind}_{workload.name}{field}"
+        for kind in ("one_scope", "two_scopes") for workload in transfers.WORKLOADS for field in ("", "_p50")
+    ]  # fmt: skip
+    assert all(line["value"] > 0 and line["baseline_name"] == "own, one client" for line in lines.values())
+    assert "postgresql: left_out=no " in printed.err
+
+
+def test_transfers_in_postgresql_keep_the_sum() -> None:
+    peer = transfers.POSTGRESQL.peer
+    if lack := peer.lacking():
+        pytest.skip(lack)
+    with peer.serve() as address, peer.client(address, 0) as first, peer.client(address, 1) as second:
+        for cycle in (first, second, first):
+            cycle("pair")
+        assert transfers.POSTGRESQL.total(address) == 0
 
 
 @pytest.mark.timeout(300)

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from accord.replay.explain import auctions, limits, locks, proposals, sagas, state, tasks
+from accord.replay.explain import (
+    auctions,
+    conflicts,
+    hierarchy,
+    limits,
+    llm,
+    locks,
+    proposals,
+    roster,
+    sagas,
+    state,
+    tasks,
+    triggers,
+    waits,
+)
 from accord.replay.explain.case import Case, Reason, Reasons
 
 _BY_DOMAIN: Final[dict[str, Reasons]] = {
@@ -13,7 +27,13 @@ _BY_DOMAIN: Final[dict[str, Reasons]] = {
     "tasks": tasks.REASONS,
     "proposals": proposals.REASONS,
     "auctions": auctions.REASONS,
+    "hierarchy": hierarchy.REASONS,
     "state": state.REASONS,
+    "conflicts": conflicts.REASONS,
+    "roster": roster.REASONS,
+    "llm": llm.REASONS,
+    "waits": waits.REASONS,
+    "triggers": triggers.REASONS,
     "sagas": sagas.REASONS,
 }
 _REPEATED: Final = "CommandRepeated"

@@ -34,11 +34,13 @@ FETCH_BYTES: Final = 4 * 1024 * 1024
 FETCH_WAIT_MS: Final = 100
 """How long a broker holds a fetch that finds nothing; what is read here is there already."""
 RETRY_S: Final = 0.1
+RETRY_MAX_S: Final = 1.0
+"""The pause after a failed try doubles up to this: a cluster that is away is asked by all who read, again and again."""
 
 
 class Fetcher:
-    """Reads ranges of a cluster's partitions. For one thread at a time; it connects when it is first asked, and `close`
-    ends its own thread."""
+    """Reads ranges of a cluster's partitions, for any number of threads over one connection a broker. It connects when
+    it is first asked, and `close` ends its own thread."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -84,14 +86,21 @@ class Fetcher:
         return self._start(self._bounds(TopicPartition(topic, partition))).result()
 
     def close(self) -> None:
-        """Disconnects and ends the thread. Safe to call twice."""
+        """Disconnects and ends the thread; what is still asked ends with `CancelledError`. Safe to call twice."""
         if not self._thread.is_alive():
             return
-        if self._client is not None:
-            self._start(self._client.close()).result()
+        self._start(self._disconnect()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _disconnect(self) -> None:
+        asking = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
 
     async def _fetch(self, where: TopicPartition, offset: int, size: int) -> bytes:
         """What the partition's leader has from an offset on: whole batches, the first of which holds the offset."""
@@ -125,6 +134,7 @@ class Fetcher:
         """What `ask` returns once it is not None. A leader may be new, or not known yet: that is waited for."""
         deadline = time.monotonic() + READ_TIMEOUT_S
         problem: object = "it has no such record"
+        pause = RETRY_S
         while time.monotonic() < deadline:
             try:
                 async with asyncio.timeout_at(self._loop.time() + deadline - time.monotonic()):
@@ -133,7 +143,8 @@ class Fetcher:
                 raise
             except (errors.KafkaError, OSError) as error:  # a TimeoutError is one
                 problem = error
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, RETRY_MAX_S)
             else:
                 if answer is not None:
                     return answer

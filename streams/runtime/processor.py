@@ -79,6 +79,7 @@ class Processor:
         partition_count: of the domain's topics.
         inboxes: partitions of the inbox; 0: there is none, and no notices are sent.
         output: the worker's producer.
+        log: the worker's way to read the log.
         timestamps: where the log's clock comes from, for partitions that are opened now.
         clock_ms: the time that records get now; used until the log told its own.
     """
@@ -92,6 +93,7 @@ class Processor:
         partition_count: int,
         inboxes: int,
         output: Output,
+        log: Fetcher,
         timestamps: str,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -112,7 +114,7 @@ class Processor:
         self.metrics = DomainMetrics(domain, clock_ms)
         self._tick_value = commands_codec(domain.name).encode(Tick())
         self._tick_type = commands_codec(domain.name).type_name(Tick())
-        self._log = Fetcher(settings.kafka)
+        self._log = log
         self._reading = ThreadPoolExecutor(1, f"accord-{domain.name}-reader")
         self._wake = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
@@ -140,7 +142,6 @@ class Processor:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
         self._reading.shutdown(wait=True)
-        self._log.close()
 
     def commands_end(self, index: int) -> int | None:
         """One past the last command of the log, as far as it is known."""
@@ -215,7 +216,7 @@ class Processor:
         identity = self._identity(index)
         loaded = cp.load(identity.root, self.delivery.table.rows(index))
         try:
-            recovered = await self._blocking(
+            recovered = await self._persistently(
                 recovery.recover, self._log, self.events_topic, identity, self.domain, loaded
             )
         except Corrupt as error:
@@ -257,7 +258,7 @@ class Processor:
 
     async def _check_commands(self, index: int, owned: Owned) -> None:
         """The next command must still be in the log, or an operator has said to go on without it."""
-        low, _ = await self._blocking(self._log.bounds, self.commands_topic, index)
+        low, _ = await self._persistently(self._log.bounds, self.commands_topic, index)
         following = owned.owner.next_command
         if following >= low:
             return
@@ -278,7 +279,7 @@ class Processor:
         recent = decisions[-RECENT_COUNT:]
         for decision in filter(self._consequences.any_of, recent):
             events = owned.owner.partition.read(decision).events
-            command = await self._blocking(self._command_at, index, decision.cause)
+            command = await self._persistently(self._command_at, index, decision.cause)
             self._consequences.add(owned, decision, events, command)
         self._consequences.notify_again(owned, recent)
         self._consequences.send(owned)
@@ -596,6 +597,18 @@ class Processor:
         partition = owned.owner.partition
         at = Position(self.domain.name, partition.identity.partition, partition.position + 1, commands=True)
         logger.error("partition halted", at=str(at), why=f"{type(error).__name__}: {error}", exc_info=_bug(error))
+
+    async def _persistently(self, function: Callable[..., T], *args: Any) -> T:
+        """What a partition cannot be taken on without. A worker that has run waits for a Kafka that is away, however
+        long; one that starts raises KafkaUnreachable."""
+        while True:
+            try:
+                return await self._blocking(function, *args)
+            except KafkaUnreachable as error:
+                if not self.metrics.assignments:
+                    raise
+                logger.warning("waiting for Kafka", domain=self.domain.name, why=str(error))
+                await asyncio.sleep(RETRY_S)
 
     async def _blocking(self, function: Callable[..., T], *args: Any) -> T:
         """Runs a read in the domain's reader thread; one at a time."""

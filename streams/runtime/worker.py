@@ -30,6 +30,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from accord import logs, metrics
 from accord.errors import AccordError, TopicMismatch
+from accord.fetch import Fetcher
 from accord.kafka import bootstrap, client_config, consumer, metadata, ssl_context, unreachable
 from accord.registry import Registry
 from accord.settings import KafkaSettings, Settings
@@ -68,6 +69,7 @@ class Worker:
         self._static = static
         self._app: StreamApp | None = None
         self._output: Output | None = None
+        self._log: Fetcher | None = None
         self._end_metrics: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
@@ -85,6 +87,7 @@ class Worker:
         data_dir = worker.data_dir / worker.name
         await loop.run_in_executor(None, lambda: data_dir.mkdir(parents=True, exist_ok=True))
         self._output = Output(settings, self._timestamp_ms)
+        self._log = Fetcher(settings.kafka)
         self._app = app = StreamApp(
             StreamOptions(
                 group=f"{settings.topics.prefix}.{worker.group}",
@@ -109,6 +112,7 @@ class Worker:
                 partition_count=counts[name],
                 inboxes=inboxes,
                 output=self._output,
+                log=self._log,
                 timestamps=self._timestamps,
                 clock_ms=clock_ms,
             )
@@ -158,6 +162,9 @@ class Worker:
         if app is not None:
             with contextlib.suppress(TimeoutError):
                 await app.stop()
+        log, self._log = self._log, None
+        if log is not None:
+            await asyncio.get_running_loop().run_in_executor(None, log.close)
         for processor in self.processors.values():
             await processor.close()
         self.processors.clear()

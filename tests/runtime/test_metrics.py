@@ -217,7 +217,7 @@ def test_a_halted_partition_and_what_waits_before_it_are_seen(monkeypatch: pytes
         for _ in range(3):
             hub.connection.submit("locks", "room", ReleaseLock("ada", 1))
         until(lambda: value(scraped(port), "accord_partition_halted", domain="locks") == 1)
-        until(lambda: value(scraped(port), "accord_partition_lag", domain="locks") == 3)
+        until(lambda: value(scraped(port), "accord_partition_lag", domain="locks") >= 3)  # those sent again count, too
         assert value(scraped(port), "accord_partition_halts_total", domain="locks") == 1
     with pytest.raises(OSError, match="refused"):
         scraped(port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -22,6 +23,7 @@ from accord.schemas.messages.log import CommandRejected, CommandRepeated, Switch
 from accord.schemas.topics import commands_topic, events_topic, partition_of
 from accord.streams.locks import decider as locks
 from accord.streams.locks.decider import NameDecider
+from accord.streams.runtime import processor as processor_module
 from accord.streams.runtime import worker as worker_module
 from accord.streams.runtime.processor import RETRY_S
 from accord.streams.runtime.worker import EmbeddedWorker
@@ -29,6 +31,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from accord.errors import KafkaUnreachable
+from accord.fetch import Fetcher
 from accord.registry import Registry, codecs
 from accord.settings import Settings
 from tests.runtime.harness import PARTITIONS, Log, owned, states, until
@@ -334,3 +337,40 @@ def test_a_broker_that_goes_away_while_a_worker_starts_is_said_to_be_away(
     monkeypatch.setattr(worker_module, "look", lambda _: ("cluster", counts, 0))
     with pytest.raises(KafkaUnreachable, match=r"no broker at 127\.0\.0\.1:9"):
         EmbeddedWorker(settings, timestamps="create").start()
+
+
+def test_a_worker_that_has_run_waits_for_a_kafka_that_is_away_at_an_assignment(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a read waits: the other worker's partitions are taken on once the log can be read."""
+    asked, away = 0, threading.Event()
+    bounds = Fetcher.bounds
+
+    def unreachable(self: Fetcher, topic: str, partition: int) -> tuple[int, int]:
+        nonlocal asked
+        if away.is_set():
+            asked += 1
+            raise KafkaUnreachable("no bounds for 30 s")
+        return bounds(self, topic, partition)
+
+    monkeypatch.setattr(Fetcher, "bounds", unreachable)
+    monkeypatch.setattr(processor_module, "RETRY_S", 0.05)
+    with log.worker("w1") as one:
+        with log.worker("w2"):
+            load(log, 20)
+            until(log.decided)
+            away.set()
+        until(lambda: asked > PARTITIONS + 2)
+        away.clear()
+        load(log, 20)
+        until(log.decided)
+        assert not any(o.halted for o in owned(one).values())
+
+
+def test_a_worker_that_starts_does_not_wait_for_a_kafka_that_is_away(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(self: Fetcher, topic: str, partition: int) -> tuple[int, int]:
+        raise KafkaUnreachable("no bounds for 30 s")
+
+    monkeypatch.setattr(Fetcher, "bounds", unreachable)
+    with pytest.raises(KafkaUnreachable), log.worker():
+        pass

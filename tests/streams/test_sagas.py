@@ -294,6 +294,26 @@ def stuck_at(now_ms: int, attempts: int, reason: str = "MaxRetriesExceeded") -> 
     return SagaStuck("ada", "r1", "trip", "pay", reason, "ValueError", "no", attempts, now_ms)
 
 
+def test_failures_of_a_step_do_not_count_for_its_compensation() -> None:
+    """Neither those of a step that was done in the end, nor of one that was given up and is in doubt."""
+    steps = (step("room", retries=1, pause_ms=0), step("pay", retries=1, pause_ms=0))
+    after = at_step(0, steps).when(fail("room", 1), T0).then(failed("room", 1, 1, T0), started("room", 2, tries=1))
+    after = after.when(complete("room", 2), T0).then(done("room", 2), started("pay", 3))
+    after = after.when(fail("pay", 3), T0).then(failed("pay", 3, 1, T0), started("pay", 4, tries=1))
+    after = after.when(fail("pay", 4, in_doubt=True), T0).then(
+        failed("pay", 4, 2, None, in_doubt=True), undoing("pay", "pay", "room"), started("pay", 5, undo=True)
+    )
+    after = after.when(fail("pay", 5, undo=True), T0).then(
+        failed("pay", 5, 1, T0, undo=True), started("pay", 6, undo=True, tries=1)
+    )
+    after = after.when(complete("pay", 6, undo=True), T0).then(
+        StepCompensated("ada", "pay", 6, T0), started("room", 7, undo=True)
+    )
+    after.when(fail("room", 7, undo=True), T0).then(
+        failed("room", 7, 1, T0, undo=True), started("room", 8, undo=True, tries=1)
+    )
+
+
 def test_a_final_failure_of_a_compensation_is_given_up_at_once_and_is_a_dead_letter() -> None:
     undoing_pay().when(fail("pay", 4, undo=True, final=True), T0).then(
         failed("pay", 4, 1, None, undo=True), stuck_at(T0, 1, "Failed")

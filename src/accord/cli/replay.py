@@ -8,6 +8,7 @@ import typer
 
 from accord.cli.options import Domains, Json, Partial, Processes, Source, names, open_log
 from accord.cli.output import json_line, plural, say, text_of
+from accord.cli.report import report
 
 if TYPE_CHECKING:
     from accord.replay.difference import Difference, Kind
@@ -26,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     group.command()(step)
     group.command()(diff)
     group.command()(races)
+    group.command()(report)
     app.add_typer(group, name="replay")
 
 
