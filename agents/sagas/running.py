@@ -145,11 +145,12 @@ class Running:
             self._loop.call_soon_threadsafe(self.forget)
 
     def _note(self, answer: Answer) -> None:
+        taken = any(isinstance(event, SagaTaken) and event.runner == self.runner for event in answer.events)
         for event in answer.events:
             match event:
                 case SagaTaken() if event.runner == self.runner:
                     self._hold(event)
-                case SagaRead() if isinstance(answer.events[0], SagaTaken) and self._attempt is not None:
+                case SagaRead() if taken:
                     self._learn(event)
                 case SagaOffered() if self._waits and self._attempt is None and not self._stopping:
                     self._taking = self._loop.create_task(self._take())

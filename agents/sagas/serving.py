@@ -10,6 +10,7 @@ Rules that act here:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -64,9 +65,11 @@ class Serving:
         self._listening = AsyncExitStack()
         self._runs: dict[Running, asyncio.Task[None]] = {}
         self._closing = False
+        self._context = contextvars.copy_context()
 
     async def __aenter__(self) -> Self:
         self._hub.ensure_open("serve_sagas()")
+        self._context = contextvars.copy_context()
         try:
             for saga in self._sagas:
                 await self._listening.enter_async_context(_Offered(self, self._hub, saga))
@@ -87,7 +90,8 @@ class Serving:
     async def run(self, saga: Saga, saga_id: str) -> None:
         """Takes a saga once there is a slot, if nobody else has it by then; returns when it has begun to run."""
         await self._free.acquire()
-        running = Running(self._hub, saga, saga_id, self._lease_ms, waits=False)
+        # In the context of who serves, not in that of the signal: steps may emit long after that was handled.
+        running = self._context.copy().run(Running, self._hub, saga, saga_id, self._lease_ms, waits=False)
         try:
             if not self._closing and await is_runnable(self._hub, saga, saga_id) and await running.take():
                 self._runs[running] = asyncio.get_running_loop().create_task(self._see_to(running))

@@ -172,7 +172,7 @@ def _lost(saga: Saga, e: RunnerLost) -> Saga:
         progress = _with(saga, failures=e.failures, doubtful=True, error_type="RunnerLost", error=error)
     if saga.run is not None:
         due_ms = None
-    return _replace(saga, progress=progress, run=None, due_ms=due_ms, runner="", runner_agent="", times=0)
+    return _replace(saga, progress=progress, run=None, due_ms=due_ms, runner="", runner_agent="")
 
 
 def _started(saga: Saga, e: StepStarted) -> Saga:
@@ -224,7 +224,7 @@ def _gives_up(saga: Saga, e: CompensationBegun) -> Saga:
 
 def _ended(status: str) -> Callable[[Saga, Any], Saga]:
     def ended(saga: Saga, e: Any) -> Saga:
-        return _replace(saga, status=status, ended_ms=e.ended_ms, runner="", runner_agent="", times=0)
+        return _replace(saga, status=status, ended_ms=e.ended_ms, runner="", runner_agent="")
 
     return ended
 
@@ -232,7 +232,7 @@ def _ended(status: str) -> Callable[[Saga, Any], Saga]:
 def _stuck(saga: Saga, e: SagaStuck) -> Saga:
     return _replace(
         saga, status=STUCK, progress=_with(saga, status=STUCK), ended_ms=e.stuck_ms, runner="", runner_agent="",
-        times=0, due_ms=None,
+        due_ms=None,
     )  # fmt: skip
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from accord.agents.client import Accord
 from accord.agents.sagas.definition import RETRIES, Saga, StepRun
 from accord.agents.sagas.handle import SagaReport
-from accord.schemas.messages.sagas import BeginSaga, ReadSaga, SagaRead
+from accord.agents.sagas.running import Running
+from accord.agents.signals import signals
+from accord.schemas.messages.sagas import BeginSaga, ReadSaga, SagaOffered, SagaRead, SagaTaken, StepRead
 from accord.schemas.messages.tasks import Artifact
 from accord.streams.sagas.bounds import RESULT_BYTES_MAX, STEPS_MAX
 
-from accord import GiveUp, sync
+from accord import GiveUp, emit, sync
 from accord.embedded import Embedded
 from accord.errors import BadInput, NotConnected, NotFound, OutcomeUnknown, Refused, TermsDiffer, Unavailable
 from tests.agents.test_tasks import MakeHub, in_loop, until
@@ -132,7 +135,6 @@ def test_a_saga_has_so_many_steps() -> None:
 # -- running them
 
 
-@pytest.mark.each_source
 @in_loop
 async def test_steps_have_the_results_of_those_before(make_hub: MakeHub) -> None:
     trip = Trip("trip")
@@ -280,7 +282,6 @@ async def test_bad_arguments_are_refused_before_anything_is_written(make_hub: Ma
                 hub.serve_sagas(*sagas, **terms)
 
 
-@pytest.mark.each_source
 @in_loop
 async def test_who_cancels_it_from_outside_has_it_undone_with_the_step_under_way(make_hub: MakeHub) -> None:
     trip = Trip("trip", waits="pay")
@@ -311,13 +312,35 @@ async def begin_by_ghost(hub: Accord, saga: Saga, saga_id: str) -> None:
 @in_loop
 async def test_a_saga_whose_process_died_is_run_on_by_who_serves_it(make_hub: MakeHub, embedded: Embedded) -> None:
     trip, other = Trip("trip-5"), Trip("other-5")
-    async with make_hub("ada") as hub, hub.serve_sagas(trip.saga, other.saga):
-        await begin_by_ghost(hub, trip.saga, "t-5")
+    trails: list[tuple[str, ...]] = []
+
+    async def tell() -> None:
+        trails.append(signals.trail.get())
+        await emit("told", {})
+
+    saga = Saga("trip-5").step(trip.reserve, undo=trip.unreserve).step(tell)
+    async with make_hub("ada") as hub, hub.serve_sagas(saga, other.saga):
+        await begin_by_ghost(hub, saga, "t-5")
         assert trip.log == []
         await asyncio.to_thread(embedded.advance, LEASE_MS)
         report = await hub.saga("t-5").outcome(wait_ms=WAIT_MS)
-    assert report.completed and report.steps[0].tries == 2 and trip.log == ["reserve", "pay", "mail"]
-    assert other.log == []
+    assert report.completed and report.steps[0].tries == 2 and trip.log == ["reserve"]
+    assert other.log == [] and trails == [()], "what it emits does not follow from the offer"
+
+
+@in_loop
+async def test_who_takes_a_saga_that_is_just_being_offered_knows_its_results(make_hub: MakeHub) -> None:
+    """One decision may tell all: that the time of an offer had come, then that it is taken, and how it stands."""
+    trip = Trip("trip")
+    async with make_hub("ada") as hub:
+        running = Running(hub, trip.saga, "t-13", LEASE_MS, waits=False)
+        steps = tuple(StepRead(one.name, "pending", 0, 0, '"12"', "", "") for one in trip.saga.steps)
+        read = SagaRead("ada", "ada", "trip", "running", '"in"', steps, "pay", "", "", "", "ada", 1, (), 0, None)
+        offered, taken = SagaOffered("ada", "trip", 2, (), 0), SagaTaken("ada", running.runner, 1, LEASE_MS, LEASE_MS)
+        running._note(SimpleNamespace(events=(offered, taken, read)))  # type: ignore[arg-type]
+        assert (running.input, set(running._results)) == ('"in"', {"reserve", "pay", "mail"})
+        running.forget()
+        assert running.over.is_set()
 
 
 @in_loop

@@ -284,6 +284,9 @@ def test_a_compensation_is_repeated_and_then_given_up() -> None:
         seen._events[1],
         started("pay", 6, undo=True, tries=2, now_ms=at_ms, agent="bob", runner="r2"),
     )
+    failing = FailStep("bob", "pay", True, 6, "ValueError", "no", False, False)
+    fresh = StepFailed("bob", "r2", "pay", True, 6, "ValueError", "no", False, 1, at_ms + PAUSE_MS)
+    back.when(failing, at_ms).then(fresh)
     again = back.when(complete("pay", 6, undo=True, agent="bob"), at_ms)
     again.then(
         StepCompensated("bob", "pay", 6, at_ms), started("room", 7, undo=True, now_ms=at_ms, agent="bob", runner="r2")
