@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from accord.agents.client import Accord
+from accord.agents.connection.connection import settle
 from accord.agents.sagas.definition import RETRIES, Saga, StepRun
-from accord.agents.sagas.handle import SagaReport
+from accord.agents.sagas.handle import End, SagaReport
 from accord.agents.sagas.running import Running
 from accord.agents.signals import signals
 from accord.schemas.messages.sagas import BeginSaga, ReadSaga, SagaOffered, SagaRead, SagaTaken, StepRead
@@ -25,6 +27,9 @@ from tests.agents.test_tasks import MakeHub, in_loop, until
 ANSWERS = ("events", "inbox")
 WAIT_MS = 20_000
 LEASE_MS = 10_000
+
+
+place: ContextVar[str] = ContextVar("place", default="")
 
 
 class Trip:
@@ -313,12 +318,15 @@ async def begin_by_ghost(hub: Accord, saga: Saga, saga_id: str) -> None:
 async def test_a_saga_whose_process_died_is_run_on_by_who_serves_it(make_hub: MakeHub, embedded: Embedded) -> None:
     trip, other = Trip("trip-5"), Trip("other-5")
     trails: list[tuple[str, ...]] = []
+    places: list[str] = []
 
     async def tell() -> None:
         trails.append(signals.trail.get())
+        places.append(place.get())
         await emit("told", {})
 
     saga = Saga("trip-5").step(trip.reserve, undo=trip.unreserve).step(tell)
+    place.set("where it is served")
     async with make_hub("ada") as hub, hub.serve_sagas(saga, other.saga):
         await begin_by_ghost(hub, saga, "t-5")
         assert trip.log == []
@@ -326,6 +334,7 @@ async def test_a_saga_whose_process_died_is_run_on_by_who_serves_it(make_hub: Ma
         report = await hub.saga("t-5").outcome(wait_ms=WAIT_MS)
     assert report.completed and report.steps[0].tries == 2 and trip.log == ["reserve"]
     assert other.log == [] and trails == [()], "what it emits does not follow from the offer"
+    assert places == ["where it is served"]
 
 
 @in_loop
@@ -344,15 +353,14 @@ async def test_who_takes_a_saga_that_is_just_being_offered_knows_its_results(mak
 
 
 @in_loop
-async def test_what_has_other_steps_than_defined_is_left_alone(make_hub: MakeHub, embedded: Embedded) -> None:
+async def test_what_has_other_steps_than_defined_is_left_alone(make_hub: MakeHub) -> None:
     trip = Trip("trip-6")
-    async with make_hub("ada") as hub:
-        begun = await hub.begin_saga(Saga("trip-6").step(nothing, name="else"), id="t-6")
-        async with hub.serve_sagas(trip.saga):
-            await hub.drain()
-            good = await hub.begin_saga(trip.saga, ADA)
-            assert (await good.outcome(wait_ms=WAIT_MS)).completed
-        assert (await begun.status()).runner is None and await begun.cancel() is True
+    async with make_hub("ada") as hub, hub.serve_sagas(trip.saga):
+        begun = await hub.begin_saga(Saga("trip-6").step(nothing, name="else"))
+        good = await hub.begin_saga(trip.saga, ADA)  # offered after the other one
+        assert (await good.outcome(wait_ms=WAIT_MS)).completed
+        seen = await begun.status()
+        assert seen.runner is None and seen.steps[0].tries == 0 and await begun.cancel() is True
 
 
 @in_loop
@@ -385,6 +393,8 @@ async def test_who_waits_for_what_another_runs_is_told_its_end(make_hub: MakeHub
 async def test_who_stops_waiting_gives_it_back_and_the_next_run_goes_on(make_hub: MakeHub) -> None:
     trip = Trip("trip", waits="pay")
     async with make_hub("ada") as hub:
+        events: list[Any] = []
+        hub.connection.watch("sagas", "t-9", lambda answer: events.extend(answer.events))
         running = asyncio.create_task(trip.saga.run(hub, ADA, id="t-9"))
         await until(lambda: "pay" in trip.log)
         running.cancel()
@@ -394,6 +404,7 @@ async def test_who_stops_waiting_gives_it_back_and_the_next_run_goes_on(make_hub
         assert seen.runner is None and seen.steps[1].error == "RunnerLost: its process (ada) gave it back"
         trip.go_on.set()
         assert (await trip.saga.run(hub, ADA, id="t-9")).completed
+        assert sum(isinstance(event, SagaOffered) for event in events) == 1, "it took it at once"
 
 
 @in_loop
@@ -428,6 +439,25 @@ async def test_one_slot_runs_one_saga_after_the_other(make_hub: MakeHub) -> None
 
 
 # -- stuck
+
+
+@in_loop
+async def test_who_heard_of_an_end_after_which_it_goes_on_waits_for_the_next_one(make_hub: MakeHub) -> None:
+    trip = Trip("trip", waits="pay")
+    async with make_hub("ada") as hub:
+        reads: list[Any] = []
+        hub.connection.watch("sagas", "t-14", lambda answer: reads.extend(answer.events))
+        running = asyncio.create_task(trip.saga.run(hub, ADA, id="t-14"))
+        await until(lambda: "pay" in trip.log)
+        listening = End(hub, "t-14")
+        settle(listening.heard, None)  # as if it had been stuck, and was retried
+        waiting = asyncio.create_task(hub.saga("t-14").ended(listening))
+        await until(lambda: sum(isinstance(event, SagaRead) for event in reads) == 2)
+        await asyncio.sleep(0.1)
+        trip.go_on.set()
+        assert (await waiting).completed and (await running).completed
+        listening.forget()
+        assert sum(isinstance(event, SagaRead) for event in reads) == 4
 
 
 @in_loop
