@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from accord.agents.locks.arguments import check_name
 from accord.agents.signals.handlers import RETRIES_MAX, STOP_S, Handler, Runner
+from accord.agents.signals.wanted import Wanted
 from accord.streams.tasks.bounds import NAME_BYTES_MAX
 
 from accord.errors import BadInput
@@ -110,7 +111,7 @@ class Asked:
 
     async def __aenter__(self) -> Self:
         event, name = self._listens()
-        handler = Handler(name, event, self._asked, takes_event=False, retries=RETRIES_MAX)
+        handler = Handler(name, Wanted((event,)), self._asked, takes_event=False, retries=RETRIES_MAX)
         self._runner = Runner(self._hub, handler, asyncio.get_running_loop())
         await asyncio.wrap_future(self._runner.start())
         return self

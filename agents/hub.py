@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
@@ -23,6 +23,7 @@ from accord.agents.leases.leases import Leases
 from accord.agents.signals.handlers import F, when_on
 from accord.agents.signals.signals import Receipt, emit_on
 from accord.agents.signals.subscription import NOW, Since
+from accord.agents.signals.wanted import MISSING_AFTER_MS, OnMissing, Ordered
 
 from accord.errors import BadInput, NotConnected, Unavailable
 from accord.settings import Settings
@@ -138,13 +139,34 @@ class Hub:
 
     # -- events and coordinated functions of this hub alone
 
-    def emit(self, event: str, data: Mapping[str, Any]) -> Receipt:
+    def emit(self, event: str, data: Mapping[str, Any], *, group: str | None = None) -> Receipt:
         """`accord.emit` on this hub, whatever hub the context names."""
-        return emit_on(self, event, data)
+        return emit_on(self, event, data, group=group)
 
-    def when(self, event: str, *, name: str | None = None, retries: int = 3, since: Since = NOW) -> Callable[[F], F]:
+    def when(
+        self,
+        event: str | Sequence[str] | None = None,
+        *,
+        name: str | None = None,
+        retries: int = 3,
+        since: Since = NOW,
+        order: Ordered = "name",
+        group: str | None = None,
+        on_missing: OnMissing = "stop",
+        missing_after_ms: int = MISSING_AFTER_MS,
+    ) -> Callable[[F], F]:
         """`accord.when` for this hub alone."""
-        return when_on(self, event, name=name, retries=retries, since=since)
+        return when_on(
+            self,
+            event,
+            name=name,
+            retries=retries,
+            since=since,
+            order=order,
+            group=group,
+            on_missing=on_missing,
+            missing_after_ms=missing_after_ms,
+        )
 
     def coordinate(
         self, name: str, lock_name: LockName | None = None, *, lease_ms: int | None = None, wait_ms: int | None = None

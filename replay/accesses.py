@@ -144,7 +144,7 @@ def _body(event: TimelineEvent) -> Body | None:
 
 
 ACCESSES: Final[Mapping[str, Mapping[str, Callable[[TimelineEvent], list[Access]]]]] = {
-    "signals": {"SignalEmitted": _named},
+    "signals": {"SignalEmitted": _named, "SignalNumbered": _named},
     "limits": {"PoolConfigured": _configured},
     "state": {"ChangesCommitted": _changed},
 }

@@ -23,7 +23,7 @@ from accord.streams.chain import GENESIS_CAUSE, Decision
 
 from accord.errors import SchemaError
 
-_JSON_TEXT: Final = frozenset({"SignalEmitted", "HandlerFailed"})
+_JSON_TEXT: Final = frozenset({"SignalEmitted", "SignalNumbered", "HandlerFailed"})
 """Events whose field `data` is JSON as text."""
 
 

@@ -101,6 +101,11 @@ class VectorClock:
             return "concurrent"
         return "before" if less else "after" if more else "equal"
 
+    @property
+    def is_full(self) -> bool:
+        """Whether entries may be gone: a clock that lost one, and each that came of it, has as many as it may."""
+        return len(self.entries) >= ENTRIES_MAX
+
     def concurrent(self, other: VectorClock) -> bool:
         return self.compare(other) == "concurrent"
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from accord import replay
+from tests.counts import only_long
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEMO = CHECKOUT / "examples" / "demo"
@@ -95,6 +96,7 @@ def broken_promises_show(summary: dict[str, Any], archive: Path, monkeypatch: py
     assert broken(bookings, killed, winner) == ["pause", "stale_write"]
 
 
+@only_long
 def test_the_race_on_kafka(tmp_path: Path, accord_kafka: str) -> None:
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415
 
@@ -144,6 +146,7 @@ def test_what_is_no_archive_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "hotel.accord" / "notes.txt").read_text() == "mine"
 
 
+@only_long
 def test_a_model_that_cannot_be_asked(tmp_path: Path) -> None:
     done = demo(tmp_path, ACCORD_LLM__BASE_URL="http://127.0.0.1:9/v1")
     assert done.returncode == 3

@@ -35,6 +35,7 @@ LLM = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
 TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 PATTERNS = (ROOT / "docs" / "patterns.md").read_text(encoding="utf-8")
 AUCTIONS = (ROOT / "docs" / "auctions.md").read_text(encoding="utf-8")
+SIGNALS = (ROOT / "docs" / "signals.md").read_text(encoding="utf-8")
 TRIGGERS = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
 PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
@@ -65,7 +66,7 @@ DOCUMENTS = {
     "hierarchy": HIERARCHY,
     "state": STATE, "transactions": TRANSACTIONS,
     "conflicts": CONFLICTS,
-    "triggers": TRIGGERS,
+    "signals": SIGNALS, "triggers": TRIGGERS,
     "sagas": SAGAS,
     "observability": OBSERVABILITY,
 }  # fmt: skip

@@ -4,7 +4,8 @@ Rules that act here:
 - A handler is called after its event is recorded, at least once; `Event.id` is the idempotency key. Over all processes
   that declare a handler under one name, one of them is called (a consumer group; subscription.py).
 - Each handler has a thread and a queue of its own: one that fails or is slow stops no other. One handler's events are
-  taken one after the other, those of one event name in the order of the log. An async handler runs on its hub's loop.
+  taken one after the other, those of one event name, or of one group, in the order of the log, and those of several
+  names with causes first if it asks for that. An async handler runs on its hub's loop.
 - What a handler emits is recorded before its event counts as done. It carries the event's task and trail.
 - A handler that raises is called again `retries` times, each time after a longer wait; then the failure is recorded
   (`HandlerFailed`, from which the dead letter is derived) and the next event is its turn.
@@ -18,7 +19,7 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -29,10 +30,12 @@ from accord.agents import context
 from accord.agents.operations import Operation
 from accord.agents.signals import signals
 from accord.agents.signals.signals import DOMAIN, Event
-from accord.agents.signals.subscription import NOW, START, Delivery, Since, Subscription, log_ends
+from accord.agents.signals.subscription import NOW, START, Delivery, Since, Subscription, as_text, log_ends
+from accord.agents.signals.wanted import MISSING_AFTER_MS, OnMissing, Ordered, Wanted, wanted
 from accord.schemas.clock import VectorClock
-from accord.schemas.messages.signals import ReportHandlerFailure
+from accord.schemas.messages.signals import ReportHandlerFailure, ReportMissingCauses, SignalNumbered
 from accord.schemas.position import Position
+from accord.streams.signals.causal import Missing
 
 from accord import logs
 from accord.errors import AccordError, BadInput, CircularTrigger, NotConnected, OutcomeUnknown, Rejected
@@ -46,6 +49,8 @@ logger = logs.get("accord.handlers")
 RETRIES_MAX: Final = 20
 ERROR_CHARS_MAX: Final = 2_000
 REPORT_RETRY_S: Final = 1.0
+MISSING_REPORT_S: Final = 5.0
+"""How long the record of a missing cause is waited for."""
 STOP_S: Final = 10.0
 """How long closing a hub waits for handlers that run. Their events are delivered again if it is not enough."""
 
@@ -56,7 +61,7 @@ class Handler(NamedTuple):
     """A declared handler."""
 
     name: str
-    event: str
+    wanted: Wanted
     function: Callable[..., Any]
     takes_event: bool
     retries: int
@@ -76,8 +81,18 @@ class Handler(NamedTuple):
         return again and self.function is not other.function
 
 
-def when(event: str, *, name: str | None = None, retries: int = 3, since: Since = NOW) -> Callable[[F], F]:
-    """Has the decorated function called with every event of a name, at least once each.
+def when(
+    event: str | Sequence[str] | None = None,
+    *,
+    name: str | None = None,
+    retries: int = 3,
+    since: Since = NOW,
+    order: Ordered = "name",
+    group: str | None = None,
+    on_missing: OnMissing = "stop",
+    missing_after_ms: int = MISSING_AFTER_MS,
+) -> Callable[[F], F]:
+    """Has the decorated function called with every event of a name, of several names or of a group, at least once each.
 
     The function takes `event_data`, a read-only mapping with what was emitted (`event_data["result"]` for the
     `_complete` events of `coordinate`), and, if it declares a second parameter, the `Event`. It may be plain or async,
@@ -85,27 +100,44 @@ def when(event: str, *, name: str | None = None, retries: int = 3, since: Since 
     `since`), or left over from the last time, are delivered while a hub is open.
 
     Args:
-        event: name of the events.
+        event: name of the events, or several names, at most 64. With `group` it may be left away: all of the group.
         name: the handler's name: handlers of one name share the events, over all processes. Without it, the function's
             `__qualname__`. Never change it, or the events waiting for it are lost.
         retries: how often it is called again when it raises, 0 to 20.
         since: from where on a handler that no process has run before gets events: "now", "start" of the log, or a time
             of the log, as an aware datetime. Where there was one of its name, it goes on where that was.
+        order: "name": events of one name in one order, the same for all handlers. "causal": besides, no event before
+            another, of these names, that it was caused by; then one process at a time is called.
+        group: events emitted in this group, in its one order; `Event.number` is the place in it.
+        on_missing: with "causal", what to do if a cause does not come: "stop" the handler, with `MissingCause`, until
+            it is started again; or "deliver" what waits for it, with what is missing in `Event.missing`. Either is
+            logged as an error and recorded (`CausesMissing`).
+        missing_after_ms: after how long without it a cause counts as missing, 1,000 to 86,400,000.
 
     Raises:
         BadInput: an argument cannot be right, the function takes no argument or more than two, or the handler's name
             is taken.
     """
-    return _declare(None, event, name, retries, since)
+    return _declare(None, wanted(event, order, group, on_missing, missing_after_ms), name, retries, since)
 
 
-def when_on(hub: Hub, event: str, *, name: str | None = None, retries: int = 3, since: Since = NOW) -> Callable[[F], F]:
+def when_on(
+    hub: Hub,
+    event: str | Sequence[str] | None = None,
+    *,
+    name: str | None = None,
+    retries: int = 3,
+    since: Since = NOW,
+    order: Ordered = "name",
+    group: str | None = None,
+    on_missing: OnMissing = "stop",
+    missing_after_ms: int = MISSING_AFTER_MS,
+) -> Callable[[F], F]:
     """`when` for one hub alone."""
-    return _declare(hub, event, name, retries, since)
+    return _declare(hub, wanted(event, order, group, on_missing, missing_after_ms), name, retries, since)
 
 
-def _declare(hub: Hub | None, event: str, name: str | None, retries: int, since: Since) -> Callable[[F], F]:
-    signals.check_name("event", event)
+def _declare(hub: Hub | None, what: Wanted, name: str | None, retries: int, since: Since) -> Callable[[F], F]:
     if name is not None:
         signals.check_name("handler", name)
     if type(retries) is not int or not 0 <= retries <= RETRIES_MAX:
@@ -116,13 +148,13 @@ def _declare(hub: Hub | None, event: str, name: str | None, retries: int, since:
         )
 
     def declare(function: F) -> F:
-        handler = Handler(name or name_of(function), event, function, _takes_event(function), retries, since)
+        handler = Handler(name or name_of(function), what, function, _takes_event(function), retries, since)
         signals.check_name("handler", handler.name)
         before = find(handler.name, hub)
         if before is not None and not handler.replaces(before):
             module, _, line = before.place
             raise BadInput(
-                f"handler name {handler.name!r} is taken by a handler of {before.event!r} ({module}, line {line}).",
+                f"handler name {handler.name!r} is taken by a handler of {before.wanted} ({module}, line {line}).",
                 remedy='Handlers of one name share their events; give this one another: when(..., name="...").',
             )
         known = _process if hub is None else _of_hub.setdefault(hub, {})
@@ -232,7 +264,9 @@ class Runner:
         self._hub = hub
         self._handler = handler
         self._loop = loop
-        self._subscription = Subscription(hub.settings, handler.name, handler.event, handler.since)
+        self._subscription = Subscription(
+            hub.settings, handler.name, handler.wanted, handler.since, self._report_missing
+        )
         self._stopping = threading.Event()
         self._pending: Future[Any] | None = None
         self._thread = threading.Thread(target=self._main, name=f"accord-runs-{handler.name}", daemon=True)
@@ -305,13 +339,16 @@ class Runner:
         decision, partition = delivery.decision, delivery.place.partition
         return Event(
             id=decision.command_id,
-            name=self._handler.event,
+            name=delivery.name,
             data=signals.decoded(delivery.event.data),
-            position=Position(DOMAIN, partition, decision.offset),
+            position=delivery.position,
             clock=VectorClock.decode(decision.clock),
             cause=Position(DOMAIN, partition, decision.cause, commands=True),
             redelivered=delivery.repeated or attempt > 1,
             task_id=decision.task.decode() or None,
+            group=self._handler.wanted.group,
+            number=delivery.event.number if isinstance(delivery.event, SignalNumbered) else None,
+            missing=delivery.missing,
         )
 
     def _call(self, event: Event, delivery: Delivery) -> None:
@@ -358,7 +395,7 @@ class Runner:
         while True:
             try:
                 submission = self._hub.connection.submit(
-                    DOMAIN, event.name, command, task=event.task_id, message_id=message_id
+                    DOMAIN, event.group or event.name, command, task=event.task_id, message_id=message_id
                 )
                 submission.decided.result()
                 return True
@@ -371,6 +408,33 @@ class Runner:
                 logger.warning("the failure of a handler is not recorded yet", why=str(problem))
             if self._stopping.wait(REPORT_RETRY_S):
                 return False
+
+    def _report_missing(self, delivery: Delivery, missing: tuple[Missing, ...]) -> None:
+        """Logs and records that causes of an event are missing. Called by the thread that reads."""
+        causal = self._handler.wanted.causal
+        assert causal is not None
+        logger.error(
+            "what caused an event is missing: "
+            + ("it is delivered without" if causal.delivers else "the handler gets no more events"),
+            handler=self._handler.name,
+            of=delivery.name,
+            position=str(delivery.position),
+            missing="; ".join(map(as_text, missing)),
+            agent=self._hub.agent,
+        )
+        command = ReportMissingCauses(
+            agent=self._hub.agent,
+            handler=self._handler.name,
+            event_id=delivery.decision.command_id,
+            position=str(delivery.position),
+            causes=tuple([one.partition if one.needed is None else f"{one.partition}:{one.needed}" for one in missing]),
+            waited_ms=causal.missing_after_ms,
+            delivered=causal.delivers,
+        )
+        try:
+            self._hub.connection.submit(DOMAIN, delivery.name, command).decided.result(MISSING_REPORT_S)
+        except (AccordError, TimeoutError) as problem:
+            logger.error("the missing cause could not be recorded", handler=self._handler.name, why=str(problem))
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -25,9 +25,10 @@ from accord.agents.context import current
 from accord.agents.operations import Operation
 from accord.agents.signals.plain import NotPlain, as_json
 from accord.schemas.clock import VectorClock
-from accord.schemas.messages.signals import EmitSignal, SignalRefused
+from accord.schemas.messages.signals import EmitInGroup, EmitSignal, SignalRefused
 from accord.schemas.position import Position
 from accord.schemas.topics import KEY_BYTES_MAX
+from accord.streams.signals.causal import Missing
 
 from accord.errors import BadInput, CircularTrigger, OutcomeUnknown
 from accord.tracing import SpanKind
@@ -55,7 +56,9 @@ class Event(NamedTuple):
 
     `id` is the idempotency key: the same each time that the event is delivered. `data` is what `event_data` is, a
     read-only mapping. `position` is where the event stands, `cause` the command that brought it. `redelivered` is true
-    when it may have been delivered before: on a retry, and for what was waiting when this process took over.
+    when it may have been delivered before: on a retry, and for what was waiting when this process took over. `group` is
+    the group that it was emitted in, if any, and `number` its place in the group's order. `missing` is empty but for a
+    handler with `on_missing="deliver"`.
     """
 
     id: str
@@ -66,6 +69,9 @@ class Event(NamedTuple):
     cause: Position
     redelivered: bool
     task_id: str | None
+    group: str | None = None
+    number: int | None = None
+    missing: tuple[Missing, ...] = ()
 
 
 class Receipt:
@@ -218,12 +224,14 @@ class Outbox:
         done.set_exception(error)
 
 
-def emit(event: str, data: Mapping[str, Any]) -> Receipt:
+def emit(event: str, data: Mapping[str, Any], *, group: str | None = None) -> Receipt:
     """Records an event under its name. A plain call in sync and async code: it enqueues, and returns at once.
 
     Args:
         event: the event's name, 1 to 200 characters.
         data: the event's data, a mapping of JSON types (dataclasses and pydantic models are written as objects).
+        group: a name, 1 to 200 characters. Then the event is the group's: all events of a group have one order, and
+            their numbers in it. Handlers of the group are called with it, those of the event's name alone are not.
 
     Returns:
         The receipt: `await` it, or call `.wait()`, when you need to know that the event is recorded.
@@ -233,10 +241,12 @@ def emit(event: str, data: Mapping[str, Any]) -> Receipt:
         Overloaded: `client.unsent_max` commands are under way. Nothing was emitted.
     """
     check_name("event", event)
-    return emit_on(current(f"emit({event!r})"), event, data)
+    return emit_on(current(f"emit({event!r})"), event, data, group=group)
 
 
-def emit_on(hub: Hub, event: str, data: Mapping[str, Any], *, once: str | None = None) -> Receipt:
+def emit_on(
+    hub: Hub, event: str, data: Mapping[str, Any], *, group: str | None = None, once: str | None = None
+) -> Receipt:
     """`emit` on a given hub.
 
     Args:
@@ -244,11 +254,14 @@ def emit_on(hub: Hub, event: str, data: Mapping[str, Any], *, once: str | None =
             long as the log knows a command's id again (10 minutes).
     """
     check_name("event", event)
-    command = EmitSignal(hub.agent, encoded(event, data), trail.get())
+    if group is not None:
+        check_name("group", group)
+    text, names = encoded(event, data), trail.get()
+    command = EmitSignal(hub.agent, text, names) if group is None else EmitInGroup(hub.agent, event, text, names)
     task_id = _task.get() or new_task()
     with Operation(hub, "emit", task_id, kind=SpanKind.PRODUCER, event=event):
         message_id = None if once is None else hub.connection.id_of(f"{event}/{once}")
-        submission = hub.connection.submit(DOMAIN, event, command, task=task_id, message_id=message_id)
+        submission = hub.connection.submit(DOMAIN, group or event, command, task=task_id, message_id=message_id)
     receipt = Receipt(event, submission)
     outbox(hub).add(receipt)
     scope = _scope.get()

@@ -8,6 +8,9 @@ One consumer group a handler name over the signals events. Rules that act here:
   delivered at least once; a lost commit, a crash or a rebalance in the middle delivers it again.
 - At most `QUEUE_MAX` events (and one batch) wait here; beyond that the broker keeps them. Polling goes on, so that a
   handler may take as long as it likes.
+- Where causes come first (`Wanted.causal`), one member has all partitions: whoever the group gives that of the first
+  name. The others stand by. An event waits in a `CausalBuffer` for its causes to be delivered; it counts as one that
+  waits here, each partition has its share of `QUEUE_MAX`, and one that has used it up is not read meanwhile.
 """
 
 from __future__ import annotations
@@ -16,20 +19,24 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from accord.agents.signals.signals import DOMAIN
+from accord.agents.signals.wanted import Emitted, Wanted
+from accord.schemas.clock import VectorClock
 from accord.schemas.codec import events_codec
-from accord.schemas.messages.signals import SignalEmitted
-from accord.schemas.topics import events_topic
+from accord.schemas.position import Position
+from accord.schemas.topics import events_topic, partition_of
 from accord.streams.chain import Chain, Decision, genesis
+from accord.streams.signals.causal import CausalBuffer, Missing
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from accord import logs
-from accord.errors import AccordError, ConfigError, Corrupt, KafkaUnreachable, LogGap
+from accord.errors import AccordError, ConfigError, Corrupt, KafkaUnreachable, LogGap, MissingCause
 from accord.kafka import anchor, as_record, bounds, cluster_id, consumer, offset_at
 from accord.settings import Settings
 
@@ -54,8 +61,13 @@ COMMIT_S: Final = 5.0
 REVOKE_WAIT_S: Final = 10.0
 """How long a rebalance waits for a running handler, so that the next member need not call it again."""
 RECONNECT_S: Final = 1.0
+ENDS_S: Final = 1.0
+"""How long a broker may take to say where a partition ends; it is asked again."""
 HEARTBEATS: Final = 5
 """Heartbeats in a session timeout."""
+
+_EMITTED: Final = (b"SignalEmitted", b"SignalNumbered")
+"""What a decision that records a user event is about."""
 
 _MEMBERS = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION}
@@ -69,7 +81,17 @@ _NO_COORDINATOR = frozenset(
 class Place:
     """One assigned partition. Everything before `done_to` is done with."""
 
-    __slots__ = ("chain", "committed", "deliver_from", "partition", "read_to", "revoked", "taken_over_to", "waiting")
+    __slots__ = (
+        "chain",
+        "committed",
+        "deliver_from",
+        "is_paused",
+        "partition",
+        "read_to",
+        "revoked",
+        "taken_over_to",
+        "waiting",
+    )
 
     def __init__(self, partition: int, chain: Chain, committed: int, deliver_from: int, end: int) -> None:
         self.partition = partition
@@ -80,6 +102,7 @@ class Place:
         self.taken_over_to = end
         self.waiting: deque[int] = deque()
         self.revoked = False
+        self.is_paused = False
 
     @property
     def done_to(self) -> int:
@@ -87,12 +110,19 @@ class Place:
 
 
 class Delivery(NamedTuple):
-    """One event to call the handler with. `repeated`: it may have been delivered to a member before."""
+    """One event to call the handler with. `repeated`: it may have been delivered to a member before. `missing`: what
+    should have come before it and has not."""
 
     place: Place
     decision: Decision
-    event: SignalEmitted
+    name: str
+    event: Emitted
     repeated: bool
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def position(self) -> Position:
+        return Position(DOMAIN, self.place.partition, self.decision.offset)
 
 
 class Subscription:
@@ -101,16 +131,31 @@ class Subscription:
     Args:
         settings: whose cluster and topics.
         group: name of the handler, the rest of the consumer group's name.
-        event: name of the events to deliver.
+        wanted: the events to deliver, and in which order.
         since: where a new group starts.
+        report: called, from the reading thread, with an event that causes are missing of, and with these.
     """
 
-    def __init__(self, settings: Settings, group: str, event: str, since: Since = NOW) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        wanted: Wanted,
+        since: Since = NOW,
+        report: Callable[[Delivery, tuple[Missing, ...]], None] | None = None,
+    ) -> None:
         self._since = since
         self._settings = settings
         self._group = f"{settings.topics.prefix}.handlers.{group}"
         self._name = group
-        self._key = event.encode()
+        self._wanted = wanted
+        self._keys = wanted.keys
+        self._report = report
+        homes = [partition_of(name.encode(), settings.topics.partitions) for name in wanted.names]
+        self._home = homes[0] if wanted.causal is not None else None
+        self._homes = frozenset(homes)
+        self._buffer = self._new_buffer(())
+        self._ends_from_s = 0.0
         self._topic = events_topic(DOMAIN, settings.topics.prefix)
         self._codec = events_codec(DOMAIN)
         self._queue: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
@@ -206,7 +251,9 @@ class Subscription:
                 try:
                     self._serve()
                 except (KafkaException, AccordError) as error:
-                    if isinstance(error, Corrupt) or not (self.opened.done() or _passes(error, open_by_s)):
+                    if isinstance(error, Corrupt | MissingCause) or not (
+                        self.opened.done() or _passes(error, open_by_s)
+                    ):
                         raise
                     logger.warning(
                         "a handler's events cannot be read, trying again", handler=self._name, why=str(error)
@@ -291,6 +338,8 @@ class Subscription:
             if first is not None:
                 for message in [first, *client.consume(BATCH_RECORDS, 0)]:
                     self._read(message)
+            if self._buffer is not None:
+                self._release(client, self._buffer)
             now_s = time.monotonic()
             if now_s >= commit_from_s and (self._handled or now_s - committed_s > COMMIT_S):
                 self._handled = False
@@ -298,7 +347,10 @@ class Subscription:
                 if not self._commit(client):
                     self._handled = True
                     commit_from_s = now_s + RECONNECT_S
-            self._throttle(client)
+            if self._buffer is None:
+                self._throttle(client)
+            else:
+                self._throttle_each(client, self._buffer)
 
     def _read(self, message: Any) -> None:
         error = message.error()
@@ -314,15 +366,67 @@ class Subscription:
             return
         record = as_record(message)
         decision = place.chain.accept(record)
+        delivery = None
         with self._changed:
-            if record.offset < place.deliver_from:
-                return
-            if decision is not None and decision.key == self._key and b"SignalEmitted" in decision.type:
-                event = self._codec.decode(decision.value)[0]
-                place.waiting.append(record.offset)
-                self._queue.put(Delivery(place, decision, event, record.offset < place.taken_over_to))
-            place.read_to = record.offset + 1
-            self._changed.notify_all()
+            if record.offset >= place.deliver_from:
+                delivery = self._delivery(place, decision) if decision is not None else None
+                if delivery is not None:
+                    place.waiting.append(record.offset)
+                    if self._buffer is None:
+                        self._queue.put(delivery)
+                place.read_to = record.offset + 1
+                self._changed.notify_all()
+        if self._buffer is not None and place.partition in self._homes:
+            clock = None if decision is None else VectorClock.decode(decision.clock)
+            self._buffer.read(place.partition, record.offset, clock, delivery)
+
+    def _delivery(self, place: Place, decision: Decision) -> Delivery | None:
+        if decision.key not in self._keys or not any(kind in decision.type for kind in _EMITTED):
+            return None
+        found = self._wanted.find(decision, self._codec.decode(decision.value))
+        if found is None:
+            return None
+        return Delivery(place, decision, *found, decision.offset < place.taken_over_to)
+
+    def _release(self, client: Consumer, buffer: CausalBuffer[Delivery]) -> None:
+        """Hands over what waits for no cause, and reports what waits for one that does not come.
+
+        Raises:
+            MissingCause: a cause is missing, and the handler is not to be called without.
+        """
+        assert self._wanted.causal is not None
+        now_s = time.monotonic()
+        buffer.tick(now_s, [number for number, place in self._places.items() if place.is_paused])
+        if buffer.wants_ends and now_s >= self._ends_from_s:
+            try:
+                buffer.know_ends({number: self._end(client, number) for number in self._homes})
+            except KafkaException as error:
+                logger.debug("where partitions end is not known yet", handler=self._name, why=str(error))
+                self._ends_from_s = now_s + RECONNECT_S
+        while (ready := buffer.take()) is not None:
+            self._queue.put(ready.item._replace(missing=ready.missing))
+        while (overdue := buffer.overdue()) is not None and not self._stopping.is_set():
+            if self._report is not None:
+                self._report(overdue.item, overdue.missing)
+            if not self._wanted.causal.delivers:
+                raise self._missing(overdue.item, overdue.missing)
+            buffer.give_up(overdue)
+            while (ready := buffer.take()) is not None:
+                self._queue.put(ready.item._replace(missing=ready.missing))
+
+    def _end(self, client: Consumer, partition: int) -> int:
+        _, end = client.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=ENDS_S)
+        return int(end)
+
+    def _missing(self, delivery: Delivery, missing: tuple[Missing, ...]) -> MissingCause:
+        return MissingCause(
+            f"handler {self._name}: what caused {delivery.name} ({delivery.position}) is missing: "
+            + "; ".join(map(as_text, missing))
+            + ".",
+            remedy='Look why the partition cannot be read, then restart; or go on without: on_missing="deliver".',
+            key=delivery.name,
+            position=str(delivery.position),
+        )
 
     def _throttle(self, client: Consumer) -> None:
         """Has the broker keep what does not fit in here."""
@@ -337,6 +441,25 @@ class Subscription:
             if not half_empty:
                 client.pause(client.assignment())
                 self._paused = True
+
+    def _throttle_each(self, client: Consumer, buffer: CausalBuffer[Delivery]) -> None:
+        """Leaves with the broker what does not fit in here, of one partition though others are read."""
+        lanes = [self._places[number] for number in self._homes if number in self._places]
+        most = QUEUE_MAX // len(self._homes)
+        if any(len(lane.waiting) >= most for lane in lanes) and not any(map(buffer.held, self._homes)):
+            with self._changed:  # all is the handler's to take
+                self._changed.wait_for(
+                    lambda: self._stopping.is_set() or all(len(lane.waiting) <= most // 2 for lane in lanes),
+                    QUEUE_WAIT_S,
+                )
+        for lane in lanes:
+            at = [TopicPartition(self._topic, lane.partition)]
+            if lane.is_paused and len(lane.waiting) <= most // 2:
+                client.resume(at)
+                lane.is_paused = False
+            elif not lane.is_paused and len(lane.waiting) >= most:
+                client.pause(at)
+                lane.is_paused = True
 
     def _waiting(self) -> int:
         return sum(len(place.waiting) for place in self._places.values())
@@ -364,6 +487,10 @@ class Subscription:
         if self._stopping.is_set():  # it is about to leave
             client.assign([])
             return
+        if self._home is not None:
+            leads = any(at.partition == self._home for at in partitions)
+            numbers = range(self._settings.topics.partitions) if leads else ()
+            partitions = [TopicPartition(self._topic, number) for number in numbers]
         kafka = self._settings.kafka
         side = consumer(kafka)
         try:
@@ -381,6 +508,7 @@ class Subscription:
             side.close()
         with self._changed:
             self._places, self._assigned, self._paused = places, True, False
+            self._buffer = self._new_buffer(self._homes if places else ())
             self._changed.notify_all()
         client.assign(found)
 
@@ -388,7 +516,7 @@ class Subscription:
         if commit:
             self._wait_for_handler()
             self._commit(client)
-        self._revoke([at.partition for at in partitions])
+        self._revoke([at.partition for at in partitions] if self._home is None else list(self._places))
 
     def _wait_for_handler(self) -> None:
         with self._changed:
@@ -402,7 +530,18 @@ class Subscription:
                     place.revoked = True
                     self._done_to[partition] = place.done_to
             self._assigned = False
+            self._buffer = self._new_buffer(())
             self._changed.notify_all()
+
+    def _new_buffer(self, partitions: Iterable[int]) -> CausalBuffer[Delivery] | None:
+        causal = self._wanted.causal
+        return None if causal is None else CausalBuffer(DOMAIN, partitions, causal.missing_after_ms / 1_000)
+
+
+def as_text(missing: Missing) -> str:
+    """A missing cause in words."""
+    told = "what its clock does not tell" if missing.needed is None else f"decision {missing.needed} by its clock"
+    return f"{missing.partition} has not brought {told}, only up to {missing.read_to}"
 
 
 def log_ends(settings: Settings) -> dict[int, int]:

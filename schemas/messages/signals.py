@@ -21,6 +21,23 @@ class ReportHandlerFailure(Command, frozen=True):
     attempts: int
 
 
+class EmitInGroup(Command, frozen=True):
+    agent: str
+    event: str
+    data: str
+    trail: tuple[str, ...]
+
+
+class ReportMissingCauses(Command, frozen=True):
+    agent: str
+    handler: str
+    event_id: str
+    position: str
+    causes: tuple[str, ...]
+    waited_ms: int
+    delivered: bool
+
+
 class SignalEmitted(Event, frozen=True):
     agent: str
     data: str
@@ -42,6 +59,24 @@ class HandlerFailed(Event, frozen=True):
     error_type: str
     error: str
     attempts: int
+
+
+class SignalNumbered(Event, frozen=True):
+    agent: str
+    event: str
+    number: int
+    data: str
+    trail: tuple[str, ...]
+
+
+class CausesMissing(Event, frozen=True):
+    agent: str
+    handler: str
+    event_id: str
+    position: str
+    causes: tuple[str, ...]
+    waited_ms: int
+    delivered: bool
 
 
 class WatchSignal(Command, frozen=True):
@@ -108,7 +143,15 @@ class MatchKnown(Event, frozen=True):
     number: int
 
 
-COMMANDS = (EmitSignal, ReportHandlerFailure, WatchSignal, UnwatchSignal, EmitMatch)
+COMMANDS = (
+    EmitSignal,
+    ReportHandlerFailure,
+    WatchSignal,
+    UnwatchSignal,
+    EmitMatch,
+    EmitInGroup,
+    ReportMissingCauses,
+)
 EVENTS = (
     SignalEmitted,
     SignalRefused,
@@ -119,5 +162,7 @@ EVENTS = (
     SignalObserved,
     MatchEmitted,
     MatchKnown,
+    SignalNumbered,
+    CausesMissing,
 )
 """Events that agents emit and the handlers that react to them."""

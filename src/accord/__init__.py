@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from accord.errors import LeaseLost as LeaseLost
     from accord.errors import LockTimeout as LockTimeout
     from accord.errors import LogGap as LogGap
+    from accord.errors import MissingCause as MissingCause
     from accord.errors import NotConnected as NotConnected
     from accord.errors import NotFound as NotFound
     from accord.errors import NotOwner as NotOwner
@@ -151,6 +152,7 @@ __all__ = [
     "LockTimeout",
     "LogGap",
     "Member",
+    "MissingCause",
     "Model",
     "NoWorker",
     "NotConnected",

@@ -265,6 +265,10 @@ class OutcomeUnknown(Unavailable):
     """The command may or may not have been recorded; sending it again under its id is safe."""
 
 
+class MissingCause(Unavailable):
+    """A handler that is given causes first gets no more events: what caused the next one has not come."""
+
+
 class Corrupt(AccordError):
     """What is stored cannot be right."""
 

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +43,9 @@ FETCH_WAIT_MS = 5
 """The fetch wait that clients of a mock cluster should set."""
 SESSION_TIMEOUT_MS = 2_000
 """The session timeout that members of groups there should set; rebalances take 1,000 ms less."""
+SETTLE_S = 0.001
+"""After a call to the cluster: it answers before it waits for the next one, and what comes in between is seen a whole
+second later only."""
 PARTITIONS_DEFAULT = 4
 """Partition count of a topic that comes into being by use; fixed in librdkafka."""
 
@@ -93,6 +97,7 @@ class MockCluster:
         """
         create = self._library and self._library.rd_kafka_mock_topic_create
         if create and create(self._cluster, name.encode(), partition_count, 1) == 0:
+            time.sleep(SETTLE_S)
             return
         # It exists, or only use can create it: this asks as a producer does.
         producer = confluent_kafka.Producer({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
@@ -113,6 +118,7 @@ class MockCluster:
     def set_round_trip_ms(self, round_trip_ms: int, broker_id: int = 1) -> None:
         """Delay every answer of a broker."""
         self._native().rd_kafka_mock_broker_set_rtt(self._cluster, broker_id, round_trip_ms)
+        time.sleep(SETTLE_S)
 
     def set_down(self, down: bool, broker_id: int = 1) -> None:
         """Close a broker's connections and take no new ones, or take them again. Nothing is lost."""
@@ -120,6 +126,7 @@ class MockCluster:
         (library.rd_kafka_mock_broker_set_down if down else library.rd_kafka_mock_broker_set_up)(
             self._cluster, broker_id
         )
+        time.sleep(SETTLE_S)
 
     def close(self) -> None:
         """End the cluster; everything in it is gone. Close its clients first: they would try to reconnect."""

@@ -52,6 +52,22 @@ class PartitionStore(Store):
         options.set_block_based_table_factory(blocks)
         return rocksdict.Rdict(str(self.partition_path(partition)), options=options)
 
+    async def _try_open_db_for_partition(self, partition: int, *args: Any, **kwargs: Any) -> rocksdict.Rdict | None:
+        """Opens what an earlier worker has left; a database that is not there is made with its first row. One takes
+        some milliseconds, and a worker has one for each partition of each domain, most of them empty."""
+        if self.existing(partition) is None:
+            return None
+        db: rocksdict.Rdict | None = await super()._try_open_db_for_partition(partition, *args, **kwargs)
+        return db
+
+    def existing(self, partition: int) -> rocksdict.Rdict | None:
+        """The database of a partition, None while it has no row."""
+        there = partition in self._dbs or self.partition_path(partition).exists()
+        return self._db_for_partition(partition) if there else None
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        return None if self.existing(tp.partition) is None else super().persisted_offset(tp)
+
     def revoke_partitions(self, table: Any, tps: set[TP]) -> None:
         """Closes the databases of partitions. Faust drops them and runs the garbage collector, at every rebalance, over
         the whole process: the heap of whoever embeds a worker."""
@@ -99,12 +115,15 @@ class PartitionTable(faust.Table[bytes, bytes]):
 
     def get_row(self, partition: int, key: bytes) -> bytes | None:
         """The row's value as the last finished `write_rows` or the recovery left it."""
-        value: bytes | None = self.data._db_for_partition(partition).get(key)
+        db = self.data.existing(partition)
+        value: bytes | None = None if db is None else db.get(key)
         return value
 
     def rows(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """All rows of the partition by ascending key, as they stand when the iteration begins."""
-        yield from self.data._visible_items(self.data._db_for_partition(partition))
+        db = self.data.existing(partition)
+        if db is not None:
+            yield from self.data._visible_items(db)
 
     async def write_rows(self, partition: int, rows: Mapping[bytes, bytes | None]) -> int | None:
         """Write and delete rows; returns when the changelog has acknowledged them all.

@@ -1,5 +1,8 @@
 """Signals: user events by name. One aggregate an event name; nothing is remembered of what was emitted.
 
+A name is also that of a group of events, whatever their own names are: they have one order, 1, 2, 3 and so on without
+gaps, and the last number is remembered for good.
+
 An event carries its trail: the names of the events whose handlers led to it. A trail longer than `TRAIL_MAX` is
 refused, so that events which trigger each other in a circle stop.
 
@@ -17,6 +20,8 @@ import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.signals import (
+    CausesMissing,
+    EmitInGroup,
     EmitMatch,
     EmitSignal,
     HandlerFailed,
@@ -24,7 +29,9 @@ from accord.schemas.messages.signals import (
     MatchKnown,
     Observation,
     ReportHandlerFailure,
+    ReportMissingCauses,
     SignalEmitted,
+    SignalNumbered,
     SignalObserved,
     SignalRefused,
     SignalUnwatched,
@@ -34,6 +41,7 @@ from accord.schemas.messages.signals import (
     WatchSignal,
 )
 from accord.schemas.messages.triggers import ConfirmWatch, ObserveSignal
+from accord.schemas.topics import KEY_BYTES_MAX
 from accord.streams.decider import At, Domain, Failure, Order, source_of
 from accord.streams.signals.data import NESTING_MAX, exact, is_json_object
 from accord.streams.triggers.machine import machine_of, problem_of_definition
@@ -62,11 +70,13 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Name(msgspec.Struct, frozen=True):
-    """An event name: who watches it and, if it is a trigger's own, which matches were emitted."""
+    """An event name: who watches it and, if it is a trigger's own, which matches were emitted. Of a group of its name
+    the number of the last event."""
 
     event: str = ""
     watches: tuple[Watch, ...] = ()
     heard: tuple[Heard, ...] = ()
+    numbered: int = 0
 
     def watch(self, trigger: str) -> Watch | None:
         return next((watch for watch in self.watches if watch.trigger == trigger), None)
@@ -77,15 +87,19 @@ class SignalDecider:
 
     state_type = Name
 
-    def decide(self, state: Name | None, command: Command, at: At) -> Sequence[Event]:
+    def decide(self, state: Name | None, command: Command, at: At) -> Sequence[Event]:  # noqa: PLR0911
         name = state or Name()
         match command:
             case EmitSignal(agent, data, trail):
                 return _emitted(name, agent, data, trail, at)
+            case EmitInGroup():
+                return _numbered(name, command)
             case EmitMatch():
                 return _emitted_match(name, command, at)
             case ReportHandlerFailure():
                 return [HandlerFailed(**msgspec.structs.asdict(command))]
+            case ReportMissingCauses():
+                return [CausesMissing(**msgspec.structs.asdict(command))]
             case WatchSignal():
                 return _watched(name, command)
             case UnwatchSignal(trigger, version):
@@ -105,13 +119,23 @@ class SignalDecider:
             case SignalUnwatched(trigger):
                 assert state is not None
                 left = tuple([watch for watch in state.watches if watch.trigger != trigger])
-                return msgspec.structs.replace(state, watches=left) if left or state.heard else None
+                return msgspec.structs.replace(state, watches=left) if left or state.heard or state.numbered else None
+            case SignalNumbered(number=number):
+                return msgspec.structs.replace(state or Name(), numbered=number)
             case MatchEmitted(partition, offset, number):
                 heard = [one for one in (state or Name()).heard if one.partition != partition]
                 return msgspec.structs.replace(
                     state or Name(), heard=tuple(sorted([*heard, Heard(partition, offset, number)], key=_partition))
                 )
-            case SignalEmitted() | SignalRefused() | HandlerFailed() | SignalObserved() | WatchRefused() | MatchKnown():
+            case (
+                SignalEmitted()
+                | SignalRefused()
+                | HandlerFailed()
+                | CausesMissing()
+                | SignalObserved()
+                | WatchRefused()
+                | MatchKnown()
+            ):
                 return state
             case _:
                 raise TypeError(f"the signals domain has no event {type(event).__name__}")
@@ -125,14 +149,28 @@ def _partition(heard: Heard) -> int:
 
 
 def _emitted(name: Name, agent: str, data: str, trail: tuple[str, ...], at: At) -> list[Event]:
+    refused = _refusal(agent, data, trail)
+    if refused:
+        return refused
+    observed = _observations(name, data) if name.watches else ()
+    told = [SignalObserved(name.event, observed, at.now_ms, (*trail, name.event))] if observed else []
+    return [SignalEmitted(agent, data, trail), *told]
+
+
+def _numbered(group: Name, c: EmitInGroup) -> list[Event]:
+    if not 0 < len(c.event.encode()) <= KEY_BYTES_MAX:
+        return [CommandRejected(Reason.INVALID, f"the event's name has not 1 to {KEY_BYTES_MAX} bytes")]
+    return _refusal(c.agent, c.data, c.trail) or [SignalNumbered(c.agent, c.event, group.numbered + 1, c.data, c.trail)]
+
+
+def _refusal(agent: str, data: str, trail: tuple[str, ...]) -> list[Event]:
+    """Why an event is not recorded; nothing if it is."""
     if len(trail) > TRAIL_MAX:
         return [SignalRefused(agent, "circular_trigger", trail)]
     if not is_json_object(data):
         problem = f"data is not a JSON object, or nested deeper than {NESTING_MAX}"
         return [CommandRejected(Reason.INVALID, problem)]
-    observed = _observations(name, data) if name.watches else ()
-    told = [SignalObserved(name.event, observed, at.now_ms, (*trail, name.event))] if observed else []
-    return [SignalEmitted(agent, data, trail), *told]
+    return []
 
 
 def _emitted_match(name: Name, command: EmitMatch, at: At) -> list[Event]:

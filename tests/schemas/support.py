@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib import import_module, resources
 from typing import Any
 
@@ -77,8 +78,10 @@ _BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "string": st.text(),
     "bytes": st.binary(),
 }
+_made: dict[type[Any], st.SearchStrategy[Any]] = {}
 
 
+@cache
 def avsc(record: type[Message]) -> dict[str, Any]:
     folder = record.__module__.rpartition(".")[2]
     text = resources.files("accord.schemas").joinpath("avro", folder, f"{record.__name__}.avsc").read_text()
@@ -106,6 +109,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     return _BY_TYPE[kind]
 
 
+@cache
 def named(name: str) -> tuple[type[Any], dict[str, Any]]:
     """A record by its full name."""
     _, domain, _, kind = name.split(".")
@@ -129,10 +133,14 @@ def _record_in(schema: Any, name: str) -> dict[str, Any] | None:
 
 
 def messages(record: type[Any], schema: dict[str, Any] | None = None) -> st.SearchStrategy[Any]:
-    """Messages, or records that stand in them, with their schema."""
-    return st.builds(record, **{field["name"]: values(field["type"]) for field in (schema or avsc(record))["fields"]})
+    """Messages, or records that stand in them, with their schema. Made once: Hypothesis looks into each strategy."""
+    if record not in _made:
+        fields = (schema or avsc(record))["fields"]
+        _made[record] = st.builds(record, **{field["name"]: values(field["type"]) for field in fields})
+    return _made[record]
 
 
+@cache
 def held(codec: Codec) -> st.SearchStrategy[Any]:
     """What a value of the codec's topic may hold."""
     one = st.one_of([messages(record) for record in codec._types.values()])

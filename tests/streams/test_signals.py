@@ -7,13 +7,19 @@ from accord.schemas.messages import Command
 from accord.schemas.messages.locks import ReleaseLock
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, Tick
 from accord.schemas.messages.signals import (
+    CausesMissing,
+    EmitInGroup,
     EmitSignal,
     HandlerFailed,
     ReportHandlerFailure,
+    ReportMissingCauses,
     SignalEmitted,
+    SignalNumbered,
     SignalRefused,
+    SignalUnwatched,
+    SignalWatched,
 )
-from accord.streams.signals.decider import DOMAIN, NESTING_MAX, TRAIL_MAX, SignalDecider
+from accord.streams.signals.decider import DOMAIN, NESTING_MAX, TRAIL_MAX, Name, SignalDecider
 
 from tests.streams.spec import Specification
 
@@ -101,6 +107,42 @@ QUOTES = '\\"' * 400_000
 def test_hostile_data_takes_one_pass(data: str) -> None:
     """Strings that do not end, full of quotes that could each begin one: minutes, if the search began again at each."""
     given().when(EmitSignal("ada", data, ()), 1_000).then(NOT_JSON)
+
+
+def test_events_of_a_group_are_numbered_whatever_their_names_are() -> None:
+    numbered = [SignalNumbered("ada", "paid", 1, "{}", ()), SignalNumbered("bob", "booked", 2, "{}", ("paid",))]
+    then = given(*numbered).when(EmitInGroup("ada", "paid", '{"n": 3}', ()), 1_000)
+    assert then.then(SignalNumbered("ada", "paid", 3, '{"n": 3}', ())).state == Name(numbered=3)
+    given(*numbered).when(EmitSignal("ada", "{}", ()), 1_000).then(SignalEmitted("ada", "{}", ()))
+
+
+def test_what_a_group_refuses_has_no_number() -> None:
+    first = SignalNumbered("ada", "paid", 1, "{}", ())
+    circle = ("again",) * (TRAIL_MAX + 1)
+    given(first).when(EmitInGroup("ada", "paid", "{}", circle), 1_000).then(
+        SignalRefused("ada", "circular_trigger", circle)
+    )
+    given(first).when(EmitInGroup("ada", "paid", "[]", ()), 1_000).then(NOT_JSON)
+    for name in ("", "é" * 128):
+        given(first).when(EmitInGroup("ada", name, "{}", ()), 1_000).then(
+            CommandRejected("invalid", "the event's name has not 1 to 255 bytes")
+        )
+    refused = SignalRefused("ada", "circular_trigger", circle)
+    given(first, refused).when(EmitInGroup("ada", "paid", "{}", ()), 1_000).then(
+        SignalNumbered("ada", "paid", 2, "{}", ())
+    )
+
+
+def test_a_group_is_remembered_when_no_trigger_watches_its_name_any_more() -> None:
+    watched = SignalWatched("trip", "late", 1, "{}")
+    decider = SignalDecider()
+    state = decider.evolve(decider.evolve(None, watched), SignalNumbered("ada", "paid", 1, "{}", ()))
+    assert decider.evolve(state, SignalUnwatched("late", 2)) == Name("trip", numbered=1)
+
+
+def test_missing_causes_are_recorded_as_reported() -> None:
+    said = ("ada", "judge", "e-1", "signals/0@5", ("signals/1:17", "signals/2"), 30_000, False)
+    assert given().when(ReportMissingCauses(*said), 1_000).then(CausesMissing(*said)).state is None
 
 
 def test_a_handler_failure_is_recorded_as_reported() -> None:

@@ -27,7 +27,7 @@ from accord.errors import ChainBroken
 from tests.counts import LONG, long
 from tests.streams.simulated import Worker, first_failure, simulate
 
-HISTORIES = 1_800 if LONG else 60
+HISTORIES = 600 if LONG else 60
 BATCH = HISTORIES // 6
 SEEDS_MAX = 150
 """Within so many histories a rule that is switched off must show."""

@@ -41,7 +41,7 @@ from accord.streams.tasks.task import Task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-EXAMPLES = 3_000 if os.environ.get("ACCORD_LONG") else 200
+EXAMPLES = 1_000 if os.environ.get("ACCORD_LONG") else 200
 TEAM = ("roster", "team")
 SKILLS = ("write", "draw", "sing")
 LEASE_MS = 10_000

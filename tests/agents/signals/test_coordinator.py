@@ -6,6 +6,7 @@ import time
 
 import pytest
 from accord.agents.signals.subscription import Subscription
+from accord.agents.signals.wanted import Wanted
 from accord.schemas.topics import topic_table
 from confluent_kafka import KafkaError, KafkaException
 
@@ -27,7 +28,7 @@ PARTITIONS = 2
 )
 def test_a_coordinator_that_is_not_there_yet_is_waited_for(code: int) -> None:
     with cluster() as mock:
-        subscription = Subscription(settings(mock, connect_timeout_ms=10_000), "note", "booked")
+        subscription = Subscription(settings(mock, connect_timeout_ms=10_000), "note", Wanted(("booked",)))
         mock.fail_next(OFFSET_FETCH, *[code] * 3)
         subscription.open().result(20)
         subscription.stop()
@@ -36,7 +37,7 @@ def test_a_coordinator_that_is_not_there_yet_is_waited_for(code: int) -> None:
 
 def test_one_that_never_comes_is_an_error() -> None:
     with cluster() as mock:
-        subscription = Subscription(settings(mock, connect_timeout_ms=1_000), "note", "booked")
+        subscription = Subscription(settings(mock, connect_timeout_ms=1_000), "note", Wanted(("booked",)))
         mock.fail_next(OFFSET_FETCH, *[KafkaError.NOT_COORDINATOR] * 10_000)
         started = time.monotonic()
         with pytest.raises(Exception, match="Not coordinator") as caught:
