@@ -9,6 +9,7 @@ about what lies behind it, so an event counts only if it tells of that:
     limits    StaleWriteRefused  as for locks
     limits    PoolConfigured     the terms of a pool were written
     state     ChangesCommitted   keys were put or deleted; one that names the version that it replaces was told of it
+    transactions  PrepareAsked   as for state, in several scopes, if it was committed; ChangesEnlisted likewise
     tasks     ResultIgnored      the result of a run came after another had taken the step over
     auctions  ResultIgnored      as for tasks
 
@@ -115,6 +116,16 @@ def _changed(event: TimelineEvent) -> list[Access]:
     ]
 
 
+def _transacted(event: TimelineEvent) -> list[Access]:
+    """What is done if it is committed; whether it was, whoever looks at all of the log knows."""
+    return [
+        Access("write", f"{of['scope']}/{write['key']}", write["operand"])
+        for of in event.data["changes"]
+        for write in of["writes"]
+        if write["operation"] in _OVERWRITES
+    ]
+
+
 _OVERWRITES: Final = ("put", "delete")
 
 
@@ -147,6 +158,7 @@ ACCESSES: Final[Mapping[str, Mapping[str, Callable[[TimelineEvent], list[Access]
     "signals": {"SignalEmitted": _named, "SignalNumbered": _named},
     "limits": {"PoolConfigured": _configured},
     "state": {"ChangesCommitted": _changed},
+    "transactions": {"PrepareAsked": _transacted, "ChangesEnlisted": _transacted},
 }
 STALE: Final[Mapping[str, Mapping[str, Callable[[TimelineEvent], Stale | None]]]] = {
     "locks": {"StaleWriteRefused": _refused},

@@ -42,6 +42,15 @@ class Waiter(msgspec.Struct, frozen=True):
     holds: tuple[str, ...] = ()
 
 
+class Pinned(msgspec.Struct, frozen=True):
+    """A transaction that is committed only under the lock: nobody new is granted it before the outcome."""
+
+    transaction: str
+    agent: str
+    token: int
+    pinned_ms: int
+
+
 class LockView(msgspec.Struct, frozen=True):
     """A name in use. `kind` is mutex, semaphore, rwlock or barrier.
 
@@ -59,6 +68,7 @@ class LockView(msgspec.Struct, frozen=True):
     position: str
     since: str | None = None
     lease_left_ms: int | None = None
+    pins: tuple[Pinned, ...] = ()
 
 
 def view_of(name: str, aggregate: dict[str, Any], position: str, now_ms: int) -> LockView:
@@ -103,6 +113,9 @@ def view_of(name: str, aggregate: dict[str, Any], position: str, now_ms: int) ->
         position,
         first.since if first else None,
         min((holder.lease_left_ms for holder in holders), default=None),
+        tuple(
+            Pinned(p["transaction"], p["agent"], p["token"], now_ms - p["pinned_ms"]) for p in aggregate.get("pins", ())
+        ),
     )
 
 

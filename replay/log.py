@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 from accord.replay.difference import Difference, difference
 from accord.replay.explain.explanation import STEPS, Explanation, explain
+from accord.replay.fork.changes import Change
+from accord.replay.fork.fork import Fork
 from accord.replay.races import RECORDS_MAX, Races, races
 from accord.replay.report.report import RunReport, report
 from accord.replay.source import Source
@@ -48,6 +50,10 @@ class Log:
         """What differs between two points; see `accord.replay.difference`."""
         one, other = (parse_point(point) if isinstance(point, str) else point for point in (a, b))
         return difference(self.source, one, other, domains=domains)
+
+    def fork(self, at: str | Position | datetime | None = None, change: Iterable[str | Change] = ()) -> Fork:
+        """What would have become of it with changes from a point on; see `accord.replay.fork`."""
+        return Fork(self.source, at, change)
 
     def races(self, *, domains: tuple[str, ...] = (), records_max: int = RECORDS_MAX) -> Races:
         """What agents did to the same thing without knowing of each other; see `accord.replay.races`."""

@@ -166,7 +166,11 @@ class _Looked:
         self._granted_to: dict[str, deque[_Grant]] = {}
         self._held: dict[str, list[_Grant]] = {}
         nodes = sorted(graph, key=lambda node: (node.lamport, node.process))
+        self._committed: set[str] = set()
+        self._enlisted: dict[str, set[str]] = {}
+        """By transaction, the scopes in which others than who commits it have said what they change."""
         self._learn_locks(nodes)
+        self._learn_transactions(nodes)
         for node in nodes:
             domain = node.position.domain
             if node.decision is not None and tells(domain) and (not domains or domain in domains):
@@ -193,6 +197,27 @@ class _Looked:
                     _Grant(node.count, let_go, grant, lock, token)
                 )
 
+    def _learn_transactions(self, nodes: list[Node]) -> None:
+        """Which were committed, and what was enlisted before."""
+        for node in nodes:
+            if node.position.domain != "transactions" or node.decision is None:
+                continue
+            if "TransactionDecided" in node.kind or "ChangesEnlisted" in node.kind:
+                for event in decoded("transactions", node.position.partition, node.decision):
+                    if event.event == "TransactionDecided" and event.data["outcome"] == "committed":
+                        self._committed.add(event.key)
+                    elif event.event == "ChangesEnlisted":
+                        self._enlisted.setdefault(event.key, set()).update(of["scope"] for of in event.data["changes"])
+
+    def _of_transaction(self, event: TimelineEvent, touched: list[Access]) -> list[Access]:
+        """What an event of a transaction says was done: nothing, if it was not committed."""
+        if event.key not in self._committed:
+            return []
+        if event.event == "ChangesEnlisted":
+            return touched
+        others = tuple(f"{scope}/" for scope in self._enlisted.get(event.key, ()))
+        return [access for access in touched if not access.resource.startswith(others)]
+
     def _granted(self, node: Node, event: TimelineEvent) -> None:
         token = event.data["token"]
         if event.data.get("permits") is not None:
@@ -201,6 +226,10 @@ class _Looked:
 
     def _look(self, node: Node, event: TimelineEvent) -> None:
         touched, run = accesses(event), body(event)
+        if touched and event.position.startswith("transactions/"):
+            touched = self._of_transaction(event, touched)
+        if touched and "PreparedCommitted" in node.kind:
+            return  # the transaction tells of it
         if stale(event) is not None:
             self.stale.append((event, node))
         if not touched and run is None:

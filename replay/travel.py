@@ -20,9 +20,7 @@ Rules that act here:
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,12 +28,13 @@ import msgspec
 from accord.replay import limits, locks
 from accord.replay.limits import PoolView
 from accord.replay.locks import LockView
+from accord.replay.order import InOrder, Where
 from accord.replay.source import Source
 from accord.replay.state import NoDeadlines, NoWindow, Point
 from accord.replay.timeline import TimelineEvent, decoded, iso
 from accord.schemas.clock import VectorClock
 from accord.schemas.position import Position
-from accord.streams.chain import Chain, Decision, Head
+from accord.streams.chain import Head
 from accord.streams.decider import plain
 from accord.streams.domains import DOMAINS
 from accord.streams.partition import Decided, Partition
@@ -45,8 +44,6 @@ from accord.errors import ChainBroken, NotFound, UnknownRules
 RECENT_MAX: Final = 1_000
 CHECKPOINT_EVERY: Final = 5_000
 CHECKPOINTS_MAX: Final = 32
-
-Where = tuple[str, int]
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -116,7 +113,7 @@ class Journey:
             partition.window, partition.deadlines = NoWindow(), NoDeadlines()
             self._partitions[domain, number] = partition
         self._checkpoints = [self._checkpoint()]
-        self._order = _Order(source, {where: partition.head for where, partition in self._partitions.items()})
+        self._order = InOrder(source, {where: partition.head for where, partition in self._partitions.items()})
 
     @property
     def here(self) -> Stop | None:
@@ -326,7 +323,7 @@ class Journey:
         self.number = checkpoint.number
         self._recent.clear()
         self._undone.clear()
-        self._order = _Order(self.source, {where: partition.head for where, partition in self._partitions.items()})
+        self._order = InOrder(self.source, {where: partition.head for where, partition in self._partitions.items()})
 
 
 def _before(p: Partition) -> _Before:
@@ -337,84 +334,3 @@ def _set(partition: Partition, before: _Before) -> None:
     partition.head, partition.now_ms, partition._clock = before.head, before.now_ms, before.clock
     partition.rules, partition.partition_count = before.rules, before.partition_count
     partition.timestamps = before.timestamps
-
-
-class _Order:
-    """The decisions of all partitions from some heads on: by time, none before one that its clock names.
-
-    Args:
-        heads: the last decision of each partition that was taken already.
-    """
-
-    def __init__(self, source: Source, heads: dict[Where, Head]) -> None:
-        self._streams = {where: _decisions(source, where, head) for where, head in heads.items()}
-        self._names = {f"{domain}/{number}": (domain, number) for domain, number in heads}
-        self._done = {where: _count_of(where, head) for where, head in heads.items()}
-        self._ready: list[tuple[int, Where, Decision]] = []
-        self._blocked: dict[Where, tuple[Where, int, Decision]] = {}
-        for where in self._streams:
-            self._pull(where)
-
-    def take(self) -> tuple[Where, Decision] | None:
-        """The next decision and its partition."""
-        if not self._settle():
-            return None
-        _, where, decision = heapq.heappop(self._ready)
-        self._done[where] = _count_of(where, decision)
-        for waiting, (on, count, blocked) in list(self._blocked.items()):
-            if on == where and count <= self._done[where]:
-                del self._blocked[waiting]
-                heapq.heappush(self._ready, (blocked.now_ms, waiting, blocked))
-        self._pull(where)
-        return where, decision
-
-    def peek(self) -> Decision | None:
-        """The next decision."""
-        return self._ready[0][2] if self._settle() else None
-
-    def _settle(self) -> bool:
-        """Has a decision at the top that may come next; False: there is none."""
-        while self._ready:
-            _, where, decision = self._ready[0]
-            wanted = self._wanted(where, decision)
-            if wanted is None:
-                return True
-            heapq.heappop(self._ready)
-            self._blocked[where] = (*wanted, decision)
-        if self._blocked:  # they name what the log does not have
-            where = min(self._blocked, key=lambda one: (self._blocked[one][2].now_ms, one))
-            decision = self._blocked.pop(where)[2]
-            heapq.heappush(self._ready, (decision.now_ms, where, decision))
-            return True
-        return False
-
-    def _wanted(self, where: Where, decision: Decision) -> tuple[Where, int] | None:
-        """A decision that its clock names and that was not taken yet."""
-        for name, count in VectorClock.decode(decision.clock).entries.items():
-            other = self._names.get(name)
-            if other is not None and other != where and count > self._done[other]:
-                return other, count
-        return None
-
-    def _pull(self, where: Where) -> None:
-        decision = next(self._streams[where], None)
-        if decision is not None:
-            heapq.heappush(self._ready, (decision.now_ms, where, decision))
-
-
-def _decisions(source: Source, where: Where, head: Head) -> Iterator[Decision]:
-    """The accepted decisions of a partition after a head."""
-    domain, number = where
-    source.check_whole(domain, number)
-    chain = Chain(source.root(domain, number), head if head.seq else None)
-    for record in source.read(domain, number, max(0, head.offset + 1), beside=True):
-        decision = chain.accept(record)
-        if decision is not None:
-            yield decision
-
-
-def _count_of(where: Where, head: Head) -> int:
-    """A decision's own entry in its clock."""
-    if not isinstance(head, Decision):
-        return -1
-    return VectorClock.decode(head.clock).entries.get(f"{where[0]}/{where[1]}", 0)

@@ -33,6 +33,7 @@ from accord.agents.locks.arguments import check_lease_ms, check_name, check_prio
 from accord.agents.locks.terms import LockTerms
 from accord.agents.operations import Operation
 from accord.agents.signals.signals import current_task
+from accord.schemas.messages.transactions import Guard
 from accord.schemas.position import Position
 
 from accord import logs
@@ -149,6 +150,23 @@ class Held:
     @property
     def agent(self) -> str:
         return self._hold.agent
+
+    @property
+    def guard(self) -> Guard:
+        """What makes it a condition of a transaction (`Transaction.guard`).
+
+        Raises:
+            BadInput: it is no lock.
+            LeaseLost, NotOwner: it is held no more.
+        """
+        terms = self._hold.terms
+        if not isinstance(terms, LockTerms):
+            raise BadInput(
+                f"{self.key} is a {terms.noun}: a transaction is guarded by locks alone.",
+                remedy="Take a lock for it: hub.lock(), hub.semaphore() or hub.rwlock().",
+            )
+        self.check()
+        return Guard(self.key, self.token, terms.told(self._hold.id))
 
     @property
     def connection(self) -> Connection:

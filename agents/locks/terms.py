@@ -44,12 +44,12 @@ class LockTerms(Terms):
         return WithdrawRequest(agent, request)
 
     def renew(self, agent: str, token: int, request: str) -> Command:
-        return RenewLease(agent, token, self.lease_ms, self._told(request))
+        return RenewLease(agent, token, self.lease_ms, self.told(request))
 
     def release(self, agent: str, token: int, request: str) -> Command:
-        return ReleaseLock(agent, token, self._told(request))
+        return ReleaseLock(agent, token, self.told(request))
 
-    def _told(self, request: str) -> str | None:
+    def told(self, request: str) -> str | None:
         """What tells a grant from others with its token; one who is alone needs nothing."""
         return None if self.permits is None else request
 

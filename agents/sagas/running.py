@@ -106,13 +106,17 @@ class Running:
         submission = self._hub.connection.submit(DOMAIN, self.id, command, task=self.id, **terms)
         return await asyncio.wrap_future(submission.decided)
 
+    def begin_no_more(self) -> None:
+        """What is under way goes on; what it is told to run next is left for others."""
+        self._stopping = True
+
     async def leave(self, drain_ms: int = 0) -> None:
         """Runs nothing more, and gives it back if it has not ended.
 
         Args:
             drain_ms: how long what is under way may go on; then it is cancelled, and in doubt.
         """
-        self._stopping = True
+        self.begin_no_more()
         if self._taking is not None:
             await asyncio.gather(self._taking, return_exceptions=True)
         if self._bodies and drain_ms:

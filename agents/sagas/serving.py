@@ -82,6 +82,8 @@ class Serving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
+        for running in self._runs:
+            running.begin_no_more()
         self._free.release()  # who waits for a slot need not wait any more
         await self._listening.aclose()
         await asyncio.gather(*[running.leave(self._drain_ms) for running in self._runs])
@@ -95,6 +97,8 @@ class Serving:
         try:
             if not self._closing and await is_runnable(self._hub, saga, saga_id) and await running.take():
                 self._runs[running] = asyncio.get_running_loop().create_task(self._see_to(running))
+                if self._closing:  # meanwhile
+                    running.begin_no_more()
                 return
         except BaseException:
             self._drop(running)

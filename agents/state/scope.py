@@ -21,8 +21,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from accord.agents.locks.arguments import check_name, check_number
+from accord.agents.locks.arguments import check_name, check_number, check_wait_ms
 from accord.agents.state.feed import Feed
+from accord.agents.state.judged import WAIT_MS, put_judged
 from accord.agents.state.replica import Replica
 from accord.agents.state.requests import commit, read_history, read_key, read_range, send
 from accord.agents.state.transaction import DEFAULT_ISOLATION, Isolation, Locking, Transaction, turn
@@ -172,6 +173,32 @@ class Scope:
         """
         text = as_text(check_key(key), value)
         return await self._write(Write(key, PUT, text), if_version)
+
+    async def put_judged(
+        self, key: str, value: Any, *, if_version: int, ground: str | None = None, wait_ms: int = WAIT_MS
+    ) -> Versioned:
+        """Writes a key as `put` does; if somebody was faster, a judge says whose value is to be there
+        (`Accord.judge`), and on too little confidence or a tie the ground's authority. All of it is on the log.
+
+        If it is this one it is written, unless the key has changed again: then that is judged, three times at most.
+
+        Args:
+            value, if_version: as of `put`.
+            ground: whose terms hold, its judges among them; None: `state/SCOPE`.
+            wait_ms: how long to wait for each judgement, 0 to 30 days.
+
+        Returns:
+            The value with its new version, or with that which it had if both were the same.
+
+        Raises:
+            VersionConflict: the other value stays: so it was judged, or nobody has judged; details `resolution` (as of
+                `Accord.findings`; None: there is none).
+            And what `put` raises.
+        """
+        check_wait_ms(wait_ms)
+        return await put_judged(
+            self._hub, self, key, value, check_version(if_version), ground=ground, wait_ms=wait_ms
+        )  # fmt: skip
 
     async def put_all(self, values: Mapping[str, Any], *, if_versions: Mapping[str, int] | None = None) -> int:
         """Writes several keys at once, all or none; returns the scope's version that this made.

@@ -12,6 +12,7 @@ from accord.agents.locks.locks import RWLock
 from accord.agents.locks.sync import Lock
 from accord.agents.state import replica as replicas
 from accord.agents.state import scope as scopes
+from accord.agents.state.judged import WAIT_MS
 from accord.agents.state.scope import rule_of
 from accord.agents.state.transaction import DEFAULT_ISOLATION, Isolation, Locking, Reading
 from accord.agents.state.turns import (
@@ -181,6 +182,13 @@ class Scope:
     def put(self, key: str, value: Any, *, if_version: int | None = None) -> Versioned:
         """Writes a key; returns the value with its new version."""
         return self._loop.call(partial(self._scope.put, key, value, if_version=if_version))
+
+    def put_judged(
+        self, key: str, value: Any, *, if_version: int, ground: str | None = None, wait_ms: int = WAIT_MS
+    ) -> Versioned:
+        """Writes a key; if somebody was faster, a judge says whose value is to be there."""
+        judged = partial(self._scope.put_judged, key, value, if_version=if_version, ground=ground, wait_ms=wait_ms)
+        return self._loop.call(judged)
 
     def put_all(self, values: Mapping[str, Any], *, if_versions: Mapping[str, int] | None = None) -> int:
         """Writes several keys at once, all or none; returns the scope's version that this made."""

@@ -36,12 +36,7 @@ async def submit(
 ) -> Handle:
     """`Accord.submit`, on any hub."""
     hub.ensure_open("submit()")
-    steps = graph.check()
-    try:
-        given = as_json(input)
-    except NotPlain as error:
-        raise BadInput(f"the input of {graph.name} has {error}; it must be JSON.") from None
-    check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
+    given = check_task(graph, input, keep_ms)
     most = hub.settings.client.waiting_max
     if waiting_max is not None:
         most = check_number("waiting_max", waiting_max, 0, WAITING_MAX)
@@ -49,9 +44,25 @@ async def submit(
     with Operation(hub, "submit", task_id, kind=SpanKind.PRODUCER, graph=graph.name):
         if most:
             await check_room(hub, graph.team, most)
-        payload = await payload_of(hub, given)
-        command = SubmitTask(hub.agent, graph.name, graph.team, payload, steps, keep_ms, traceparent() or "")
+        command = await command_of(hub, graph, given, keep_ms)
         return await _begin(hub, Handle(hub, task_id, graph.last), command, again=key is not None)
+
+
+def check_task(graph: TaskGraph, input: Any, keep_ms: int) -> str:
+    """The input of a task, as JSON. Raises BadInput: the graph, the input or a duration cannot be one."""
+    graph.check()
+    try:
+        given = as_json(input)
+    except NotPlain as error:
+        raise BadInput(f"the input of {graph.name} has {error}; it must be JSON.") from None
+    check_number("keep_ms", keep_ms, 0, LIMIT_MS_MAX)
+    return given
+
+
+async def command_of(hub: Hub, graph: TaskGraph, given: str, keep_ms: int) -> SubmitTask:
+    """The command that begins a task, with its input in the log or beside it. Raises what `payload_of` raises."""
+    payload = await payload_of(hub, given)
+    return SubmitTask(hub.agent, graph.name, graph.team, payload, graph.check(), keep_ms, traceparent() or "")
 
 
 async def _begin(hub: Hub, handle: Handle, command: SubmitTask, *, again: bool) -> Handle:

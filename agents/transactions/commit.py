@@ -23,14 +23,17 @@ from accord.schemas.messages.transactions import (
     BeginTransaction,
     CommitTransaction,
     EnlistChanges,
+    Guard,
     ReadTransaction,
     RollBackTransaction,
     ScopeChanges,
+    Submission,
     TransactionDecided,
     TransactionEnded,
     TransactionRead,
     TransactionRefused,
 )
+from accord.streams.locks.pins import NOT_HOLDER
 from accord.streams.state.decider import BUSY, HELD
 from accord.streams.transactions.decider import ROLLED_BACK, TIMEOUT
 from accord.streams.transactions.transaction import ABORTED, UNKNOWN
@@ -40,6 +43,7 @@ from accord.errors import (
     BadInput,
     Denied,
     KeyHeld,
+    LeaseLost,
     Overloaded,
     Refused,
     TransactionAborted,
@@ -56,6 +60,14 @@ KEEP_MS: Final = 600_000
 DONE_WAIT_MS: Final = 10_000
 """How long to wait until all scopes have done what was committed."""
 CANCELLED: Final = "whoever began it has given up"
+
+
+class Contents(NamedTuple):
+    """What is put into a transaction."""
+
+    changes: tuple[ScopeChanges, ...]
+    guards: tuple[Guard, ...]
+    tasks: tuple[Submission, ...]
 
 
 class Outcome(NamedTuple):
@@ -86,18 +98,19 @@ class OnLog(Watched):
         """Begins it, open for what members enlist."""
         await self._ask(BeginTransaction(self._hub.agent, tuple(members), (), False, timeout_ms, KEEP_MS))
 
-    async def enlist(self, changes: Sequence[ScopeChanges]) -> None:
+    async def enlist(self, what: Contents) -> None:
         """Adds to it. Raises what `refused` says."""
-        await self._ask(EnlistChanges(self._hub.agent, tuple(changes)))
+        await self._ask(EnlistChanges(self._hub.agent, *what))
 
-    async def commit_at_once(self, changes: Sequence[ScopeChanges], timeout_ms: int) -> None:
+    async def commit_at_once(self, what: Contents, timeout_ms: int) -> None:
         """Begins and commits it. Raises what the outcome says."""
-        command = BeginTransaction(self._hub.agent, (), tuple(changes), True, timeout_ms, KEEP_MS)
+        terms = (True, timeout_ms, KEEP_MS, what.guards, what.tasks)
+        command = BeginTransaction(self._hub.agent, (), what.changes, *terms)
         await self._commit(command, timeout_ms)
 
-    async def commit(self, changes: Sequence[ScopeChanges], timeout_ms: int) -> None:
+    async def commit(self, what: Contents, timeout_ms: int) -> None:
         """Commits it, with what is added last. Raises what the outcome says."""
-        await self._commit(CommitTransaction(self._hub.agent, tuple(changes)), timeout_ms)
+        await self._commit(CommitTransaction(self._hub.agent, *what), timeout_ms)
 
     async def roll_back(self, reason: str) -> None:
         """Ends it; what has ended already has."""
@@ -144,7 +157,7 @@ class OnLog(Watched):
             case "unknown":
                 return self._unknown()
             case "enlisted":
-                text = "a scope is enlisted already: who takes part enlists each scope once"
+                text = "a scope or a lock is enlisted already: who takes part enlists each once"
             case "too_much":
                 text = "together that is more than a transaction may have"
             case status:
@@ -161,6 +174,8 @@ def aborted(transaction: str, outcome: Outcome) -> Refused:
     match event.reason:
         case reason if reason == HELD:
             return KeyHeld(text, holder=event.holder, remedy="Try again: hub.run_transaction() does that.", **named)
+        case reason if reason == NOT_HOLDER:
+            return LeaseLost(text, remedy="Acquire the lock again, and begin anew.", **named)
         case reason if reason == BUSY:
             return Overloaded(text, remedy="Try again later.", **named)
         case reason if reason in (TIMEOUT, "late"):

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from accord.agents.state.sync import Reader, turn
 from accord.agents.state.transaction import DEFAULT_ISOLATION, Isolation
 from accord.agents.state.turns import TRANSACTION_ATTEMPTS, Crowd, tries
 from accord.agents.sync import SyncHub
+from accord.agents.tasks.graph import TaskGraph
+from accord.agents.tasks.submit import KEEP_MS
+from accord.agents.tasks.sync import Handle
 from accord.agents.transactions.transaction import AGAIN, TIMEOUT_MS, Parts
 from anyio.from_thread import BlockingPortal
 
@@ -40,6 +43,10 @@ class Transaction(Parts[Part]):
 
     def _part(self, scope: str) -> Part:
         return Part(self._sync_hub, self._loop, scope, self._isolation, "optimistic", lambda _: None)
+
+    def submit(self, graph: TaskGraph, input: Any = None, *, keep_ms: int = KEEP_MS) -> Handle:
+        """A task that begins when the transaction is committed, once, and never if it is not."""
+        return Handle(self._loop, self._loop.call(partial(self._submit, graph, input, keep_ms)))
 
     def share(self, *members: str) -> str:
         """Lets other agents take part; returns its id for `join_transaction`."""

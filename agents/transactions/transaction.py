@@ -11,41 +11,54 @@
     await hub.run_transaction(transfer)                 # again, if others came in between
     async with hub.transaction() as tx:                 # once: VersionConflict, KeyHeld, if they did
         tx.scope("customer_ada").put("limit", 100)
+    async with hub.lock("customers") as held, hub.transaction() as tx:
+        tx.guard(held)                                  # committed only if the lock is still held
+        tx.scope("customer_ada").put("limit", 200)
+        letter = await tx.submit(write_letter, "ada")   # a task that begins if it is committed
 
 Rules that act here:
 - Nothing is written before the end, and an exception leaves nothing to undo. What was written in one scope alone is
   committed by one command to that scope; else by two-phase commit on the log (`accord.streams.transactions`).
 - Serializable: what was read in every scope must still be so when it is committed, also if nothing is written. Under
   `snapshot` each scope is read as at one version of its own.
+- A guard is judged on the log, when the transaction is committed: from then on until it is done everywhere nobody else
+  gets the lock, also if its lease ends meanwhile.
 - Other agents may take part, if who began it lets them: what they enlist is committed with it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from accord.agents.locks.arguments import check_name, check_names, check_number
+from accord.agents.locks.locks import Held
 from accord.agents.signals import signals
 from accord.agents.state.requests import commit
 from accord.agents.state.scope import check_scope
 from accord.agents.state.transaction import DEFAULT_ISOLATION, Isolation, Reader, Reading, turn
 from accord.agents.state.turns import TRANSACTION_ATTEMPTS, Crowd, tries
 from accord.agents.state.values import ISOLATIONS
-from accord.agents.transactions.commit import OnLog
+from accord.agents.tasks.graph import TaskGraph
+from accord.agents.tasks.handle import Handle
+from accord.agents.tasks.submit import KEEP_MS, check_task, command_of
+from accord.agents.transactions.commit import DONE_WAIT_MS, Contents, OnLog
 from accord.schemas.messages.state import CommitChanges
-from accord.schemas.messages.transactions import ScopeChanges
+from accord.schemas.messages.transactions import Guard, ScopeChanges, Submission
 from accord.streams.state.bounds import TIMEOUT_MS_MAX
-from accord.streams.transactions.bounds import MEMBERS_MAX, SCOPES_MAX
+from accord.streams.transactions.bounds import GUARDS_MAX, MEMBERS_MAX, SCOPES_MAX, TASKS_MAX
 
-from accord.errors import BadInput, KeyHeld, SnapshotTooOld, VersionConflict
+from accord.errors import BadInput, KeyHeld, NotFound, SnapshotTooOld, VersionConflict
 
 if TYPE_CHECKING:
     from accord.agents.hub import Hub
 
 TIMEOUT_MS: Final = 30_000
+BEGUN_LOOK_S: Final = 0.02
+"""How soon a task that begins with a commit is looked for again; then after twice that time."""
 R = TypeVar("R")
 AGAIN: Final = (VersionConflict, SnapshotTooOld, KeyHeld)
 """What comes of others that were faster: after it a transaction is run again."""
@@ -76,6 +89,8 @@ class Parts(Generic[P]):
         self._timeout_ms = check_number("timeout_ms", timeout_ms, 1, TIMEOUT_MS_MAX)
         self._make = make
         self._parts: dict[str, P] = {}
+        self._guards: dict[str, Guard] = {}
+        self._tasks: list[tuple[Submission, Handle]] = []
         self._joined = joined is not None
         self._shared: OnLog | None = None
         self._begun = self._is_open = False
@@ -99,6 +114,38 @@ class Parts(Generic[P]):
             part = self._parts[name] = self._make(name)
             part.open()
         return part
+
+    def guard(self, held: Held) -> None:
+        """Makes it a condition that a lock is still held, under the token that it has now: if it is not when the
+        transaction is committed, nothing is done (`LeaseLost`). If it is, nobody else gets the lock before all is done.
+
+        Guard it before anything is read that the lock protects.
+
+        Args:
+            held: what `hub.lock`, `hub.semaphore` or `hub.rwlock` has granted, to whichever agent.
+
+        Raises:
+            LeaseLost, NotOwner: it is held no more.
+            BadInput: it is no lock, there are more than 100, or the transaction is over.
+        """
+        self._check_open()
+        guard = held.guard
+        known = self._guards.setdefault(guard.lock, guard)
+        if known != guard:
+            raise BadInput(f"the transaction is guarded by another grant of {guard.lock}.", remedy="Begin another one.")
+        if len(self._guards) > GUARDS_MAX:
+            del self._guards[guard.lock]
+            raise BadInput(f"a transaction has at most {GUARDS_MAX} guards.")
+
+    async def _submit(self, graph: TaskGraph, input: Any, keep_ms: int) -> Handle:
+        self._check_open()
+        if len(self._tasks) >= TASKS_MAX:
+            raise BadInput(f"a transaction begins at most {TASKS_MAX} tasks.")
+        c = await command_of(self._hub, graph, check_task(graph, input, keep_ms), keep_ms)
+        task = signals.new_task()
+        one = Submission(task, c.agent, c.type, c.team, c.input, c.steps, c.keep_ms, c.trace)
+        self._tasks.append((one, Handle(self._hub, task, graph.last)))
+        return self._tasks[-1][1]
 
     async def _share(self, *members: str) -> str:
         self._check_open()
@@ -133,34 +180,58 @@ class Parts(Generic[P]):
         """Commits it, or drops it if there was an error. Raises what `accord.Accord.transaction` says."""
         self._close()
         if error is not None:
+            self._forget_tasks()
             if self._shared is not None:
                 await self._shared.roll_back(f"{type(error).__name__} where it was begun"[:200])
             return
         try:
             await self._commit()
-        except AGAIN:
-            for scope in self._parts:
-                Crowd(self._hub, scope).met()
+        except BaseException as refused:
+            self._forget_tasks()
+            if isinstance(refused, AGAIN):
+                for scope in self._parts:
+                    Crowd(self._hub, scope).met()
             raise
+        if not self._joined:
+            for _, handle in self._tasks:
+                await _begun(handle)
+
+    def _forget_tasks(self) -> None:
+        for _, handle in self._tasks:
+            handle.forget()
 
     async def _commit(self) -> None:
         terms = {scope: part.terms for scope, part in sorted(self._parts.items())}
-        changes = [ScopeChanges(scope, *of) for scope, of in terms.items() if not of.is_empty]
+        changes = tuple([ScopeChanges(scope, *of) for scope, of in terms.items() if not of.is_empty])
+        what = Contents(changes, tuple(self._guards.values()), tuple([one for one, _ in self._tasks]))
         if self._shared is not None:
-            await self._shared.commit(changes, self._timeout_ms)
-        elif not changes:
+            await self._shared.commit(what, self._timeout_ms)
+        elif not any(what):
             return
         elif self._joined:
             on_log = OnLog(self._hub, self.id)
             try:
-                await on_log.enlist(changes)
+                await on_log.enlist(what)
             finally:
                 on_log.forget()
-        elif len(changes) == 1:
+        elif len(changes) == 1 and not (what.guards or what.tasks):
             scope = changes[0].scope
             await commit(self._hub, scope, CommitChanges(self._hub.agent, *terms[scope], "", ""))
         else:
-            await OnLog(self._hub, self.id).commit_at_once(changes, self._timeout_ms)
+            await OnLog(self._hub, self.id).commit_at_once(what, self._timeout_ms)
+
+
+async def _begun(handle: Handle) -> None:
+    """Returns when a task is there that was begun by a commit, after a bounded time in any case: it will be."""
+    again_s = BEGUN_LOOK_S
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DONE_WAIT_MS / 1_000):
+            while True:
+                with suppress(NotFound):
+                    await handle.look()
+                    return
+                await asyncio.sleep(again_s)
+                again_s *= 2
 
 
 class Transaction(Parts[Part]):
@@ -171,6 +242,21 @@ class Transaction(Parts[Part]):
 
     def _part(self, scope: str) -> Part:
         return Part(self._hub, scope, self._isolation, "optimistic", _nothing)
+
+    async def submit(self, graph: TaskGraph, input: Any = None, *, keep_ms: int = KEEP_MS) -> Handle:
+        """A task that begins when the transaction is committed, once, and never if it is not.
+
+        Args:
+            graph, input, keep_ms: as of `Accord.submit`.
+
+        Returns:
+            The task. Before the commit it is not there; if there is none, nobody ever hears of it.
+
+        Raises:
+            BadInput: the graph is none, there are more than 20 tasks, or the transaction is over.
+            TooLarge, Unavailable: as `Accord.submit`.
+        """
+        return await self._submit(graph, input, keep_ms)
 
     async def share(self, *members: str) -> str:
         """Lets other agents take part: begins it on the log, and returns its id for `join_transaction`.

@@ -35,7 +35,7 @@ from accord.schemas.position import Position
 from accord.streams.decider import plain
 from accord.streams.partition import Decided, Partition
 
-from accord.errors import BadInput, LogGap, SchemaError
+from accord.errors import BadInput, LogGap, NotFound, SchemaError
 
 STEPS: Final = 15
 STEPS_MAX: Final = 500
@@ -140,6 +140,8 @@ def explain(
     target = find(source, what, domains=domains, agent=agent)
     past = _Past(source, target)
     told = past.told()
+    if target.domain == "transactions":
+        told = (*told[:-1], _with_vote(source, past, told[-1])) if told else told
     graph = causality(source, around=past.node.lamport)
     node = graph.at(past.node.position) or past.node
     command = graph.command_of(node)
@@ -201,6 +203,15 @@ class _Past:
                 self._fold(raw[place])
                 before = self._state()
         return tuple(found)
+
+    def event(self, name: str) -> TimelineEvent | None:
+        """The last event of this name, of the decision or of those before it about the same aggregate."""
+        domain, number = self._target.domain, self._target.partition
+        for decision in [self._target.decision, *[one.decision for one in reversed(self._earlier)]]:
+            for event in decoded(domain, number, decision):
+                if event.event == name:
+                    return event
+        return None
 
     def _fold(self, event: Any) -> None:
         """Takes one event of the decision in, if it is one of the domain's."""
@@ -266,6 +277,31 @@ def _fields_of(domain: str, value: bytes | None) -> dict[str, Any]:
     except SchemaError:
         return {}
     return data
+
+
+def _with_vote(source: Source, past: _Past, told: Told) -> Told:
+    """Of a transaction that a participant has refused: with the reasons of that, which lie in its partition."""
+    decided = past.event("TransactionDecided")
+    if decided is None or not decided.data["refused_by"]:
+        return told
+    vote = _Past(source, find(source, decided.position)).sent(None)
+    if vote is None or vote.because is None:
+        return told
+    try:
+        refused = _Past(source, find(source, vote.because)).told()
+    except (NotFound, LogGap):
+        return told
+    who = decided.data["refused_by"]
+    more = [
+        msgspec.structs.replace(reason, text=f"{who}: {reason.text}")
+        for one in refused
+        for reason in one.reasons
+        if one.event.event in _NO_VOTES
+    ]
+    return msgspec.structs.replace(told, reasons=(*told.reasons, *more))
+
+
+_NO_VOTES: Final = ("PrepareRefused", "PinRefused")
 
 
 def _with_causes(graph: Causality, told: Told) -> Told:

@@ -24,6 +24,7 @@ def _in_the_way(case: Case) -> list[Reason]:
     holders, me = case.listed("holders"), case.data.get("request")
     found = [_held(case, holder) for holder in holders[:LISTED_MAX]]
     found += _more(len(holders) - LISTED_MAX, "holder")
+    found += [_kept(case, pin) for pin in case.listed("pins") if pin["token"] not in {one["token"] for one in holders}]
     mine = case.data.get("priority", 0)
     ahead = [one for one in case.listed("waiters") if one["request"] != me and one.get("priority", 0) >= mine]
     found += [_ahead(case, waiter) for waiter in ahead[:LISTED_MAX]]
@@ -40,6 +41,13 @@ def _held(case: Case, holder: dict[str, Any]) -> Reason:
         f"{clock(holder['granted_ms'])}; {lease}",
         case.granted(holder["token"]),
     )
+
+
+def _kept(case: Case, pin: dict[str, Any]) -> Reason:
+    """A transaction whose outcome comes first."""
+    pinned = case.last("LeasePinned", transaction=pin["transaction"])
+    text = f"transaction {pin['transaction']} of {pin['agent']} is being committed under it: token {pin['token']}"
+    return Reason(f"{text}, which is held no more", where(pinned))
 
 
 def _ahead(case: Case, waiter: dict[str, Any]) -> Reason:
@@ -103,6 +111,11 @@ def _not_the_holder(case: Case) -> list[Reason]:
     return found + [_held(case, holder) for holder in case.listed("holders")[:LISTED_MAX]]
 
 
+def _no_pin(case: Case) -> list[Reason]:
+    why = Reason(f"{case.data['reason']}: {case.data['description']}")
+    return [why, *(_not_the_holder(case) if case.data["reason"] == "not_holder" else [])]
+
+
 def _stale(case: Case) -> list[Reason]:
     data = case.data
     found = [Reason(f"{data['resource']} had seen token {data['highest_token']}", case.granted(data["highest_token"]))]
@@ -127,6 +140,7 @@ REASONS: Final[Reasons] = {
     "LeaseExpired": _expired,
     "ReleaseRefused": _not_the_holder,
     "RenewalRefused": _not_the_holder,
+    "PinRefused": _no_pin,
     "StaleWriteRefused": _stale,
     "DeadlockBroken": broken,
 }

@@ -16,6 +16,7 @@ from accord.replay.explain import (
     sagas,
     state,
     tasks,
+    transactions,
     triggers,
     waits,
 )
@@ -29,6 +30,7 @@ _BY_DOMAIN: Final[dict[str, Reasons]] = {
     "auctions": auctions.REASONS,
     "hierarchy": hierarchy.REASONS,
     "state": state.REASONS,
+    "transactions": transactions.REASONS,
     "conflicts": conflicts.REASONS,
     "roster": roster.REASONS,
     "llm": llm.REASONS,

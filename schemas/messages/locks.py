@@ -70,6 +70,19 @@ class ReportStaleWrite(Command, frozen=True):
     highest_token: int
 
 
+class PinLease(Command, frozen=True):
+    agent: str
+    transaction: str
+    token: int
+    request: str | None
+    due_ms: int
+
+
+class UnpinLease(Command, frozen=True):
+    transaction: str
+    outcome: str
+
+
 class LockGranted(Event, frozen=True):
     request: str
     agent: str
@@ -223,6 +236,46 @@ class StaleWriteRefused(Event, frozen=True):
     highest_token: int
 
 
+class LeasePinned(Event, frozen=True):
+    agent: str
+    transaction: str
+    token: int
+    request: str | None
+    due_ms: int
+    pinned_ms: int
+
+
+class PinRefused(Event, frozen=True):
+    agent: str
+    transaction: str
+    token: int
+    reason: str
+    description: str
+    holder: str | None
+    current_token: int | None
+
+
+class PinRepeated(Event, frozen=True):
+    transaction: str
+
+
+class LeaseUnpinned(Event, frozen=True):
+    agent: str
+    transaction: str
+    outcome: str
+
+
+class PinGone(Event, frozen=True):
+    transaction: str
+    outcome: str
+
+
+class PinOutcomeWanted(Event, frozen=True):
+    transaction: str
+    times: int
+    asked_ms: int
+
+
 COMMANDS = (
     AcquireLock,
     RenewLease,
@@ -234,6 +287,8 @@ COMMANDS = (
     ReachBarrier,
     ReportStaleWrite,
     BreakDeadlock,
+    PinLease,
+    UnpinLease,
 )
 EVENTS = (
     LockGranted,
@@ -256,4 +311,10 @@ EVENTS = (
     BarrierRefused,
     StaleWriteRefused,
     DeadlockBroken,
+    LeasePinned,
+    PinRefused,
+    PinRepeated,
+    LeaseUnpinned,
+    PinGone,
+    PinOutcomeWanted,
 )

@@ -3,6 +3,7 @@
 import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.state import Conflict, SeenKey, SeenRange, Write
+from accord.schemas.messages.tasks import Payload, Step
 
 
 class ScopeChanges(msgspec.Struct, frozen=True, gc=False):
@@ -14,6 +15,27 @@ class ScopeChanges(msgspec.Struct, frozen=True, gc=False):
     reads: tuple[SeenKey, ...]
     ranges: tuple[SeenRange, ...]
     writes: tuple[Write, ...]
+
+
+class Guard(msgspec.Struct, frozen=True, gc=False):
+    """A lock that must be held when the transaction is committed; `request` tells those apart who share its token."""
+
+    lock: str
+    token: int
+    request: str | None
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A task that is begun when the transaction is committed; its terms are those of `SubmitTask`."""
+
+    task: str
+    agent: str
+    type: str
+    team: str
+    input: Payload
+    steps: tuple[Step, ...]
+    keep_ms: int
+    trace: str
 
 
 class Participant(msgspec.Struct, frozen=True, gc=False):
@@ -39,16 +61,22 @@ class BeginTransaction(Command, frozen=True):
     commit: bool
     timeout_ms: int
     keep_ms: int
+    guards: tuple[Guard, ...] = ()
+    tasks: tuple[Submission, ...] = ()
 
 
 class EnlistChanges(Command, frozen=True):
     agent: str
     changes: tuple[ScopeChanges, ...]
+    guards: tuple[Guard, ...] = ()
+    tasks: tuple[Submission, ...] = ()
 
 
 class CommitTransaction(Command, frozen=True):
     agent: str
     changes: tuple[ScopeChanges, ...]
+    guards: tuple[Guard, ...] = ()
+    tasks: tuple[Submission, ...] = ()
 
 
 class RollBackTransaction(Command, frozen=True):
@@ -81,6 +109,12 @@ class AskOutcome(Command, frozen=True):
     key: str
 
 
+class RepairTransaction(Command, frozen=True):
+    agent: str
+    found: str
+    participant: Participant | None
+
+
 class TransactionBegun(Event, frozen=True):
     agent: str
     members: tuple[str, ...]
@@ -92,6 +126,8 @@ class TransactionBegun(Event, frozen=True):
 class ChangesEnlisted(Event, frozen=True):
     agent: str
     changes: tuple[ScopeChanges, ...]
+    guards: tuple[Guard, ...] = ()
+    tasks: tuple[Submission, ...] = ()
 
 
 class PrepareAsked(Event, frozen=True):
@@ -99,6 +135,8 @@ class PrepareAsked(Event, frozen=True):
     changes: tuple[ScopeChanges, ...]
     due_ms: int
     asked_ms: int
+    guards: tuple[Guard, ...] = ()
+    tasks: tuple[Submission, ...] = ()
 
 
 class VoteRecorded(Event, frozen=True):
@@ -127,6 +165,12 @@ class TransactionDecided(Event, frozen=True):
     holder: str
     tell: tuple[Participant, ...]
     decided_ms: int
+    tasks: tuple[Submission, ...] = ()
+
+
+class GuardsReleased(Event, frozen=True):
+    tell: tuple[Participant, ...]
+    released_ms: int
 
 
 class OutcomeAcknowledged(Event, frozen=True):
@@ -187,6 +231,15 @@ class TransactionRead(Event, frozen=True):
     ended_ms: int | None
 
 
+class TransactionRepaired(Event, frozen=True):
+    agent: str
+    found: str
+    done: str
+    outcome: str
+    tell: tuple[Participant, ...]
+    repaired_ms: int
+
+
 class TransactionForgotten(Event, frozen=True):
     ended_ms: int
 
@@ -200,6 +253,7 @@ COMMANDS = (
     RecordVote,
     AcknowledgeOutcome,
     AskOutcome,
+    RepairTransaction,
 )
 EVENTS = (
     TransactionBegun,
@@ -217,4 +271,6 @@ EVENTS = (
     TransactionRefused,
     TransactionRead,
     TransactionForgotten,
+    GuardsReleased,
+    TransactionRepaired,
 )

@@ -25,6 +25,9 @@ from accord.schemas.messages.locks import (
     LeaseRenewed,
     LockDenied,
     NotifyCondition,
+    PinGone,
+    PinLease,
+    PinRefused,
     ReachBarrier,
     ReleaseLock,
     ReleaseRefused,
@@ -33,6 +36,7 @@ from accord.schemas.messages.locks import (
     ReportStaleWrite,
     RevokeLease,
     StaleWriteRefused,
+    UnpinLease,
     WaitOnCondition,
     WithdrawRequest,
 )
@@ -101,6 +105,7 @@ class BarrierDecider:
 
 _CHANGE_NOTHING: Final = frozenset(
     {BarrierRefused, RenewalRefused, ReleaseRefused, LockDenied, ConditionRefused, StaleWriteRefused}
+    | {PinRefused, PinGone}
 )
 
 
@@ -160,6 +165,10 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Barrier, Any, At], list[Event]]
     WaitOnCondition: _no_condition,
     NotifyCondition: _no_condition,
     BreakDeadlock: lambda _, __, ___: [],
+    PinLease: lambda _, c, __: [
+        PinRefused(c.agent, c.transaction, c.token, "not_holder", "it is a barrier, no lock", None, None)
+    ],
+    UnpinLease: lambda _, c, __: [PinGone(c.transaction, c.outcome)],
     Tick: lambda _, __, ___: [],
     ReportStaleWrite: lambda _, c, __: [StaleWriteRefused(c.agent, c.resource, c.token, c.highest_token)],
 }

@@ -17,8 +17,9 @@ Rules:
 - A condition: who holds the lock alone may give it back and wait for a notice; who was notified, or waited too long,
   queues for the lock again. One command notifies at most `NOTIFIED_MAX`. A notice to one who is gone since goes to the
   next, so no wake-up is lost; one too many is possible, as with any condition variable.
-- A lock that is free and that nobody waits for is not remembered. A name that is used by a barrier (`barriers.py`) is
-  none of a lock, and the other way round.
+- A lock that a transaction pins goes to nobody new while its holder is gone (`pins.py`).
+- A lock that is free and that nobody waits for or pins is not remembered. A name that is used by a barrier
+  (`barriers.py`) is none of a lock, and the other way round.
 - No command costs more for those who wait than the logarithm of how many they are (`queue.py`).
 - Rules are found by type: an isinstance() of a msgspec struct takes ten times as long.
 - State has no cycles: gc=False spares the garbage collector going through every lock that is held, again and again.
@@ -51,13 +52,20 @@ from accord.schemas.messages.locks import (
     ConditionTimedOut,
     DeadlockBroken,
     LeaseExpired,
+    LeasePinned,
     LeaseRenewed,
     LeaseRevoked,
+    LeaseUnpinned,
     LockDenied,
     LockGranted,
     LockQueued,
     LockReleased,
     NotifyCondition,
+    PinGone,
+    PinLease,
+    PinOutcomeWanted,
+    PinRefused,
+    PinRepeated,
     ReachBarrier,
     ReleaseLock,
     ReleaseRefused,
@@ -67,11 +75,13 @@ from accord.schemas.messages.locks import (
     RequestWithdrawn,
     RevokeLease,
     StaleWriteRefused,
+    UnpinLease,
     WaitOnCondition,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.streams.decider import At, Contention, Decider, Domain
+from accord.streams.locks import pins
 from accord.streams.locks.barriers import Barrier, BarrierDecider
 from accord.streams.locks.bounds import DUE_MAX, NOTIFIED_MAX, SHARED_MAX, WAITERS_MAX, problem_of
 from accord.streams.locks.queue import EMPTY, NEVER, Queue, Waiter
@@ -98,6 +108,7 @@ class Lock(msgspec.Struct, frozen=True, gc=False, tag=True):
     waiters: Queue = EMPTY
     sleepers: Queue = EMPTY
     """Who waits for a notice."""
+    pins: tuple[pins.Pin, ...] = ()
 
 
 class LockDecider:
@@ -130,7 +141,7 @@ class LockDecider:
 
     def _grants(self, lock: Lock, at: At) -> Iterator[Event]:
         """Lets in from the queue who fits; nobody while some wait is over that was not ended yet."""
-        if _wait_is_over(lock, at.now_ms):
+        if _wait_is_over(lock, at.now_ms) or pins.keeps_out(lock) is not None:
             return
         while lock.waiters is not EMPTY and not _held_alone(lock):
             waiter = lock.waiters.first()
@@ -152,18 +163,20 @@ class LockDecider:
         return change(state or _FREE, event)
 
     def deadline_ms(self, state: Lock) -> int | None:
-        if len(state.holders) == 1 and state.waiters is EMPTY and state.sleepers is EMPTY:
+        if len(state.holders) == 1 and state.waiters is EMPTY and state.sleepers is EMPTY and not state.pins:
             return state.holders[0].deadline_ms
         following = min(state.waiters.deadline_ms, state.sleepers.deadline_ms)
-        following = min([following, *[holder.deadline_ms for holder in state.holders]])
+        ends = [holder.deadline_ms for holder in state.holders]
+        following = min([following, *ends, *[pin.next_ask_ms for pin in state.pins]])
         return None if following == NEVER else following
 
 
 _FREE: Final = Lock(())
 _CHANGE_NOTHING: Final = frozenset(
     {RenewalRefused, ReleaseRefused, ConditionRefused, BarrierRefused, BarrierPassed, StaleWriteRefused}
+    | {PinRefused, PinRepeated, PinGone}
 )
-_FREE_NOTHING: Final = frozenset({AcquireLock, RenewLease, NotifyCondition, ReportStaleWrite})
+_FREE_NOTHING: Final = frozenset({AcquireLock, RenewLease, NotifyCondition, ReportStaleWrite, PinLease})
 """After these alone nobody who waits can be granted who could not before."""
 
 
@@ -184,7 +197,8 @@ def _due(lock: Lock, now_ms: int) -> list[Event]:
         )
         waits: Iterator[tuple[int, Event]] = heapq.merge(denied, timed_out, key=_deadline)
         ends = list(heapq.merge(ends, islice(waits, DUE_MAX), key=_deadline))
-    return [event for _, event in ends]
+    found = [event for _, event in ends]
+    return [*found, *pins.asks_due(lock, now_ms)] if lock.pins else found
 
 
 _deadline: Final = itemgetter(0)
@@ -198,13 +212,13 @@ def _acquire(lock: Lock, command: AcquireLock, at: At) -> list[Event]:
     c = command
     deadline_ms = None if c.wait_ms is None else at.now_ms + c.wait_ms
     waiter = Waiter(at.request, c.agent, c.owner, c.lease_ms, at.now_ms, deadline_ms, c.permits, c.priority)
-    if not lock.holders and lock.waiters is EMPTY:
+    if not lock.holders and lock.waiters is EMPTY and not lock.pins:
         return [_grant(waiter, at)]
     before = lock.waiters.count_from(c.priority)
     in_force = _permits_in_force(lock)
     if None not in (c.permits, in_force) and c.permits != in_force:
         reason = "permits"
-    elif not before and _fits(lock, c.permits):
+    elif not before and _fits(lock, c.permits) and pins.keeps_out(lock) is None:
         return [_grant(waiter, at)]
     elif _waits_for_itself(lock, waiter):
         reason = "would_self_deadlock"
@@ -310,6 +324,8 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Lock, Any, At], list[Event]]]] 
     NotifyCondition: _notify,
     ReachBarrier: _no_barrier,
     ReportStaleWrite: _report,
+    PinLease: pins.pin,
+    UnpinLease: pins.unpin,
 }
 """What each command brings, to a lock of which nothing is due any more."""
 
@@ -319,17 +335,17 @@ def _granted(lock: Lock, e: LockGranted) -> Lock:
     notified = waiting is not None and waiting.notified
     granted_ms = e.deadline_ms - e.lease_ms
     holder = Holder(e.request, e.agent, e.owner, e.token, e.lease_ms, granted_ms, e.deadline_ms, e.permits, notified)
-    return Lock((*lock.holders, holder), lock.waiters.served(e.request), lock.sleepers)
+    return Lock((*lock.holders, holder), lock.waiters.served(e.request), lock.sleepers, lock.pins)
 
 
 def _queued(lock: Lock, q: LockQueued) -> Lock:
     waiter = Waiter(q.request, q.agent, q.owner, q.lease_ms, q.since_ms, q.deadline_ms, q.permits, q.priority)
-    return Lock(lock.holders, lock.waiters.appended(waiter), lock.sleepers)
+    return Lock(lock.holders, lock.waiters.appended(waiter), lock.sleepers, lock.pins)
 
 
 def _left(lock: Lock, event: LockReleased | LeaseExpired | LeaseRevoked) -> Lock | None:
     holders = tuple([holder for holder in lock.holders if not _is(holder, event.token, event.request)])
-    return _kept(holders, lock.waiters, lock.sleepers)
+    return _kept(holders, lock.waiters, lock.sleepers, lock.pins)
 
 
 def _renewed(lock: Lock, event: LeaseRenewed) -> Lock:
@@ -337,22 +353,27 @@ def _renewed(lock: Lock, event: LeaseRenewed) -> Lock:
     assert renewed is not None
     longer = replace(renewed, lease_ms=event.lease_ms, deadline_ms=event.deadline_ms)
     holders = tuple([longer if holder is renewed else holder for holder in lock.holders])
-    return Lock(holders, lock.waiters, lock.sleepers)
+    return Lock(holders, lock.waiters, lock.sleepers, lock.pins)
 
 
 def _gone(lock: Lock, event: LockDenied | RequestWithdrawn | DeadlockBroken) -> Lock | None:
-    return _kept(lock.holders, lock.waiters.without(event.request), lock.sleepers.without(event.request))
+    return _kept(lock.holders, lock.waiters.without(event.request), lock.sleepers.without(event.request), lock.pins)
 
 
 def _asleep(lock: Lock, a: ConditionAwaited) -> Lock:
     sleeper = Waiter(a.request, a.agent, a.owner, a.lease_ms, a.since_ms, a.deadline_ms)
-    return Lock((), lock.waiters, lock.sleepers.appended(sleeper))
+    return Lock((), lock.waiters, lock.sleepers.appended(sleeper), lock.pins)
 
 
-def _kept(holders: tuple[Holder, ...], waiters: Queue, sleepers: Queue) -> Lock | None:
+def _unpinned(lock: Lock, e: LeaseUnpinned) -> Lock | None:
+    left = tuple([pin for pin in lock.pins if pin.transaction != e.transaction])
+    return _kept(lock.holders, lock.waiters, lock.sleepers, left)
+
+
+def _kept(holders: tuple[Holder, ...], waiters: Queue, sleepers: Queue, left: tuple[pins.Pin, ...]) -> Lock | None:
     """What is left of a lock; None when that is nothing."""
-    if holders or waiters is not EMPTY or sleepers is not EMPTY:
-        return Lock(holders, waiters, sleepers)
+    if holders or waiters is not EMPTY or sleepers is not EMPTY or left:
+        return Lock(holders, waiters, sleepers, left)
     return None
 
 
@@ -364,7 +385,7 @@ def _woken(lock: Lock, requests: Sequence[str], *, notified: bool) -> Lock | Non
         if sleeper is not None:
             sleepers = sleepers.without(request)
             waiters = waiters.appended(replace(sleeper, deadline_ms=None, notified=notified))
-    return _kept(lock.holders, waiters, sleepers)
+    return _kept(lock.holders, waiters, sleepers, lock.pins)
 
 
 _CHANGES: Final[Mapping[type[Event], Callable[[Lock, Any], Lock | None]]] = {
@@ -380,6 +401,9 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Lock, Any], Lock | None]]] = {
     ConditionAwaited: _asleep,
     ConditionNotified: lambda lock, event: _woken(lock, event.requests, notified=True),
     ConditionTimedOut: lambda lock, event: _woken(lock, (event.request,), notified=False),
+    LeasePinned: lambda lock, event: replace(lock, pins=pins.pinned(lock.pins, event)),
+    PinOutcomeWanted: lambda lock, event: replace(lock, pins=pins.asked(lock.pins, event)),
+    LeaseUnpinned: _unpinned,
 }
 """What each event makes of the lock."""
 
@@ -440,13 +464,14 @@ def _expired(holder: Holder) -> LeaseExpired:
 
 def _denied(lock: Lock, waiter: Waiter, reason: str, now_ms: int, place: int = 0) -> LockDenied:
     holder = lock.holders[0] if lock.holders else None
+    kept = pins.keeps_out(lock) if holder is None else None
     return LockDenied(
         waiter.request,
         waiter.agent,
         reason,
-        holder=holder.agent if holder else "",
-        token=holder.token if holder else 0,
-        held_ms=now_ms - holder.granted_ms if holder else 0,
+        holder=holder.agent if holder else kept.agent if kept else "",
+        token=holder.token if holder else kept.token if kept else 0,
+        held_ms=now_ms - holder.granted_ms if holder else now_ms - kept.pinned_ms if kept else 0,
         place=place,
         waiting=len(lock.waiters) + (place == 0),
         permits=_permits_in_force(lock) if reason == "permits" else None,
@@ -509,4 +534,4 @@ class NameDecider:
 
 
 _CONTENTION: Final = Contention(frozenset({LockQueued, ConditionNotified, ConditionTimedOut}), waits_of)
-DOMAIN: Final = Domain("locks", {1: NameDecider()}, contention=_CONTENTION)
+DOMAIN: Final = Domain("locks", {1: NameDecider()}, reactions=pins.REACTIONS, contention=_CONTENTION)

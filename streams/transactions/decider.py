@@ -1,4 +1,5 @@
-"""Transactions: one aggregate a transaction; it changes several scopes of shared state, all or none (two-phase commit).
+"""Transactions: one aggregate a transaction; it changes several scopes of shared state, all or none (two-phase commit),
+if locks are still held, and begins tasks with it.
 
     agent --Begin, Commit--> transaction --PrepareChanges--> scopes    each validates, holds its keys, and votes
                              transaction <--RecordVote------ scopes    all yes: committed; a no, or too late: aborted
@@ -10,20 +11,27 @@ Rules:
 - It is committed if every scope has voted yes before its time is over by the log's clock; else it is aborted.
 - Presumed abort: a transaction that is not known was aborted. So one that was committed is remembered until every
   scope has acknowledged it, and then for as long as who began it said.
+- A lock takes part as a scope does: it says yes if a token is its current one, and then goes to nobody new until it is
+  told the outcome (`accord.streams.locks.pins`). After a commit that is when all scopes have done it, not before: who
+  gets the lock next sees what was committed under it.
+- Tasks are begun by the decision to commit, under ids that came with them, so a repeat begins none; else never.
 - Nobody stays in doubt: who has not acknowledged is told again, at growing intervals; and a scope whose transaction's
   time is over asks (`accord.streams.state.prepared`).
 - Commands between transactions and scopes come at least once and in any order; a vote or an acknowledgement that comes
   again, or too late, changes nothing. Who votes yes after the abortion is told of it.
 - Who began it, and the members that it names, enlist changes while it is open, each scope once; who began it alone
   commits it or rolls it back. After that nothing is enlisted, and it is committed once.
+- A repair does what a worker does of itself when time passes, at once, and says so in an event; it changes no outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from accord.schemas.messages import Command, Event
+from accord.schemas.messages.locks import PinLease, UnpinLease
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.state import AbortPrepared, CommitPrepared, Conflict, PrepareChanges
 from accord.schemas.messages.transactions import (
@@ -34,6 +42,7 @@ from accord.schemas.messages.transactions import (
     ChangesEnlisted,
     CommitTransaction,
     EnlistChanges,
+    GuardsReleased,
     OutcomeAcknowledged,
     OutcomeTold,
     OutcomeToldAgain,
@@ -42,23 +51,42 @@ from accord.schemas.messages.transactions import (
     PrepareAsked,
     ReadTransaction,
     RecordVote,
+    RepairTransaction,
     RollBackTransaction,
-    ScopeChanges,
+    Submission,
     TransactionBegun,
     TransactionDecided,
     TransactionEnded,
     TransactionForgotten,
     TransactionRead,
     TransactionRefused,
+    TransactionRepaired,
     VoteIgnored,
     VoteRecorded,
 )
 from accord.streams.decider import At, Domain, Order
-from accord.streams.transactions.bounds import problem_of, problem_of_all
-from accord.streams.transactions.transaction import ABORTED, COMMITTED, OPEN, PREPARING, UNKNOWN, Transaction, evolve
+from accord.streams.transactions.bounds import STUCK, problem_of, problem_of_all, submit_task
+from accord.streams.transactions.transaction import (
+    ABORTED,
+    COMMITTED,
+    LOCKS,
+    OPEN,
+    PREPARING,
+    STATE,
+    UNKNOWN,
+    YES,
+    Transaction,
+    evolve,
+)
 
 TIMEOUT: Final = "timeout"
 ROLLED_BACK: Final = "rolled_back"
+
+TOLD: Final = "told"
+NOTHING: Final = "nothing"
+
+Terms = BeginTransaction | EnlistChanges | CommitTransaction
+"""What brings changes, guards and tasks."""
 
 
 class TransactionDecider:
@@ -112,13 +140,16 @@ class Draft:
         else:
             self.add(OutcomeToldAgain(t.status, t.to_tell(), t.times + 1, self.at.now_ms))
 
-    def prepare(self, more: tuple[ScopeChanges, ...]) -> None:
-        """All is known, with what comes last: asks the scopes."""
+    def prepare(self, c: Terms) -> None:
+        """All is known, with what comes last: asks the scopes and the locks."""
         t = self.transaction
-        self.add(PrepareAsked(t.agent, (*t.changes, *more), t.due_ms, self.at.now_ms))
+        guards, tasks = (*t.guards, *c.guards), (*t.tasks, *c.tasks)
+        self.add(PrepareAsked(t.agent, (*t.changes, *c.changes), t.due_ms, self.at.now_ms, guards, tasks))
+        if self.transaction.is_ready:
+            self.commit()  # nobody is to be asked: it begins tasks alone
 
     def commit(self) -> None:
-        self._decide(COMMITTED)
+        self._decide(COMMITTED, tasks=self.transaction.tasks)
 
     def abort(
         self,
@@ -138,11 +169,13 @@ class Draft:
         refused_by: str = "",
         conflicts: tuple[Conflict, ...] = (),
         holder: str = "",
+        tasks: tuple[Submission, ...] = (),
     ) -> None:
         t = self.transaction
+        tell = msgspec.structs.replace(t, status=outcome).to_tell()
         self.add(
             TransactionDecided(
-                t.agent, outcome, reason, description, refused_by, conflicts, holder, t.to_tell(), self.at.now_ms
+                t.agent, outcome, reason, description, refused_by, conflicts, holder, tell, self.at.now_ms, tasks
             )
         )
         self.end_if_done()
@@ -165,6 +198,8 @@ def _of_no_transaction(draft: Draft, command: Command) -> None:
             draft.add(VoteIgnored(domain, key, False, UNKNOWN))
         case AcknowledgeOutcome(domain, key, outcome):
             draft.add(AcknowledgementIgnored(domain, key, outcome, UNKNOWN))
+        case RepairTransaction():
+            _repair(draft, None, command)
         case Tick():
             pass
         case _:
@@ -179,14 +214,15 @@ def _refuse(draft: Draft, command: Any, reason: str) -> None:
 
 
 def _begin(draft: Draft, c: BeginTransaction) -> None:
-    if c.commit and not c.changes:
+    is_empty = not (c.changes or c.guards or c.tasks)
+    if c.commit and is_empty:
         _refuse(draft, c, "nothing")
         return
     draft.add(TransactionBegun(c.agent, c.members, c.timeout_ms, c.keep_ms, draft.at.now_ms))
     if c.commit:
-        draft.prepare(c.changes)
-    elif c.changes:
-        draft.add(ChangesEnlisted(c.agent, c.changes))
+        draft.prepare(c)
+    elif not is_empty:
+        draft.add(ChangesEnlisted(c.agent, c.changes, c.guards, c.tasks))
 
 
 def _begin_again(draft: Draft, _: Transaction, c: BeginTransaction) -> None:
@@ -197,31 +233,39 @@ def _enlist(draft: Draft, t: Transaction, c: EnlistChanges) -> None:
     if c.agent not in (t.agent, *t.members):
         _refuse(draft, c, "not_member")
         return
-    problem = _problem(t, c.changes)
+    problem = _problem(t, c)
     if problem is not None:
         _refuse(draft, c, problem)
     else:
-        draft.add(ChangesEnlisted(c.agent, c.changes))
+        draft.add(ChangesEnlisted(c.agent, c.changes, c.guards, c.tasks))
 
 
 def _commit(draft: Draft, t: Transaction, c: CommitTransaction) -> None:
-    problem = "not_owner" if c.agent != t.agent else _problem(t, c.changes)
-    if problem is None and not (t.changes or c.changes):
+    problem = "not_owner" if c.agent != t.agent else _problem(t, c)
+    if problem is None and not any((t.changes, c.changes, t.guards, c.guards, t.tasks, c.tasks)):
         problem = "nothing"
     if problem is not None:
         _refuse(draft, c, problem)
     else:
-        draft.prepare(c.changes)
+        draft.prepare(c)
 
 
-def _problem(t: Transaction, changes: Iterable[ScopeChanges]) -> str | None:
-    """Why changes cannot be enlisted."""
+def _problem(t: Transaction, c: Terms) -> str | None:
+    """Why these cannot be enlisted."""
     if t.status != OPEN:
         return t.status
-    known = {of.scope for of in t.changes}
-    if any(of.scope in known for of in changes):
+    changes, guards, tasks = (*t.changes, *c.changes), (*t.guards, *c.guards), (*t.tasks, *c.tasks)
+    if (
+        _names_twice([of.scope for of in changes])
+        or _names_twice([guard.lock for guard in guards])
+        or _names_twice([one.task for one in tasks])
+    ):
         return "enlisted"
-    return None if problem_of_all((*t.changes, *changes)) is None else "too_much"
+    return None if problem_of_all(changes, guards, tasks) is None else "too_much"
+
+
+def _names_twice(names: Sequence[str]) -> bool:
+    return len(set(names)) < len(names)
 
 
 def _roll_back(draft: Draft, t: Transaction, c: RollBackTransaction) -> None:
@@ -255,6 +299,9 @@ def _vote(draft: Draft, t: Transaction, c: RecordVote) -> None:
             draft.commit()
     elif c.yes and (party is None or t.status == ABORTED):
         draft.add(OutcomeTold(c.domain, c.key, ABORTED))
+    elif c.yes and party is not None and party.outcome and party.domain == LOCKS:
+        # It was asked again after its end, and is pinned once more.
+        draft.add(OutcomeTold(c.domain, c.key, t.status))
     else:
         draft.add(VoteIgnored(c.domain, c.key, c.yes, t.status))
 
@@ -265,16 +312,42 @@ def _acknowledge(draft: Draft, t: Transaction, c: AcknowledgeOutcome) -> None:
         draft.add(AcknowledgementIgnored(c.domain, c.key, c.outcome, t.status))
         return
     draft.add(OutcomeAcknowledged(c.domain, c.key, c.outcome, draft.at.now_ms))
+    tell = draft.transaction.to_tell()
+    if t.status == COMMITTED and c.domain != LOCKS and tell and all(one.domain == LOCKS for one in tell):
+        draft.add(GuardsReleased(tell, draft.at.now_ms))
     draft.end_if_done()
 
 
 def _ask(draft: Draft, t: Transaction, c: AskOutcome) -> None:
-    if t.party(c.domain, c.key) is None:
-        draft.add(OutcomeTold(c.domain, c.key, ABORTED))
-    elif not t.is_decided:
+    outcome = _outcome_for(t, Participant(c.domain, c.key))
+    if outcome is None:
         draft.add(OutcomeUndecided(c.domain, c.key, t.status))
     else:
-        draft.add(OutcomeTold(c.domain, c.key, t.status))
+        draft.add(OutcomeTold(c.domain, c.key, outcome))
+
+
+def _outcome_for(t: Transaction | None, who: Participant) -> str | None:
+    """What a participant is to be told; None: nothing yet."""
+    party = None if t is None else t.party(who.domain, who.key)
+    if t is None or party is None:
+        return ABORTED
+    waits_its_turn = not party.outcome and party.vote == YES and who not in t.to_tell()
+    return t.status if t.is_decided and not waits_its_turn else None
+
+
+def _repair(draft: Draft, t: Transaction | None, c: RepairTransaction) -> None:
+    """What was due has been done before: a transaction whose time is over is aborted by now."""
+    aborted = any(isinstance(event, TransactionDecided) for event in draft.events)
+    tell: tuple[Participant, ...] = ()
+    outcome = UNKNOWN if t is None else t.status
+    if c.participant is not None:
+        due = _outcome_for(t, c.participant)
+        if due is not None:
+            outcome, tell = due, (c.participant,)
+    elif t is not None and t.is_decided and not aborted:
+        tell = t.to_tell()
+    done = ABORTED if aborted and c.found == STUCK else TOLD if tell else NOTHING
+    draft.add(TransactionRepaired(c.agent, c.found, done, outcome, tell, draft.at.now_ms))
 
 
 def _tick(_: Draft, __: Transaction, ___: Tick) -> None:
@@ -290,6 +363,7 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Draft, Transaction, Any], None]
     RecordVote: _vote,
     AcknowledgeOutcome: _acknowledge,
     AskOutcome: _ask,
+    RepairTransaction: _repair,
     Tick: _tick,
 }
 
@@ -300,16 +374,27 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Draft, Transaction, Any], None]
 def _prepare(key: str, e: PrepareAsked) -> list[Order]:
     return [
         Order(
-            "state",
+            STATE,
             of.scope,
             PrepareChanges(e.agent, key, of.isolation, of.snapshot, of.reads, of.ranges, of.writes, e.due_ms),
         )
         for of in e.changes
-    ]
+    ] + [
+        Order(LOCKS, guard.lock, PinLease(e.agent, key, guard.token, guard.request, e.due_ms)) for guard in e.guards
+    ]  # fmt: skip
 
 
-def _tell(key: str, e: TransactionDecided | OutcomeToldAgain) -> list[Order]:
+def _decided(key: str, e: TransactionDecided) -> list[Order]:
+    begun = [Order("tasks", one.task, submit_task(one)) for one in e.tasks]
+    return [*[_outcome(key, participant, e.outcome) for participant in e.tell], *begun]
+
+
+def _tell(key: str, e: OutcomeToldAgain | TransactionRepaired) -> list[Order]:
     return [_outcome(key, participant, e.outcome) for participant in e.tell]
+
+
+def _release(key: str, e: GuardsReleased) -> list[Order]:
+    return [_outcome(key, participant, COMMITTED) for participant in e.tell]
 
 
 def _tell_one(key: str, e: OutcomeTold) -> list[Order]:
@@ -317,7 +402,9 @@ def _tell_one(key: str, e: OutcomeTold) -> list[Order]:
 
 
 def _outcome(key: str, participant: Participant, outcome: str) -> Order:
-    told = CommitPrepared(key) if outcome == COMMITTED else AbortPrepared(key)
+    told: Command = CommitPrepared(key) if outcome == COMMITTED else AbortPrepared(key)
+    if participant.domain == LOCKS:
+        told = UnpinLease(key, outcome)
     return Order(participant.domain, participant.key, told)
 
 
@@ -326,9 +413,11 @@ DOMAIN: Final = Domain(
     {1: TransactionDecider()},
     reactions={
         PrepareAsked: _prepare,
-        TransactionDecided: _tell,
+        TransactionDecided: _decided,
+        GuardsReleased: _release,
         OutcomeTold: _tell_one,
         OutcomeToldAgain: _tell,
+        TransactionRepaired: _tell,
     },
 )
 """Transactions, by id."""

@@ -10,6 +10,8 @@ from accord.schemas.messages import Event
 from accord.schemas.messages.transactions import (
     AcknowledgementIgnored,
     ChangesEnlisted,
+    Guard,
+    GuardsReleased,
     OutcomeAcknowledged,
     OutcomeTold,
     OutcomeToldAgain,
@@ -18,12 +20,14 @@ from accord.schemas.messages.transactions import (
     Party,
     PrepareAsked,
     ScopeChanges,
+    Submission,
     TransactionBegun,
     TransactionDecided,
     TransactionEnded,
     TransactionForgotten,
     TransactionRead,
     TransactionRefused,
+    TransactionRepaired,
     VoteIgnored,
     VoteRecorded,
 )
@@ -39,12 +43,14 @@ UNKNOWN: Final = "unknown"
 YES: Final = "yes"
 NO: Final = "no"
 STATE: Final = "state"
+LOCKS: Final = "locks"
 
 _replace: Final = msgspec.structs.replace
 
 
 class Transaction(msgspec.Struct, frozen=True):
-    """A transaction. `changes` are those enlisted, until they are sent to their scopes; `parties` who was asked then.
+    """A transaction. `changes` and `guards` are those enlisted, until they are sent to scopes and locks; `parties` who
+    was asked then. `tasks` are begun when it is committed.
 
     `told_ms` is when its outcome was told last, `times` how often it was told again.
     """
@@ -63,6 +69,8 @@ class Transaction(msgspec.Struct, frozen=True):
     ended_ms: int | None = None
     told_ms: int = 0
     times: int = 0
+    guards: tuple[Guard, ...] = ()
+    tasks: tuple[Submission, ...] = ()
 
     @property
     def due_ms(self) -> int:
@@ -91,10 +99,12 @@ class Transaction(msgspec.Struct, frozen=True):
         return next((party for party in self.parties if (party.domain, party.key) == (domain, key)), None)
 
     def to_tell(self) -> tuple[Participant, ...]:
-        """Who may have prepared something and has not acknowledged the outcome."""
-        return tuple(
-            [Participant(party.domain, party.key) for party in self.parties if party.vote != NO and not party.outcome]
-        )
+        """Who may have prepared something and has not acknowledged the outcome; of a commit the locks only after all
+        others: who is granted one next sees what was committed."""
+        left = [party for party in self.parties if party.vote != NO and not party.outcome]
+        if self.status == COMMITTED:
+            left = [party for party in left if party.domain != LOCKS] or left
+        return tuple([Participant(party.domain, party.key) for party in left])
 
 
 def evolve(state: Transaction | None, event: Event) -> Transaction | None:
@@ -110,12 +120,15 @@ def _begun(_: Transaction | None, e: TransactionBegun) -> Transaction:
 
 
 def _enlisted(t: Transaction, e: ChangesEnlisted) -> Transaction:
-    return _replace(t, changes=(*t.changes, *e.changes))
+    return _replace(
+        t, changes=(*t.changes, *e.changes), guards=(*t.guards, *e.guards), tasks=(*t.tasks, *e.tasks)
+    )  # fmt: skip
 
 
 def _asked(t: Transaction, e: PrepareAsked) -> Transaction:
-    parties = tuple([Party(STATE, of.scope, "", "") for of in e.changes])
-    return _replace(t, status=PREPARING, changes=(), parties=parties)
+    parties = [Party(STATE, of.scope, "", "") for of in e.changes]
+    parties += [Party(LOCKS, guard.lock, "", "") for guard in e.guards]
+    return _replace(t, status=PREPARING, changes=(), guards=(), parties=tuple(parties), tasks=e.tasks)
 
 
 def _voted(t: Transaction, e: VoteRecorded) -> Transaction:
@@ -125,7 +138,7 @@ def _voted(t: Transaction, e: VoteRecorded) -> Transaction:
 def _decided(t: Transaction, e: TransactionDecided) -> Transaction:
     return _replace(
         t, status=e.outcome, reason=e.reason, description=e.description, decided_ms=e.decided_ms,
-        told_ms=e.decided_ms, changes=(),
+        told_ms=e.decided_ms, changes=(), guards=(), tasks=(),
     )  # fmt: skip
 
 
@@ -139,6 +152,11 @@ def _with(t: Transaction, domain: str, key: str, **terms: str) -> tuple[Party, .
 
 def _told_again(t: Transaction, e: OutcomeToldAgain) -> Transaction:
     return _replace(t, told_ms=e.told_ms, times=e.times)
+
+
+def _repaired(t: Transaction | None, e: TransactionRepaired) -> Transaction | None:
+    """Those who were told are told again at intervals that begin anew."""
+    return t if t is None or not (t.is_decided and e.tell) else _replace(t, told_ms=e.repaired_ms, times=0)
 
 
 def _ended(t: Transaction, e: TransactionEnded) -> Transaction:
@@ -169,4 +187,6 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Any, Any], Transaction | None]]] 
     TransactionRefused: _unchanged,
     TransactionRead: _unchanged,
     TransactionForgotten: _forgotten,
+    GuardsReleased: _unchanged,
+    TransactionRepaired: _repaired,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from accord.agents.conflicts.judging import Judgement, Matter
 from accord.agents.state import feed as feeds
 from accord.agents.state.feed import Feed
 from accord.agents.state.scope import NAME_BYTES_MAX, Scope
@@ -485,3 +486,89 @@ def test_the_same_for_plain_programs(embedded: Embedded) -> None:
         with pytest.raises(SnapshotTooOld):
             scope.get("b", at=1)
         assert hub.connection.load["watches"] == 0
+
+
+# -- put before a judge
+
+
+async def differ(hub: Accord, scope: str) -> int:
+    """A key that somebody else has written since it was read; returns the version that was read."""
+    read = await hub.state(scope).put("price", 80)
+    await hub.state(scope).put("price", 95)
+    return read.version
+
+
+@in_loop
+async def test_a_judge_says_whose_value_stays(make_hub: MakeHub) -> None:
+    asked: list[Any] = []
+
+    def judge(matter: Matter) -> Judgement:
+        asked.append(matter)
+        return Judgement("ada" if matter.ground == "state/j-mine" else "version 2", "so it is", 0.9)
+
+    async with make_hub("ada") as ada, make_hub("bob") as bob, bob.judge(judge):
+        read = await differ(bob, "j-mine")
+        written = await ada.state("j-mine").put_judged("price", 90, if_version=read)
+        assert (written.value, written.version, len(asked)) == (90, 3, 1)
+        assert await ada.state("j-mine").get("price") == written
+        feed = await ada.state("j-mine").put_judged("price", 91, if_version=3)
+        assert (feed.version, len(asked)) == (4, 1), "nobody was faster"
+        read = await differ(bob, "j-theirs")
+        with pytest.raises(VersionConflict, match="judge has judged that version 2 stays: so it is") as refused:
+            await ada.state("j-theirs").put_judged("price", 90, if_version=read)
+        assert refused.value.details["resolution"]["winner"] == "version 2"
+        assert (refused.value.details["expected"], refused.value.details["found"]) == (1, 2)
+        assert (await ada.state("j-theirs").get("price")).value == 95
+        same = await ada.state("j-theirs").put_judged("price", 95, if_version=read)
+        assert (same.value, same.version, len(asked)) == (95, 2, 2), "there is nothing to judge"
+        await bob.state("j-theirs").delete("price")
+        with pytest.raises(VersionConflict, match="nobody has judged it"):
+            await ada.state("j-theirs").put_judged("price", 90, if_version=read)
+        assert asked[-1].parties == ("ada", "version 0")
+        assert '"deleted":true' in str(asked[-1].question).replace(" ", "").replace("\\", "")
+
+
+@in_loop
+async def test_without_a_judgement_the_other_value_stays(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada, make_hub("bob") as bob:
+        await ada.ground("state/j-none").configure(judging_ms=1_000)
+        read = await differ(bob, "j-none")
+        with pytest.raises(VersionConflict, match=r"nobody has judged it \(.*\)\."):
+            await ada.state("j-none").put_judged("price", 90, if_version=read)
+        with pytest.raises(VersionConflict, match=r"it was not judged: .* is not resolved within 0 ms"):
+            await ada.state("j-none").put_judged("price", 90, if_version=read, wait_ms=0)
+        assert (await ada.state("j-none").get("price")).value == 95
+
+
+@in_loop
+async def test_what_changes_while_it_is_judged_is_judged_anew_three_times(make_hub: MakeHub) -> None:
+    count = 0
+    async with make_hub("ada") as ada, make_hub("bob") as bob:
+
+        async def judge(matter: Matter) -> Judgement:
+            nonlocal count
+            if matter.ground == "state/j-again":
+                count += 1
+                await bob.state("j-again").put("price", 100 + count)
+            return Judgement("ada", "she is right", 1)
+
+        async with bob.judge(judge):
+            read = await differ(bob, "j-again")
+            with pytest.raises(VersionConflict):
+                await ada.state("j-again").put_judged("price", 90, if_version=read)
+        assert (count, (await ada.state("j-again").get("price")).value) == (3, 103)
+
+
+@in_loop
+async def test_what_a_judge_is_not_sure_of_goes_to_the_authority(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada, make_hub("chief") as chief:
+        await ada.ground("j-chief").configure(authority="chief")
+
+        @chief.when("ruling_wanted:chief")
+        async def rule(event: Any) -> None:
+            await chief.ground(event["ground"]).rule(event["conflict"], "ada", reasoning="yes")
+
+        async with chief.judge(lambda _: Judgement("version 2", "a guess", 0.5)):
+            read = await differ(chief, "j-chief")
+            written = await ada.state("j-chief").put_judged("price", 90, if_version=read, ground="j-chief")
+        assert written.value == 90

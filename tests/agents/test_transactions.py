@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from accord.agents.state import requests
 from accord.agents.transactions.commit import Outcome, aborted
 from accord.agents.transactions.transaction import Transaction
+from accord.replay import agreement
+from accord.replay.agreement import ABORT, TELL, Problem
 from accord.schemas.messages.state import ChangesCommitted, CommitHeld, Conflict, PrepareChanges, Write
 from accord.schemas.messages.transactions import TransactionDecided
 from accord.schemas.position import Position
@@ -24,13 +27,16 @@ from accord.errors import (
     Denied,
     ExceedsCapacity,
     KeyHeld,
+    LeaseLost,
     NotFound,
+    NotOwner,
     Overloaded,
     TransactionAborted,
     TransactionTimeout,
     VersionConflict,
 )
-from tests.agents.test_tasks import MakeHub, in_loop
+from tests.agents.test_tasks import MakeHub, graph_of, in_loop
+from tests.cli.support import Ran
 
 
 async def balances(hub: Accord, *scopes: str) -> list[Any]:
@@ -230,6 +236,7 @@ def test_the_sync_hub_has_transactions_too(embedded: Embedded) -> None:
         ("late", TransactionTimeout, "transaction t: s: why."),
         ("rolled_back", TransactionAborted, "transaction t: s: why."),
         ("conflict", VersionConflict, "k of s: version 1 was read"),
+        ("not_holder", LeaseLost, "transaction t: s: why."),
         ("full", ExceedsCapacity, "s: why."),
     ],
 )
@@ -239,6 +246,112 @@ def test_an_abortion_is_an_error_that_says_why(reason: str, error: type[Exceptio
     raised = aborted("t", Outcome(event, answer))
     assert type(raised) is error and text in str(raised)
     assert raised.position == "transactions/0@7"
+
+
+# -- locks and tasks
+
+
+@in_loop
+async def test_it_is_committed_under_a_lock_that_is_still_held(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada, make_hub("bob") as bob:
+        async with ada.lock("g-room") as held:
+            async with ada.transaction() as tx:
+                tx.guard(held)
+                tx.guard(held)
+                tx.scope("g-one").put("n", 1)
+            held.check()
+        async with bob.lock("g-room", wait_ms=10_000):
+            assert (await bob.state("g-one").get("n")).value == 1
+        async with (
+            bob.rwlock("g-shared").read() as one,
+            ada.rwlock("g-shared").read() as other,
+            ada.transaction() as tx,
+        ):
+            tx.guard(other)
+            tx.scope("g-one").put("n", 2)
+            tx.scope("g-two").put("n", 2)
+        assert one.token and await balances(bob, "g-none") == [None]
+        assert (await bob.state("g-two").get("n")).value == 2
+
+
+@in_loop
+async def test_under_a_lock_that_was_lost_nothing_is_committed(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada, make_hub("bob") as bob:
+        grant = await ada.lock("g-lost").acquire()
+        tx = ada.transaction()
+        with pytest.raises(LeaseLost, match=r"g-lost: token \d+ is not the lock's current one: it is free") as lost:
+            async with tx:
+                tx.guard(grant)
+                tx.scope("g-lost").put("n", 1)
+                await grant.release()
+        assert lost.value.key == "g-lost"
+        assert (await bob.state("g-lost").get("n")).value is None
+        with pytest.raises(NotOwner, match="released"):
+            async with ada.transaction() as tx:
+                tx.guard(grant)
+        async with ada.lock("g-lost") as held, ada.transaction() as tx:
+            tx.guard(held)
+            with pytest.raises(BadInput, match="is a pool: a transaction is guarded by locks alone"):
+                async with ada.limit("g-limit") as slot:
+                    tx.guard(slot)
+
+
+@in_loop
+async def test_a_task_begins_with_the_commit_and_never_without_it(make_hub: MakeHub) -> None:
+    def letter(input: str) -> str:
+        return f"dear {input}"
+
+    graph = graph_of("g-letters", letter)
+    async with make_hub("ada") as ada:
+        with pytest.raises(ZeroDivisionError):
+            async with ada.transaction() as tx:
+                dropped = await tx.submit(graph, "eve")
+                raise ZeroDivisionError
+        async with ada.transaction() as tx:
+            tx.scope("g-letters").put("sent", True)
+            task = await tx.submit(graph, "bob")
+            with pytest.raises(NotFound):
+                await ada.task(task.id)
+        assert (await task.record())["status"] == "in_progress"
+        assert (await ada.state("g-letters").get("sent")).value is True
+        with pytest.raises(NotFound):
+            await ada.task(dropped.id)
+        async with ada.transaction() as tx:
+            alone = await tx.submit(graph, "kim")
+        assert (await ada.task(alone.id)).id == alone.id
+        with pytest.raises(BadInput, match="must be JSON"):
+            async with ada.transaction() as tx:
+                await tx.submit(graph, object())
+
+
+def test_plain_functions_guard_and_submit_too(embedded: Embedded) -> None:
+    def letter(input: str) -> str:
+        return f"dear {input}"
+
+    with sync.Accord(settings=embedded.settings, agent="gil") as hub, hub.lock("g-sync") as held:
+        with hub.transaction() as tx:
+            tx.guard(held)
+            task = tx.submit(graph_of("g-sync", letter), "bob")
+        assert task.record()["status"] == "in_progress"
+
+
+def test_the_command_line_repairs_a_live_cluster(
+    embedded: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCORD_KAFKA__BOOTSTRAP_SERVERS", embedded.settings.kafka.bootstrap_servers)
+    monkeypatch.setenv("ACCORD_TOPICS__PARTITIONS", str(embedded.settings.topics.partitions))
+    late = Problem("in_doubt", "t9", "a", "", "state/0@1", "state", TELL)
+    past = Problem("stuck", "t8", "", "", "transactions/0@1", repair=ABORT)
+    none = Problem("mixed", "t7", "a", "", "state/0@1", "state")
+    monkeypatch.setattr(agreement, "check", lambda *_, **__: (late, past, none))
+    ran = Ran(capsys, "tx", "check", "--repair", "--json")
+    told = [(one["transaction"], one["done"], one["outcome"]) for one in ran.objects]
+    assert told == [("t9", "told", "aborted"), ("t8", "nothing", "unknown"), ("t7", "", "")]
+    assert ran.code == 1, "one is left"
+    monkeypatch.setattr(agreement, "check", lambda *_, **__: (late,))
+    ran = Ran(capsys, "tx", "check", "--repair")
+    assert ran.code == 0 and "t9 a  told the outcome, aborted: transactions/" in ran.out
 
 
 @in_loop

@@ -13,6 +13,7 @@ from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock
 from accord.schemas.messages.signals import EmitSignal
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
+from accord.streams.domains import DOMAINS
 from accord.streams.partition import Decided
 
 from tests.histories.play import Play
@@ -63,8 +64,20 @@ class Crowd(Play):
         offset = next(record.offset for record in log if _seq(record) == decided.decision.seq)
         self._told.setdefault(agent, set()).add(str(Position(*where, offset)))
 
+    def follow(self, domain: str, decided: Decided, *, after_ms: int = 1) -> list[Decided]:
+        """Has done what process managers make of a decision, in the order in which they do."""
+        found: list[tuple[str, Decided]] = []
+        key, place = decided.decision.key.decode(), 0
+        for event in decided.events:
+            orders = DOMAINS[domain].reactions.get(type(event))
+            for to_domain, to_key, command in orders(key, event) if orders else ():
+                done = self.order(decided, domain, key, command, to_domain=to_domain, to_key=to_key, place=place)
+                found.append((to_domain, done))
+                place += 1
+        return [later for to, done in found for later in (done, *self.follow(to, done))]
+
     def order(
-        self, because: Decided, domain: str, key: str, command: Command, *, to_domain: str, to_key: str
+        self, because: Decided, domain: str, key: str, command: Command, *, to_domain: str, to_key: str, place: int = 0
     ) -> Decided:
         """A process manager sends a command that follows from a decision about a key."""
         source = self._where(domain, key)
@@ -78,7 +91,7 @@ class Crowd(Play):
             to_key,
             command,
             VectorClock.decode(because.decision.clock),
-            f"{position}/0",
+            f"{position}/{place}",
             1,
             None,
         )

@@ -1,4 +1,4 @@
-"""docs/replay.md: its commands print what stands below them, its program what its comments say, its lists are whole."""
+"""docs/replay.md: commands print what stands below them, programs what their comments say, lists are whole."""
 
 import io
 import re
@@ -8,6 +8,9 @@ from typing import get_args
 
 import pytest
 from accord.replay import accesses
+from accord.replay.fork.cut import DECISIONS_MAX
+from accord.replay.fork.models import CALLS_MAX
+from accord.replay.fork.run import HOP_MS, REPORT_MS
 from accord.replay.races import Kind
 from accord.replay.travel import CHECKPOINTS_MAX, RECENT_MAX
 
@@ -39,10 +42,12 @@ def test_a_command_prints_what_stands_below_it(
     assert re.fullmatch(expected, ran.out.strip("\n"), re.DOTALL), ran.out
 
 
-def test_the_program_prints_what_its_comments_say(capsys: pytest.CaptureFixture[str]) -> None:
-    (program,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    exec(program, {})
-    assert capsys.readouterr().out.splitlines() == re.findall(r"^\s*print\(.*\) +# (.*)$", program, re.MULTILINE)
+def test_the_programs_print_what_their_comments_say(capsys: pytest.CaptureFixture[str]) -> None:
+    programs = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert len(programs) == 2
+    for program in programs:
+        exec(program, {})
+        assert capsys.readouterr().out.splitlines() == re.findall(r"^\s*print\(.*\) +# (.*)$", program, re.MULTILINE)
 
 
 def test_the_lists_are_whole() -> None:
@@ -58,4 +63,6 @@ def test_the_lists_are_whole() -> None:
     steps = TEXT[TEXT.index("## Forward") : TEXT.index("## What differs")]
     named = {name for row in re.findall(r"^\| (`.*?`) \|", steps, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
     assert named == {line.split()[0] for line in HELP.splitlines()}
+    assert f"at most {DECISIONS_MAX:,} decisions" in TEXT and f"at most {CALLS_MAX} times" in TEXT
+    assert f"{HOP_MS} ms after its decision" in TEXT and f"{REPORT_MS} ms after something" in TEXT
     assert f"{RECENT_MAX:,} decisions" in steps and f"at most {CHECKPOINTS_MAX}\n" in steps

@@ -12,10 +12,11 @@ from accord.replay.source import open_source
 from accord.replay.spacetime import svg
 from accord.replay.state import state_at
 from accord.schemas.messages.limits import ConfigurePool, RequestCapacity
-from accord.schemas.messages.locks import RenewLease, ReportStaleWrite
+from accord.schemas.messages.locks import PinLease, RenewLease, ReportStaleWrite
 from accord.schemas.messages.log import Tick
 from accord.schemas.messages.proposals import CastVote, Propose, Voter
-from accord.schemas.messages.state import CommitChanges, SeenKey, Write
+from accord.schemas.messages.state import CommitChanges, PrepareChanges, SeenKey, Write
+from accord.schemas.messages.transactions import BeginTransaction, Guard, ScopeChanges
 from accord.schemas.position import Position
 
 from accord.errors import BadInput, NotFound
@@ -195,6 +196,63 @@ def test_why_a_change_of_state_was_refused() -> None:
     assert told.event.event == "CommitRefused" and told.reasons[0].text.startswith("conflict")
     assert told.reasons[1].text == "limit was changed by ada: version 0 was read, 1 was there"
     assert (told.reasons[1].position, told.reasons[1].by) == ("state/0@1", "ada")
+
+
+def part(scope: str, *reads: SeenKey) -> ScopeChanges:
+    return ScopeChanges(scope, "serializable", None, reads, (), (Write("limit", "put", "5"),))
+
+
+def begin(crowd: Crowd, name: str, *parts: ScopeChanges, guards: tuple[Guard, ...] = ()) -> None:
+    command = BeginTransaction("ada", (), parts, True, 60_000, 60_000, guards)
+    crowd.follow("transactions", crowd.ask("ada", name, command, domain="transactions"))
+
+
+def test_why_a_transaction_was_aborted_names_the_key_the_reader_and_the_writer() -> None:
+    crowd = Crowd(state=1, transactions=1)
+    begin(crowd, "t1", part("customer", SeenKey("limit", 0)), part("order"))
+    begin(crowd, "t2", part("customer", SeenKey("limit", 0)), part("offer"))
+    ended = explain(crowd, "t2")
+    (reasons,) = [told.reasons for told in ended.decided]
+    assert [reason.text for reason in reasons] == [
+        "aborted, conflict: customer: 1 changed since they were read",
+        "customer/limit was changed: version 0 was read, 1 was there",
+        "customer: conflict: 1 changed since they were read",
+        "customer: limit was changed by ada (transaction t1): version 0 was read, 1 was there",
+    ]
+    assert reasons[-1].position is not None and reasons[-1].position.startswith("state/0@")
+    committed = texts(explain(crowd, "t1"))
+    assert committed[:2] == ["committed: customer voted yes", "committed: order voted yes"]
+
+
+def test_a_transaction_that_another_holds_up_and_a_lock_that_was_lost() -> None:
+    crowd = Crowd(state=1, transactions=1, locks=1)
+    crowd.acquire("ada", "vault")
+    token = token_of(crowd.acquire("eve", "room"), "eve")
+    guards = (Guard("vault", token, None),)
+    begin(crowd, "t1", part("customer"), part("order"), guards=guards)
+    told = texts(explain(crowd, "t1"))
+    assert told[0].startswith("aborted, not_holder: vault: token")
+    assert f"vault: token {token} was never granted for this lock, as far as its history was looked at" in told
+    changes = PrepareChanges(
+        "ada", "t2", "serializable", None, (), (), (Write("limit", "put", "1"),), crowd.now_ms + 9_999
+    )
+    crowd.ask("ada", "held", changes, domain="state")
+    wanted = CommitChanges("bob", "serializable", None, (), (), (Write("limit", "put", "2"),), "", "")
+    crowd.ask("bob", "held", wanted, domain="state")
+    (told,) = explain(crowd, "held", domains=("state",)).decided
+    assert told.reasons[0].text == "limit is held by transaction t2 of ada, which is being committed"
+    begin(crowd, "t3", part("held"), part("order"))
+    assert "held: ada had it prepared" in texts(explain(crowd, "t3"))
+
+
+def test_who_waits_for_a_lock_that_a_transaction_keeps_is_told_of_it() -> None:
+    crowd = Crowd(locks=1)
+    token = token_of(crowd.acquire("ada", "vault"), "ada")
+    crowd.ask("ada", "vault", PinLease("ada", "t1", token, None, crowd.now_ms + 9_999))
+    crowd.release("ada", "vault", token)
+    crowd.acquire("bob", "vault")
+    (reason,) = explain(crowd, "vault").decided[0].reasons
+    assert reason.text == f"transaction t1 of ada is being committed under it: token {token}, which is held no more"
 
 
 def test_how_a_vote_ended() -> None:

@@ -11,6 +11,7 @@ from accord.schemas.messages.limits import ConfigurePool, ReportStaleWrite
 from accord.schemas.messages.locks import ReportStaleWrite as ReportStaleLockWrite
 from accord.schemas.messages.log import Tick
 from accord.schemas.messages.state import CommitChanges, SeenKey, Write
+from accord.schemas.messages.transactions import BeginTransaction, CommitTransaction, EnlistChanges, ScopeChanges
 from accord.schemas.position import Position
 
 from accord.errors import NotFound
@@ -133,6 +134,24 @@ def two_blind_puts() -> Crowd:
     return play
 
 
+def transfer(play: Crowd, agent: str, name: str, value: str, *, other: str = "b", abort: bool = False) -> None:
+    """A transaction that writes blindly in two scopes."""
+    seen = (SeenKey("limit", 99),) if abort else ()
+    parts = tuple(
+        [ScopeChanges(scope, "serializable", None, seen, (), (Write("limit", "put", value),)) for scope in ("a", other)]
+    )
+    command = BeginTransaction(agent, (), parts, True, 60_000, 60_000)
+    play.follow("transactions", play.ask(agent, name, command, domain="transactions"))
+
+
+def two_blind_transactions() -> Crowd:
+    play = Crowd(state=1, transactions=2)
+    transfer(play, "ada", "t1", "1")
+    transfer(play, "eve", "t2", "3", abort=True)
+    transfer(play, "bob", "t4", "2", other="c")
+    return play
+
+
 def a_stale_write_to_what_a_lock_guards() -> Crowd:
     play = crowd()
     old = token_of(play.acquire("ada", "room_12", lease_ms=1_000), "ada")
@@ -173,6 +192,7 @@ PLANTED: dict[Callable[[], Crowd | Office], tuple[str, str]] = {
     a_body_that_outlived_its_lease: ("lost_lease", "room_12"),
     a_body_without_its_lock: ("unguarded", "booker"),
     two_blind_puts: ("write_write", "customer/limit"),
+    two_blind_transactions: ("write_write", "a/limit"),
     two_terms_for_a_pool: ("write_write", "pool gpu"),
     a_stale_write_to_what_a_lock_guards: ("stale_token", "rooms/12"),
     a_stale_write_to_what_a_pool_guards: ("stale_token", "models/gpu"),
@@ -234,6 +254,20 @@ def test_the_same_two_are_told_once_with_how_often() -> None:
     play.emit("bob", "booked", writes="rooms/12")
     race = only(play)
     assert race.times == 3, "bob's first write, against each of ada's; before his second he was told of them"
+
+
+def test_what_others_have_enlisted_is_theirs() -> None:
+    play = Crowd(state=1, transactions=2)
+    part = ScopeChanges("a", "serializable", None, (), (), (Write("limit", "put", "1"),))
+    own = ScopeChanges("c", "serializable", None, (), (), (Write("limit", "put", "1"),))
+    play.ask("ada", "t2", BeginTransaction("ada", ("eve",), (), False, 60_000, 60_000), domain="transactions")
+    play.ask("eve", "t2", EnlistChanges("eve", (part,)), domain="transactions")
+    asked = play.ask("ada", "t2", CommitTransaction("ada", (own,)), domain="transactions")
+    play.follow("transactions", asked)
+    transfer(play, "bob", "t1", "2", other="d")
+    race = only(play)
+    assert (race.kind, race.resource) == ("write_write", "a/limit")
+    assert race.second is not None and {race.first.agent, race.second.agent} == {"eve", "bob"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Whether a history of transactions is serializable, by its own reads and writes alone; in the manner of Elle
 (Kingsbury and Alvaro, 2020).
 
-Every write appends an element that nobody else writes to a list, so a list that was read tells in which order its
+Every write appends elements that nobody else writes to a list, so a list that was read tells in which order its
 elements were written. From that follow the dependencies: who wrote after whom (ww), who read from whom (wr), who
 wrote after whom had read (rw). The same for sets of keys: who made a key, and who did not see it. A history is
 serializable if and only if they have no cycle. Nothing here knows of versions or of how the store works.
@@ -21,21 +21,23 @@ import msgspec
 class Done(msgspec.Struct, frozen=True):
     """A transaction as its client saw it.
 
-    `reads` are lists by key, `appended` the element that it appended to a key (after reading it, so its own is not in
-    `reads`), `seen` the keys that it saw with a prefix, `made` keys that it made and nobody deletes.
+    `reads` are lists by key (`SCOPE/KEY`, say), `appended` the elements that it appended to a key, in their order
+    (after reading it, so its own are not in `reads`), `seen` the keys that it saw with a prefix, `made` keys that it
+    made and nobody deletes.
     """
 
     name: str
     reads: dict[str, tuple[str, ...]]
-    appended: dict[str, str]
+    appended: dict[str, tuple[str, ...]]
     seen: dict[str, frozenset[str]] = {}
     made: frozenset[str] = frozenset()
     committed: bool = True
 
 
 class Problem(NamedTuple):
-    """What cannot be in a serializable history: `aborted_read`, `lost_write`, `incompatible_order`, or a `cycle` with
-    the kinds of its dependencies."""
+    """What cannot be in a serializable history: `aborted_read` (G1a), `intermediate_read` (G1b), `lost_write`,
+    `incompatible_order`, or a `cycle` with the kinds of its dependencies: all ww is G0, ww and wr G1c, one rw G-single,
+    more of them G2."""
 
     kind: str
     what: str
@@ -48,7 +50,12 @@ def problem_of(history: Sequence[Done], final: dict[str, tuple[str, ...]]) -> Pr
         final: the lists in the end, read when all was over.
     """
     committed = [done for done in history if done.committed]
-    writer = {(key, element): done.name for done in committed for key, element in done.appended.items()}
+    writer = {
+        (key, element): done.name
+        for done in committed
+        for key, elements in done.appended.items()
+        for element in elements
+    }
     found = _elements(committed, final, writer)
     if found is not None:
         return found
@@ -73,11 +80,14 @@ def _elements(
     for (key, element), name in writer.items():
         if final.get(key, ()).count(element) != 1:
             return Problem("lost_write", f"{element} of {name} is not once in {key}: {final.get(key, ())}")
+    last = {(key, elements[-1]) for done in committed for key, elements in done.appended.items()}
     for done in committed:
         for key, read in done.reads.items():
             for element in read:
                 if (key, element) not in writer:
                     return Problem("aborted_read", f"{done.name} read {element} of {key}, which nobody committed")
+            if read and (key, read[-1]) not in last:
+                return Problem("intermediate_read", f"{done.name} read {key} as {read}, in the midst of a transaction")
             if final.get(key, ())[: len(read)] != read:
                 return Problem("incompatible_order", f"{done.name} read {key} as {read}, then it was {final[key]}")
     return None

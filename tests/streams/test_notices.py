@@ -94,12 +94,13 @@ BY_REQUEST = [event for event in EVERY_EVENT if event not in [one for domain in 
     "event", BY_REQUEST, ids=lambda event: f"{event.__module__.rpartition('.')[2]}.{event.__name__}"
 )
 def test_what_names_a_request_tells_who_made_it(event: type[Event]) -> None:
-    """But for answers to that very request, of which its maker hears as the sender of the command."""
+    """But for answers to that very request, of which its maker hears as the sender of the command; and for a pin, of
+    which who waits for the transaction hears."""
     fields = set(event.__struct_fields__)
     answers = {
         locks.LockQueued, locks.ConditionAwaited, locks.ConditionRefused, locks.BarrierReached, locks.BarrierRefused,
         locks.LeaseRenewed, locks.RenewalRefused, locks.ReleaseRefused, limits.CapacityQueued, limits.LeaseRenewed,
-        limits.RenewalRefused, limits.ReleaseRefused, limits.PoolPaused, llm.AnswerAwaited,
+        limits.RenewalRefused, limits.ReleaseRefused, limits.PoolPaused, llm.AnswerAwaited, locks.LeasePinned,
     }  # fmt: skip
     names_one = bool(fields & {"request", "requests"})
     assert names_one == (event in answers or event in SOMEBODY)

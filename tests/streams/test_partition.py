@@ -121,6 +121,7 @@ def test_a_command_is_decided_and_looked_at_only_when_applied() -> None:
                 ],
                 "waiters": [],
                 "sleepers": [],
+                "pins": [],
             }
         },
     }

@@ -19,7 +19,8 @@ KEYS = ("a", "b", "c")
 
 def done(name: str, reads: dict[str, str] | None = None, appended: dict[str, str] | None = None, **more: Any) -> Done:
     """A transaction whose lists are written as texts: a letter an element."""
-    return Done(name, {key: tuple(text) for key, text in (reads or {}).items()}, appended or {}, **more)
+    lists = [{key: tuple(text) for key, text in (known or {}).items()} for known in (reads, appended)]
+    return Done(name, *lists, **more)
 
 
 BAD = {
@@ -34,6 +35,23 @@ BAD = {
         [done("T1", {}, {"x": "1"}), done("T2", {}, {"x": "2"}), done("T3", {"x": "2"})],
         {"x": "12"}, "incompatible_order", "T3 read x",
     ),
+    "G1a": (
+        [done("T1", {}, {"x": "12"}, committed=False), done("T2", {"x": "12"}, {"y": "3"})],
+        {"x": "", "y": "3"}, "aborted_read", "T2 read 1",
+    ),
+    "G1b": (
+        [done("T1", {}, {"x": "12"}), done("T2", {"x": "1"})], {"x": "12"}, "intermediate_read", "T2 read x",
+    ),
+    "G0 in one key": (
+        [done("T1", {}, {"x": "13"}), done("T2", {}, {"x": "2"})], {"x": "123"}, "cycle", "-ww-> T1",
+    ),
+    "over scopes": (
+        [
+            done("T1", {"ada/log": "", "bob/log": "2"}),
+            done("T2", {}, {"ada/log": "1", "bob/log": "2"}),
+        ],
+        {"ada/log": "1", "bob/log": "2"}, "cycle", "-rw->",
+    ),
     "G0": (
         [done("T1", {}, {"x": "1", "y": "1"}), done("T2", {}, {"x": "2", "y": "2"})],
         {"x": "12", "y": "21"}, "cycle", "-ww->",
@@ -42,15 +60,15 @@ BAD = {
         [done("T1", {"y": "2"}, {"x": "1"}), done("T2", {"x": "1"}, {"y": "2"})],
         {"x": "1", "y": "2"}, "cycle", "-wr->",
     ),
-    "read skew": (
+    "G-single, read skew": (
         [done("T1", {"x": "", "y": "2"}), done("T2", {}, {"x": "1", "y": "2"})],
         {"x": "1", "y": "2"}, "cycle", "-rw->",
     ),
-    "write skew": (
+    "G2-item, write skew": (
         [done("T1", {"x": "", "y": ""}, {"x": "1"}), done("T2", {"x": "", "y": ""}, {"y": "2"})],
         {"x": "1", "y": "2"}, "cycle", "-rw->",
     ),
-    "phantom": (
+    "G2, phantom": (
         [
             done("T1", {}, {}, seen={"p/": frozenset()}, made=frozenset({"p/1"})),
             done("T2", {}, {}, seen={"p/": frozenset()}, made=frozenset({"p/2"})),
@@ -118,7 +136,7 @@ class Client:
             case "append" if key not in now.appended:
                 read = json.loads(session.get(key) or "[]")
                 now.reads[key] = tuple(read)
-                now.appended[key] = now.name
+                now.appended[key] = (now.name,)
                 session.put(key, json.dumps([*read, now.name]))
             case "look" if not now.made:
                 now.seen["made/"] = frozenset(session.keys("made/"))

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from accord.schemas.messages import Event
 from accord.schemas.messages.state import ChangesPrepared, PreparedAborted, PreparedCommitted
-from accord.schemas.messages.transactions import PrepareAsked, TransactionDecided, TransactionEnded
+from accord.schemas.messages.transactions import (
+    Guard,
+    Participant,
+    PrepareAsked,
+    TransactionDecided,
+    TransactionEnded,
+)
 from accord.streams.decider import dump, restore
 from accord.streams.domains import DOMAINS
 from accord.streams.transactions.transaction import Transaction
@@ -17,7 +23,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.counts import examples
-from tests.streams.transfers import ACCOUNTS, MONEY, SCOPES, Cluster, Seen, problem_of
+from tests.streams.transfers import ACCOUNTS, LOCK, MONEY, SCOPES, Cluster, Seen, problem_of
 
 PAIRS = [(one, other) for one in SCOPES for other in SCOPES if one != other]
 
@@ -31,6 +37,21 @@ def begin(cluster: Cluster, n: int) -> None:
 def begin_everywhere(cluster: Cluster, n: int) -> None:
     parts = tuple([cluster.part(scope, ACCOUNTS[n % 2], by) for scope, by in zip(SCOPES, (-n, n, 0), strict=True)])
     cluster.begin(f"t{len(cluster.seen)}", parts)
+
+
+def begin_guarded(cluster: Cluster, n: int) -> None:
+    """By whoever was granted the lock last, and may hold it no more."""
+    (one, other), account = PAIRS[n % len(PAIRS)], ACCOUNTS[n % 2]
+    parts = cluster.part(one, account, -n), cluster.part(other, account, n)
+    cluster.begin(f"t{len(cluster.seen)}", parts, Guard(LOCK, cluster.token(), None))
+
+
+def change_hands(cluster: Cluster, n: int) -> None:
+    """The lock is asked for, given back, or both."""
+    if n % 3:
+        cluster.acquire(f"o{n}")
+    if n % 2:
+        cluster.release()
 
 
 def roll_back(cluster: Cluster, n: int) -> None:
@@ -70,7 +91,7 @@ def change_inside(cluster: Cluster, n: int) -> None:
 
 ACTIONS: list[Callable[[Cluster, int], None]] = [
     begin, begin_everywhere, deliver, deliver_all, deliver, deliver_twice, lose, let_time_pass, change_inside,
-    roll_back,
+    begin_guarded, change_hands, roll_back,
 ]  # fmt: skip
 
 
@@ -91,7 +112,7 @@ def total(cluster: Cluster) -> int:
 
 
 @given(histories())
-@examples(150)
+@examples(100)
 def test_whatever_happens_all_is_done_or_nothing_and_nobody_is_stuck(steps: list[tuple[Any, int]]) -> None:
     cluster = Cluster()
     for act, n in steps:
@@ -100,6 +121,8 @@ def test_whatever_happens_all_is_done_or_nothing_and_nobody_is_stuck(steps: list
     assert problem_of(cluster.seen) is None
     assert not cluster.bag
     assert not any(cluster.states["state", scope].prepared for scope in SCOPES)
+    lock = cluster.states.get(("locks", LOCK))
+    assert lock is None or not lock.pins
     assert total(cluster) == MONEY * len(SCOPES) * len(ACCOUNTS)
     for (domain, key), state in cluster.states.items():
         fresh: Any = None
@@ -122,6 +145,59 @@ def test_a_transfer_in_peace_is_committed() -> None:
     assert isinstance(transaction, Transaction) and transaction.status == "committed" and transaction.ended_ms
     one, other = PAIRS[7 % len(PAIRS)]
     assert (cluster.balance(one, "y")[0], cluster.balance(other, "y")[0]) == (93, 107)
+
+
+def test_who_gets_the_lock_next_comes_after_what_was_committed_under_it() -> None:
+    cluster = Cluster()
+    cluster.acquire("ada")
+    begin_guarded(cluster, 7)
+    for _ in range(3):
+        deliver(cluster, 0)  # all are asked; no vote is counted yet
+    cluster.acquire("bob")
+    cluster.release()
+    while cluster.bag:
+        deliver(cluster, len(cluster.bag) - 1)
+    assert problem_of(cluster.seen) is None
+    kinds = [type(one.event).__name__ for one in cluster.seen]
+    assert kinds.count("LockGranted") == 2 and kinds.index("LockReleased") < kinds.index("PreparedCommitted")
+    assert kinds.index("GuardsReleased") < len(kinds) - 1 - kinds[::-1].index("LockGranted")
+
+
+def test_who_lost_the_lock_before_the_vote_commits_nothing() -> None:
+    cluster = Cluster()
+    cluster.acquire("ada")
+    begin_guarded(cluster, 7)
+    cluster.release()
+    while cluster.bag:
+        deliver(cluster, 0)
+    assert problem_of(cluster.seen) is None
+    (decided,) = [one.event for one in cluster.seen if isinstance(one.event, TransactionDecided)]
+    assert (decided.outcome, decided.reason, decided.refused_by) == ("aborted", "not_holder", LOCK)
+
+
+def at_once(transaction: Transaction) -> tuple[Participant, ...]:
+    """Whom a transaction would tell if locks were as scopes."""
+    return tuple([Participant(one.domain, one.key) for one in transaction.parties if not one.outcome])
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_were_locks_told_with_the_scopes_another_would_see_half_of_it(
+    monkeypatch: pytest.MonkeyPatch, *, early: bool
+) -> None:
+    if early:
+        monkeypatch.setattr(Transaction, "to_tell", at_once)
+    cluster = Cluster()
+    cluster.acquire("ada")
+    begin_guarded(cluster, 7)
+    cluster.acquire("bob")
+    for _ in range(3):
+        deliver(cluster, 0)
+    cluster.release()
+    for _ in range(3):
+        deliver(cluster, 0)  # all votes are counted: it is committed
+    deliver(cluster, len(cluster.bag) - 1)  # who is told last is there first
+    cluster.settle()
+    assert ("when another got its lock" in str(problem_of(cluster.seen))) is early
 
 
 @pytest.mark.parametrize("lost", range(6))

@@ -36,7 +36,7 @@ class Client:
     appends: set[tuple[str, str]]
     buffers: dict[str, Buffer] = field(default_factory=dict)
     reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    appended: dict[str, str] = field(default_factory=dict)
+    appended: dict[str, tuple[str, ...]] = field(default_factory=dict)
     done: bool = False
 
     def step(self, cluster: Cluster) -> bool:
@@ -55,7 +55,7 @@ class Client:
         self.reads[f"{scope}/{key}"] = elements
         if (scope, key) in self.appends:
             buffer.put(key, json.dumps([*elements, self.name]))
-            self.appended[f"{scope}/{key}"] = self.name
+            self.appended[f"{scope}/{key}"] = (self.name,)
         return False
 
     def _commit(self, cluster: Cluster) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from accord.schemas.codec import events_codec
 from accord.schemas.messages import transactions
-from accord.schemas.messages.locks import LockReleased, ReleaseLock
+from accord.schemas.messages.locks import LockReleased, PinLease, ReleaseLock, UnpinLease
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.schemas.messages.state import (
     AbortPrepared,
@@ -18,6 +19,7 @@ from accord.schemas.messages.state import (
     SeenRange,
     Write,
 )
+from accord.schemas.messages.tasks import Step, SubmitTask
 from accord.schemas.messages.transactions import (
     AcknowledgementIgnored,
     AcknowledgeOutcome,
@@ -26,6 +28,8 @@ from accord.schemas.messages.transactions import (
     ChangesEnlisted,
     CommitTransaction,
     EnlistChanges,
+    Guard,
+    GuardsReleased,
     OutcomeAcknowledged,
     OutcomeTold,
     OutcomeToldAgain,
@@ -35,21 +39,33 @@ from accord.schemas.messages.transactions import (
     PrepareAsked,
     ReadTransaction,
     RecordVote,
+    RepairTransaction,
     RollBackTransaction,
     ScopeChanges,
+    Submission,
     TransactionBegun,
     TransactionDecided,
     TransactionEnded,
     TransactionForgotten,
     TransactionRead,
     TransactionRefused,
+    TransactionRepaired,
     VoteIgnored,
     VoteRecorded,
 )
 from accord.schemas.topics import DECISION_BYTES_MAX
 from accord.streams.decider import At
 from accord.streams.state.bounds import READS_MAX, TIMEOUT_MS_MAX, WRITES_MAX
-from accord.streams.transactions.bounds import BYTES_MAX, MEMBERS_MAX, SCOPES_MAX, TELL_MS, TELL_MS_MAX, TELLS_MAX
+from accord.streams.transactions.bounds import (
+    BYTES_MAX,
+    GUARDS_MAX,
+    MEMBERS_MAX,
+    SCOPES_MAX,
+    TASKS_BYTES_MAX,
+    TELL_MS,
+    TELL_MS_MAX,
+    TELLS_MAX,
+)
 from accord.streams.transactions.decider import _ANSWERS, DOMAIN, TransactionDecider
 from accord.streams.transactions.transaction import _CHANGES
 
@@ -99,7 +115,7 @@ def to(*scopes: str) -> tuple[Participant, ...]:
 
 def decided(outcome: str, *tell: str, at: int = T0, **terms: Any) -> TransactionDecided:
     known = {"agent": "ada", "outcome": outcome, "reason": "", "description": "", "refused_by": "", "conflicts": (),
-             "holder": "", "tell": to(*tell), "decided_ms": at}  # fmt: skip
+             "holder": "", "tell": to(*tell), "decided_ms": at, "tasks": ()}  # fmt: skip
     return TransactionDecided(**(known | terms))
 
 
@@ -269,6 +285,117 @@ def test_it_says_how_it_stands() -> None:
     )
 
 
+# -- locks that must be held, and tasks that begin with it
+
+ROOM = Guard("room", 7, None)
+STEPS = (Step("one", (), "write", 0, 1_000, 1_000, None, False, None),)
+TASK = Submission("task-1", "ada", "report", "default", "{}", STEPS, 60_000, "")
+GUARDED = (BEGUN, PrepareAsked("ada", (A, B), DUE, T0, (ROOM,), (TASK,)))
+LOCK = (Participant("locks", "room"),)
+
+
+def lock_voted() -> VoteRecorded:
+    return VoteRecorded("locks", "room", True, "", "", T0)
+
+
+def test_a_lock_votes_and_is_told_of_a_commit_only_when_all_scopes_have_done_it() -> None:
+    asked = given().when(begin(A, B, guards=(ROOM,), tasks=(TASK,)), T0).then(*GUARDED)
+    two = asked.when(RecordVote("locks", "room", True, "", "", (), ""), T0).then(lock_voted())
+    three = two.when(vote("a"), T0).then(voted("a"))
+    done = three.when(vote("b"), T0).then(voted("b"), decided("committed", "a", "b", tasks=(TASK,)))
+    done.when(AskOutcome("locks", "room"), T0).then(OutcomeUndecided("locks", "room", "committed"))
+    half = done.when(ack("a"), T0).then(acked("a"))
+    both = half.when(ack("b"), T0).then(acked("b"), GuardsReleased(LOCK, T0))
+    both.when(AskOutcome("locks", "room"), T0).then(OutcomeTold("locks", "room", "committed"))
+    both.when(Tick(), T0 + TELL_MS).then(OutcomeToldAgain("committed", LOCK, 1, T0 + TELL_MS))
+    acked_by_lock = OutcomeAcknowledged("locks", "room", "committed", T0)
+    ended = both.when(AcknowledgeOutcome("locks", "room", "committed"), T0).then(
+        acked_by_lock, TransactionEnded("ada", "committed", T0)
+    )
+    again = RecordVote("locks", "room", True, "", "", (), "")
+    ended.when(again, T0).then(OutcomeTold("locks", "room", "committed"))
+    done.when(again, T0).then(VoteIgnored("locks", "room", True, "committed"))
+
+
+def test_a_lock_that_is_held_no_more_aborts_it_and_an_abortion_is_told_to_all_at_once() -> None:
+    no = RecordVote("locks", "room", False, "not_holder", "why", (), "")
+    given(*GUARDED, voted("a")).when(no, T0).then(
+        VoteRecorded("locks", "room", False, "not_holder", "why", T0),
+        decided("aborted", "a", "b", reason="not_holder", description="why", refused_by="room"),
+    )
+    aborted = given(*GUARDED, lock_voted()).when(vote("b", yes=False), T0)
+    assert aborted._events[-1].tell == (*to("a"), *LOCK), "and no task begins"  # type: ignore[attr-defined]
+    assert aborted._events[-1].tasks == ()  # type: ignore[attr-defined]
+
+
+def test_without_scopes_the_locks_are_told_at_once_and_tasks_alone_need_nobody() -> None:
+    asked = given().when(begin(guards=(ROOM,)), T0).then(BEGUN, PrepareAsked("ada", (), DUE, T0, (ROOM,)))
+    told = decided("committed", tell=LOCK)
+    asked.when(RecordVote("locks", "room", True, "", "", (), ""), T0).then(lock_voted(), told)
+    given().when(begin(tasks=(TASK,)), T0).then(
+        BEGUN, PrepareAsked("ada", (), DUE, T0, (), (TASK,)), decided("committed", tasks=(TASK,)),
+        TransactionEnded("ada", "committed", T0),
+    )  # fmt: skip
+
+
+def test_locks_and_tasks_are_enlisted_once_and_kept_until_it_is_committed() -> None:
+    opened = given(BEGUN).when(EnlistChanges("bob", (), (ROOM,), (msgspec.structs.replace(TASK, agent="bob"),)), T0)
+    more = opened.then(*opened._events)
+    assert isinstance(opened._events[0], ChangesEnlisted)
+    more.when(EnlistChanges("ada", (), (ROOM,)), T0).then(refused(EnlistChanges, "enlisted"))
+    more.when(EnlistChanges("ada", (), (), (TASK,)), T0).then(refused(EnlistChanges, "enlisted"))
+    asked = more.when(CommitTransaction("ada", (A,)), T0)._events[0]
+    assert isinstance(asked, PrepareAsked) and (asked.guards, len(asked.tasks)) == ((ROOM,), 1)
+
+
+def test_locks_and_tasks_are_told_by_commands() -> None:
+    orders = DOMAIN.reactions[PrepareAsked]("t", GUARDED[1])
+    assert orders[2:] == [("locks", "room", PinLease("ada", "t", 7, None, DUE))]
+    begun = ("tasks", "task-1", SubmitTask("ada", "report", "default", "{}", TASK.steps, 60_000, ""))
+    told = DOMAIN.reactions[TransactionDecided]("t", decided("committed", "a", tasks=(TASK,)))
+    assert told == [("state", "a", CommitPrepared("t")), begun]
+    assert DOMAIN.reactions[GuardsReleased]("t", GuardsReleased(LOCK, T0)) == [
+        ("locks", "room", UnpinLease("t", "committed"))
+    ]
+    one = OutcomeTold("locks", "room", "aborted")
+    assert DOMAIN.reactions[OutcomeTold]("t", one) == [("locks", "room", UnpinLease("t", "aborted"))]
+
+
+# -- repairs
+
+
+def repaired(found: str, done: str, outcome: str, *tell: Participant, at: int = T0) -> TransactionRepaired:
+    return TransactionRepaired("eve", found, done, outcome, tell, at)
+
+
+def test_a_repair_does_at_once_what_is_due_and_changes_no_outcome() -> None:
+    stuck = RepairTransaction("eve", "stuck", None)
+    given(*ASKED).when(stuck, T0).then(repaired("stuck", "nothing", "preparing"))
+    late = given(*ASKED, voted("a")).when(stuck, DUE)
+    assert isinstance(late._events[0], TransactionDecided) and late._events[0].outcome == "aborted"
+    assert late._events[1] == repaired("stuck", "aborted", "aborted", at=DUE)
+    half = given(*COMMITTED, acked("a"), OutcomeToldAgain("committed", to("b"), TELLS_MAX, T0))
+    told = half.when(stuck, T0 + 9).then(repaired("stuck", "told", "committed", *to("b"), at=T0 + 9))
+    assert decider.deadline_ms(told.state) == T0 + 9 + TELL_MS, "it is told again at intervals that begin anew"
+    given(*ENDED).when(stuck, T0).then(repaired("stuck", "nothing", "committed"))
+    given().when(stuck, T0).then(repaired("stuck", "nothing", "unknown"))
+
+
+def test_who_is_in_doubt_is_told_by_a_repair_as_if_it_had_asked() -> None:
+    doubt = RepairTransaction("eve", "in_doubt", Participant("state", "a"))
+    given().when(doubt, T0).then(repaired("in_doubt", "told", "aborted", *to("a")))
+    given(*COMMITTED).when(doubt, T0).then(repaired("in_doubt", "told", "committed", *to("a")))
+    given(*ENDED).when(doubt, T0).then(repaired("in_doubt", "told", "committed", *to("a")))
+    given(*ASKED).when(doubt, T0).then(repaired("in_doubt", "nothing", "preparing"))
+    lock = RepairTransaction("eve", "in_doubt", LOCK[0])
+    committed = (*GUARDED, lock_voted(), voted("a"), voted("b"), decided("committed", "a", "b", tasks=(TASK,)))
+    given(*committed).when(lock, T0).then(repaired("in_doubt", "nothing", "committed"))
+    order = ("state", "a", AbortPrepared("t"))
+    reaction = DOMAIN.reactions[TransactionRepaired]
+    assert reaction("t", repaired("in_doubt", "told", "aborted", *to("a"))) == [order]
+    assert reaction("t", repaired("in_doubt", "nothing", "preparing")) == []
+
+
 # -- what follows elsewhere
 
 
@@ -304,6 +431,24 @@ def test_scopes_are_asked_and_told_by_commands() -> None:
         (begin(A, agent="x" * 256), "agent has more than 255 bytes"),
         (RecordVote("state", "a", False, "r", "x" * 1_025, (), ""),
          "a vote has 1024 bytes of description and 20 conflicts at most"),
+        (begin(A, guards=(ROOM, ROOM)), "guards: a lock is named twice"),
+        (begin(A, guards=(Guard("", 7, None),)), "the name of a lock has 1 to 255 bytes"),
+        (begin(A, guards=(Guard("room", -1, None),)),
+         f"room: a token is 0 to {2**62}, a request has at most 255 bytes"),
+        (begin(guards=tuple([Guard(f"l{n}", 7, None) for n in range(GUARDS_MAX + 1)])),
+         f"a transaction has at most {GUARDS_MAX} guards, this one {GUARDS_MAX + 1}"),
+        (begin(A, tasks=(TASK, TASK)), "tasks: an id is named twice"),
+        (begin(A, tasks=(msgspec.structs.replace(TASK, task=""),)), "the id of a task has 1 to 255 bytes"),
+        (begin(A, agent="eve", tasks=(TASK,)),
+         "the task task-1 is submitted by 'ada', its command comes from 'eve'"),
+        (begin(A, tasks=(msgspec.structs.replace(TASK, steps=()),)),
+         "the task task-1: 0 steps: 1 to 10000 are possible"),
+        (begin(tasks=tuple([msgspec.structs.replace(TASK, task=f"t{n}", input="x" * 200_000) for n in range(2)])),
+         f"the tasks of a transaction have at most {TASKS_BYTES_MAX} bytes, these 402192"),
+        (RepairTransaction("eve", "mixed", None),
+         "found='mixed': stuck, or in_doubt with a participant, can be repaired"),
+        (RepairTransaction("eve", "stuck", LOCK[0]),
+         "found='stuck': stuck, or in_doubt with a participant, can be repaired"),
         (ack("a", "done"), "outcome='done': one of committed, aborted, unknown is needed"),
     ],
 )  # fmt: skip

@@ -31,14 +31,18 @@ from accord.schemas.messages import (
     proposals,
     sagas,
     state,
+    tasks,
+    transactions,
     triggers,
 )
 from accord.schemas.messages.locks import (
     AcquireLock,
+    PinLease,
     ReleaseLock,
     RenewLease,
     ReportStaleWrite,
     RevokeLease,
+    UnpinLease,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import SwitchRules, Tick
@@ -60,6 +64,8 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "withdraw": WithdrawRequest,
         "report_stale_write": ReportStaleWrite,
         "revoke": RevokeLease,
+        "pin": PinLease,
+        "unpin": UnpinLease,
     },
     "signals": SHARED | {"emit": EmitSignal, "report_handler_failure": ReportHandlerFailure},
     "limits": SHARED
@@ -131,6 +137,21 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "range": state.ReadRange,
         "history": state.ReadHistory,
         "configure": state.ConfigureScope,
+        "prepare": state.PrepareChanges,
+        "commit_prepared": state.CommitPrepared,
+        "abort_prepared": state.AbortPrepared,
+    },
+    "transactions": SHARED
+    | {
+        "begin": transactions.BeginTransaction,
+        "enlist": transactions.EnlistChanges,
+        "commit": transactions.CommitTransaction,
+        "roll_back": transactions.RollBackTransaction,
+        "read": transactions.ReadTransaction,
+        "vote": transactions.RecordVote,
+        "acknowledge": transactions.AcknowledgeOutcome,
+        "ask": transactions.AskOutcome,
+        "repair": transactions.RepairTransaction,
     },
     "conflicts": SHARED
     | {
@@ -153,7 +174,10 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "pool", "question", "proposal", "auction", "organisation", "scope", "ground", "saga")
+KEYS = (
+    "lock", "event", "transaction_id", "pool", "question", "proposal", "auction", "organisation", "scope", "ground",
+    "saga",
+)  # fmt: skip
 OF_INTENT = {
     **dict.fromkeys(("target", "resource", "topic", "text"), ""),
     **dict.fromkeys(("mode", "from_ms", "until_ms"), "null"),
@@ -203,6 +227,13 @@ UNLESS_GIVEN = {
     "origin": "null",
     **dict.fromkeys(("about", "options", "subject", "inputs", "note"), ""),
     "amount_millionths": "0",
+    **dict.fromkeys(("members", "changes", "conflicts", "description", "holder"), ""),
+    "commit": "true",
+    "timeout_ms": "30000",
+    "yes": "true",
+    "domain": "state",
+    "participant": "null",
+    "due_ms": "31000",
 }
 BAR = "----"
 
@@ -255,7 +286,40 @@ def writes(text: str) -> tuple[state.Write, ...]:
     return tuple(state.Write(key, done, *(operand or [None])) for key, done, *operand in parts)
 
 
+def changes_of(text: str) -> tuple[transactions.ScopeChanges, ...]:
+    """`ada/balance:put:70,bob/balance:put:30`: keys of scopes that nobody has read."""
+    pairs = [part.partition("/") for part in text.split(",") if part]
+    return tuple(
+        transactions.ScopeChanges(scope, "serializable", None, (), (), writes(write)) for scope, _, write in pairs
+    )
+
+
+def guards_of(text: str) -> tuple[transactions.Guard, ...]:
+    """`room@7`"""
+    pairs = [part.partition("@") for part in text.split(",")]
+    return tuple(transactions.Guard(lock, int(token), None) for lock, _, token in pairs)
+
+
+def submissions_of(text: str) -> tuple[transactions.Submission, ...]:
+    """`TASK:AGENT:STEP`: a task of one step."""
+    found = []
+    for task, agent, name in [part.split(":") for part in text.split(",")]:
+        step = tasks.Step(name, (), name, 0, 1_000, 1_000, None, False, None)
+        found.append(transactions.Submission(task, agent, "graph", "default", "{}", (step,), 0, ""))
+    return tuple(found)
+
+
+def participant_of(text: str) -> transactions.Participant | None:
+    """`state/ada`"""
+    return None if text == "null" else transactions.Participant(*text.split("/"))
+
+
 STATE: dict[Any, Callable[[str], Any]] = {
+    tuple[transactions.ScopeChanges, ...]: changes_of,
+    tuple[transactions.Guard, ...]: guards_of,
+    tuple[transactions.Submission, ...]: submissions_of,
+    transactions.Participant | None: participant_of,
+    tuple[state.Conflict, ...]: lambda _: (),
     tuple[state.SeenKey, ...]: seen_keys,
     tuple[state.SeenRange, ...]: seen_ranges,
     tuple[state.Write, ...]: writes,

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import Any, Final, NamedTuple
 
 from accord.schemas.messages import Command, Event
+from accord.schemas.messages.locks import AcquireLock, LeasePinned, LockGranted, ReleaseLock
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.schemas.messages.state import (
     ChangesCommitted,
@@ -23,6 +24,7 @@ from accord.schemas.messages.state import (
 )
 from accord.schemas.messages.transactions import (
     BeginTransaction,
+    Guard,
     PrepareAsked,
     RollBackTransaction,
     ScopeChanges,
@@ -38,8 +40,10 @@ START_MS: Final = 1_000_000
 MONEY: Final = 100
 """In every account in the beginning."""
 TIMEOUT_MS: Final = 10_000
-SKEW_MS: Final = {"a": 0, "b": 700, "c": -3_000}
-"""How far clocks of scopes are from that of transactions."""
+SKEW_MS: Final = {"a": 0, "b": 700, "c": -3_000, "vault": 900}
+"""How far clocks of scopes and of the lock are from that of transactions."""
+LOCK: Final = "vault"
+LEASE_MS: Final = 4_000
 
 
 class Seen(NamedTuple):
@@ -68,7 +72,7 @@ class Cluster:
         """Has a command decided; what follows goes into the bag."""
         domain = DOMAINS[order.domain]
         place = (order.domain, order.key)
-        now_ms = self.now_ms + SKEW_MS.get(order.key, 0) if order.domain == "state" else self.now_ms
+        now_ms = self.now_ms + SKEW_MS.get(order.key, 0)
         decider = domain.versions[1]
         self._count += 1
         events = list(decider.decide(self.states.get(place), order.command, At(now_ms, self._count, f"r{self._count}")))
@@ -102,11 +106,23 @@ class Cluster:
         write = Write(account, "put", str(amount + by))
         return ScopeChanges(scope, "serializable", None, (SeenKey(account, version),), (), (write,))
 
-    def begin(self, name: str, parts: tuple[ScopeChanges, ...]) -> None:
-        self.ask("transactions", name, BeginTransaction("ada", (), parts, True, TIMEOUT_MS, 0))
+    def begin(self, name: str, parts: tuple[ScopeChanges, ...], *guards: Guard) -> None:
+        self.ask("transactions", name, BeginTransaction("ada", (), parts, True, TIMEOUT_MS, 0, guards))
 
     def roll_back(self, name: str) -> None:
         self.ask("transactions", name, RollBackTransaction("ada", "changed her mind"))
+
+    def acquire(self, owner: str) -> None:
+        self.ask("locks", LOCK, AcquireLock(owner, owner, LEASE_MS, None))
+
+    def release(self) -> None:
+        lock = self.states.get(("locks", LOCK))
+        if lock is not None and lock.holders:
+            self.ask("locks", LOCK, ReleaseLock(lock.holders[0].agent, lock.holders[0].token))
+
+    def token(self) -> int:
+        """That of the last grant, whether the lock is still held or not."""
+        return max([one.event.token for one in self.seen if isinstance(one.event, LockGranted)], default=0)
 
     def transfer_inside(self, scope: str, amount: int) -> None:
         """A commit of one scope alone."""
@@ -136,6 +152,8 @@ class Checker:
         self.prepared: dict[tuple[str, str], ChangesPrepared] = {}
         self.done: dict[str, list[str]] = defaultdict(list)
         self.problems: list[str] = []
+        self.pinned: dict[str, int] = {}
+        self.granted: dict[str, set[str]] = {}
         self._before: dict[str, Event] = {}
 
     def see(self, seen: Seen) -> None:
@@ -152,6 +170,12 @@ class Checker:
                 self.prepared[key, transaction] = event
             case PreparedCommitted(transaction=transaction):
                 self._committed(key, transaction)
+            case LeasePinned(transaction=transaction, token=token):
+                self.pinned[transaction] = token
+            case LockGranted(token=token):
+                for transaction, held in self.pinned.items():
+                    if token != held and transaction not in self.granted:
+                        self.granted[transaction] = set(self.done[transaction])
             case PreparedAborted(transaction=transaction):
                 del self.prepared[key, transaction]
                 outcome, _ = self.decided.get(transaction, ("aborted", 0))
@@ -175,6 +199,8 @@ class Checker:
                 self._demand(at_ms <= due_ms, f"{name} was committed after its time")
                 done = self.done[name]
                 self._demand(sorted(done) == sorted(scopes), f"mixed: {name} was committed, and done in {done}")
+                before = self.granted.get(name, scopes)
+                self._demand(before == scopes, f"{name} was done in {sorted(before)} when another got its lock")
 
     def _demand(self, holds: bool, problem: str) -> None:
         if not holds:

@@ -79,6 +79,11 @@ def show(name: Name, source: Source = None, at: At = None, processes: Processes 
             f"  held by [bold]{escape(holder.agent)}[/]{_shared(holder.permits)}, token {holder.token}, "
             f"for {span(holder.held_ms)}, lease left {span(holder.lease_left_ms)}"
         )
+    for pin in view.pins:
+        say(
+            f"  pinned by transaction [cyan]{escape(pin.transaction)}[/] of {escape(pin.agent)}, token {pin.token}, "
+            f"for {span(pin.pinned_ms)}: goes to nobody new before its outcome"
+        )
     if not view.waiters:
         return
     if view.kind == "barrier":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accord.cli.forking import fork
 from accord.cli.options import Domains, Json, Partial, Processes, Source, names, open_log
 from accord.cli.output import json_line, plural, say, text_of
 from accord.cli.report import report
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     group.command()(step)
     group.command()(diff)
     group.command()(races)
+    group.command()(fork)
     group.command()(report)
     app.add_typer(group, name="replay")
 

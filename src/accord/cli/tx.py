@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accord.cli.agreement import check
 from accord.cli.options import Json, Processes, Source, open_log
-from accord.cli.output import json_line, plural, say, shortened
+from accord.cli.output import json_line, say, shortened
 from accord.cli.sharing import At, print_table
 from accord.cli.statuses import check_status, coloured, print_list
 from accord.errors import NotFound
@@ -49,15 +50,16 @@ def list_transactions(
     print_list("transaction", found, status, HEADS, _row, as_json=as_json)
 
 
-HEADS = ("id", "=status", "=begun", "by", "scopes", "why")
+HEADS = ("id", "=status", "=begun", "by", "scopes and locks", "why")
 
 
 def _row(view: TransactionView) -> tuple[str, ...]:
     from rich.markup import escape  # noqa: PLC0415
 
+    parts = ", ".join([*view.scopes, *view.locks])
     return (
         f"[cyan]{escape(view.id)}[/]", coloured(view.status, COLOURS), view.begun_at, escape(view.agent),
-        escape(shortened(", ".join(view.scopes), TEXT_CHARS_MAX)), escape(shortened(_why(view), TEXT_CHARS_MAX)),
+        escape(shortened(parts, TEXT_CHARS_MAX)), escape(shortened(_why(view), TEXT_CHARS_MAX)),
     )  # fmt: skip
 
 
@@ -91,37 +93,6 @@ def show(transaction: Id, source: Source = None, at: At = None, as_json: Json = 
         for step in view.steps
     ]
     print_table(("step", "who", "how", "=at", "=position"), rows, indent=2)
-
-
-def check(source: Source = None, at: At = None, processes: Processes = 0, as_json: Json = False) -> None:
-    """Hold the scopes that took part against the log: outcomes that are mixed, transactions that are stuck, scopes in
-    doubt. Exits with 1 if there is any.
-
-    Invariants of your own are checked by accord.replay.transactions.check.
-    """
-    from accord.replay import transactions  # noqa: PLC0415
-    from accord.replay.state import parse_point  # noqa: PLC0415
-
-    with open_log(source) as log:
-        point = parse_point(at)
-        problems = transactions.check(log, point, processes=processes)
-        count = len(transactions.transactions_at(log, point, processes=processes))
-    if as_json:
-        for problem in problems:
-            json_line(problem)
-    elif problems:
-        from rich.markup import escape  # noqa: PLC0415
-
-        rows = [
-            (f"[red]{one.kind}[/]", f"[cyan]{escape(one.transaction)}[/]", escape(one.description), one.position)
-            for one in problems
-        ]
-        print_table(("=problem", "transaction", "what", "=position"), rows)
-        say(f"{plural(len(problems), 'problem')} in {plural(count, 'transaction')}")
-    else:
-        say(f"[green]all agree[/]: {plural(count, 'transaction')}")
-    if problems:
-        raise typer.Exit(1)
 
 
 def _why(view: TransactionView) -> str:
