@@ -8,8 +8,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -124,7 +125,7 @@ class Bench:
     def producer(self) -> Producer:
         return kafka.producer(self.settings.kafka, queue_buffering_max_messages=200_000)
 
-    def load(self, commands: Sequence[Preload]) -> None:
+    def load(self, commands: Iterable[Preload]) -> None:
         """Puts commands into the commands topic, each partition's in order."""
         producer = self.producer()
         for command in commands:
@@ -262,16 +263,23 @@ class Sender:
 
 def acquire_and_release(count: int, locks: int, partitions: int, *, addressed: bool = False) -> list[Preload]:
     """`count` commands: every lock is acquired, then every lock released, again and again."""
-    sender = Sender(partitions, addressed=addressed)
-    commands: list[Preload] = []
-    while len(commands) < count:
+    return list(acquiring_and_releasing(count, locks, partitions, addressed=addressed))
+
+
+def acquiring_and_releasing(count: int, locks: int, partitions: int, *, addressed: bool = False) -> Iterator[Preload]:
+    """The same one by one, for as many as no memory holds."""
+    return islice(_turns(Sender(partitions, addressed=addressed), locks), count)
+
+
+def _turns(sender: Sender, locks: int) -> Iterator[Preload]:
+    while True:
         held = []
         for number in range(locks):
             command, token = sender.acquire(f"room-{number}")
-            commands.append(command)
+            yield command
             held.append((f"room-{number}", token))
-        commands += [sender.release(lock, token) for lock, token in held]
-    return commands[:count]
+        for lock, token in held:
+            yield sender.release(lock, token)
 
 
 def _produce(producer: Producer, topic: str, command: Preload) -> None:

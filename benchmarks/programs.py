@@ -1,7 +1,7 @@
 """The processes that benchmarks start: `python -m benchmarks.programs NAME JSON`.
 
 `worker` is accord's; `echo` and `noop` are ordinary Faust agents, `responder` is a loop over plain Kafka clients,
-`readers` are clients of accord, many in one process.
+`readers` are clients of accord, many in one process; `replayed` reads an archive again.
 """
 
 from __future__ import annotations
@@ -74,6 +74,23 @@ def responder(bootstrap_servers: str, requests: str, answers: str, partitions: i
         if message is not None and message.error() is None:
             producer.produce(answers, message.value(), message.key())
         producer.poll(0)
+
+
+def replayed(archive: str, what: str) -> None:
+    """Rebuilds or verifies an archive, partition by partition; prints the most memory that this process had."""
+    import resource  # noqa: PLC0415
+
+    from accord.replay.source import open_source  # noqa: PLC0415
+    from accord.replay.state import rebuild  # noqa: PLC0415
+    from accord.replay.verify import verify  # noqa: PLC0415
+
+    with open_source(archive) as source:
+        if what == "verify":
+            verify(source)
+        else:
+            for where in source.all_partitions():
+                rebuild(source, *where)
+    print(json.dumps({"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024}), flush=True)
 
 
 def readers(settings: dict[str, Any], agents: list[str], commands: int, pause_s: float) -> None:
@@ -167,6 +184,7 @@ PROGRAMS: Final[dict[str, Callable[..., None]]] = {
     "noop": noop,
     "responder": responder,
     "readers": readers,
+    "replayed": replayed,
 }
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import heapq
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain as chained
 from typing import Final
@@ -39,7 +40,7 @@ from accord.schemas.headers import Record
 from accord.schemas.position import Position
 from accord.streams.chain import GENESIS_CAUSE, Decision
 
-from accord.errors import LogGap
+from accord.errors import ChainBroken, LogGap
 
 RECORDS_MAX: Final = 60_000
 """Of a graph, over all partitions."""
@@ -206,12 +207,15 @@ class _Past:
         return True
 
 
-def causality(source: Source, *, around: int | None = None, records_max: int = RECORDS_MAX) -> Causality:
+def causality(
+    source: Source, *, around: int | None = None, records_max: int = RECORDS_MAX, damaged: bool = False
+) -> Causality:
     """Reads the steps of a log.
 
     Args:
         around: the Lamport time around which records are kept, if they are more than the bound; None: all the last.
         records_max: how many are kept, over all partitions.
+        damaged: take what there is of a log that lacks a decision, or in which one was changed.
 
     Raises:
         LogGap, ChainBroken: the log lacks a decision, or one was changed.
@@ -219,10 +223,18 @@ def causality(source: Source, *, around: int | None = None, records_max: int = R
     where = source.all_partitions()
     most = max(PARTITION_MIN, records_max // max(1, 2 * len(where)))
     kept = [
-        _Kept(chosen, around, most) for one in where for chosen in (decisions(source, *one), commands(source, *one))
+        _Kept(_whole(chosen) if damaged else chosen, around, most)
+        for one in where
+        for chosen in (decisions(source, *one), commands(source, *one))
     ]
     nodes = chained.from_iterable(one.nodes for one in kept)
     return Causality(nodes, is_cut=any(one.is_cut for one in kept))
+
+
+def _whole(nodes: Iterator[Node]) -> Iterator[Node]:
+    """The steps before the first damage."""
+    with suppress(LogGap, ChainBroken):
+        yield from nodes
 
 
 class _Kept:

@@ -7,6 +7,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from accord.replay.checkpoints import Checkpoints
+from accord.replay.cut import cut_at, parse_cut
 from accord.replay.difference import Difference, difference
 from accord.replay.explain.explanation import STEPS, Explanation, explain
 from accord.replay.fork.changes import Change
@@ -14,7 +16,7 @@ from accord.replay.fork.fork import Fork
 from accord.replay.races import RECORDS_MAX, Races, races
 from accord.replay.report.report import RunReport, report
 from accord.replay.source import Source
-from accord.replay.state import World, parse_point, state_at
+from accord.replay.state import Cut, Point, World, parse_point, state_at
 from accord.replay.timeline import Filter, TimelineEvent, timeline
 from accord.replay.travel import Journey
 from accord.replay.verify import Report, verify
@@ -31,9 +33,24 @@ class Log:
         """Decides every command again and compares; see `accord.replay.verify`."""
         return verify(self.source, every=every, processes=processes)
 
-    def at(self, point: str | Position | datetime | None = None) -> World:
-        """The state at a position, a time or the end; see `accord.replay.state`."""
-        return state_at(self.source, parse_point(point) if isinstance(point, str) else point)
+    def at(
+        self, point: str | Position | datetime | Cut | None = None, *, checkpoints: Checkpoints | None = None
+    ) -> World:
+        """The state at a position, a time, a cut or the end; see `accord.replay.state`.
+
+        Args:
+            checkpoints: go on from the nearest of these.
+        """
+        where: Point | Cut
+        if isinstance(point, str):
+            where = parse_cut(self.source, point) if "," in point else parse_point(point)
+        else:
+            where = point
+        return state_at(self.source, where, checkpoints=checkpoints)
+
+    def cut(self, point: str | Position | datetime | None = None) -> Cut:
+        """The consistent cut at a position, a time or the end; see `accord.replay.cut`."""
+        return cut_at(self.source, parse_point(point) if isinstance(point, str) else point)
 
     def events(self, which: Filter | None = None) -> Iterator[TimelineEvent]:
         """The events of all partitions by the log's time; see `accord.replay.timeline`."""

@@ -49,7 +49,11 @@ def each(
     workers = min(processes, len(where))
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_enter, initargs=(source,)) as pool:
         try:
-            return list(pool.map(_call, [(function, *partition) for partition in where]))
+            found: list[R] = []
+            for result in pool.map(_call, [(function, *partition) for partition in where]):
+                found.append(result)
+                source.finished(len(found), len(where))
+            return found
         except BrokenProcessPool as error:
             raise Unavailable(
                 "A process of the replay was killed, for want of memory perhaps.", remedy="Try with --processes 1."

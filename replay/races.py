@@ -31,7 +31,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from accord.replay.accesses import Access, Body, accesses, body, stale, tells
 from accord.replay.causality import Causality, Node, causality
-from accord.replay.explain.explanation import Step, step_of
+from accord.replay.explain.explanation import Step, told_before
 from accord.replay.source import Source
 from accord.replay.timeline import TimelineEvent, decoded, iso
 from accord.schemas.codec import commands_codec
@@ -45,8 +45,6 @@ RECORDS_MAX: Final = 100_000
 """Records that are looked at, over all partitions, unless another number is named."""
 RACES_MAX: Final = 1_000
 """More are counted, but not told."""
-HISTORY_MAX: Final = 6
-"""Steps of each side that are told."""
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -424,22 +422,8 @@ def _side(graph: Causality, touch: _Touch, other: Node) -> Side:
     asked, event = touch.asked, touch.event
     return Side(
         event.position, str(asked.position), asked.process, event.agent, event.event, event.time, touch.locks,
-        _history(graph, asked, other),
+        told_before(graph, asked, other),
     )  # fmt: skip
-
-
-def _history(graph: Causality, node: Node, other: Node | None) -> tuple[Step, ...]:
-    """What led to a step that another did not know of: the last steps."""
-    found: dict[tuple[str, int], Node] = {node.id: node}
-    todo = [node]
-    while todo and len(found) < HISTORY_MAX:
-        for one in reversed(graph.direct(todo.pop(0))):
-            unknown = one.count > 0 and (other is None or not graph.happened_before(one, other))
-            if one.id not in found and unknown and len(found) < HISTORY_MAX:
-                found[one.id] = one
-                todo.append(one)
-    told = sorted(found.values(), key=lambda one: (one.lamport, one.process))
-    return tuple(step_of(graph, one, node, node, told) for one in told)
 
 
 def _stale_race(graph: Causality, looked: _Looked, event: TimelineEvent, node: Node) -> Race:
@@ -453,7 +437,7 @@ def _stale_race(graph: Causality, looked: _Looked, event: TimelineEvent, node: N
         event.position, None if node.cause is None else str(node.cause),
         node.process if asked is None else asked.process, event.agent, event.event, event.time,
         {event.key: refused.token},
-        _history(graph, node, later),
+        told_before(graph, node, later),
     )  # fmt: skip
     text = f"{event.agent or 'somebody'} came to {refused.resource} with token {refused.token}, but {seen}: refused"
     second = None if later is None else _granting_side(graph, later, node, refused.later)
@@ -477,5 +461,5 @@ def _granting_side(graph: Causality, later: Node, node: Node, token: int | None)
         str(later.position), None if later.cause is None else str(later.cause),
         later.process if asked is None else asked.process, None if event is None else event.agent,
         later.kind if event is None else event.event, iso(later.at_ms) if later.at_ms else None,
-        {} if token is None else {later.key: token}, _history(graph, later, None),
+        {} if token is None else {later.key: token}, told_before(graph, later),
     )  # fmt: skip

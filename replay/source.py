@@ -61,6 +61,9 @@ class Source(ABC):
     def close(self) -> None:
         """Lets go of connections and files."""
 
+    def finished(self, count: int, total: int) -> None:  # noqa: B027  whoever shows nothing has nothing to do
+        """Is told when so many of the partitions that are worked on in other processes are done."""
+
     def identity(self, domain: str, partition: int) -> Identity:
         return Identity(self.cluster, domain, partition, self.prefix)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from accord.replay.source import Source
-from accord.replay.state import Point, accepted
+from accord.replay.state import Point, accepted, is_beyond
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import events_codec
 from accord.schemas.messages import Event
@@ -49,7 +49,8 @@ class TimelineEvent(msgspec.Struct, frozen=True):
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """Which events: all that match each condition given. `start` is a position (of its partition) or a time."""
+    """Which events: all that match each condition given. `start` and `end` are a position (of its partition) or a time;
+    what lies there is among them."""
 
     domains: tuple[str, ...] = ()
     key: str | None = None
@@ -57,9 +58,10 @@ class Filter(msgspec.Struct, frozen=True):
     agent: str | None = None
     task_id: str | None = None
     start: Point = None
+    end: Point = None
 
     def wants(self, event: TimelineEvent) -> bool:
-        """Whether an event matches, but for `domains` and `start`."""
+        """Whether an event matches, but for `domains`, `start` and `end`."""
         return (
             (self.key is None or event.key == self.key)
             and (self.event is None or event.event == self.event)
@@ -77,6 +79,12 @@ class Filter(msgspec.Struct, frozen=True):
             case _:
                 return True
 
+    def passed(self, domain: str, partition: int, decision: Decision) -> bool:
+        """Whether a decision lies after `end`. A position says nothing of other partitions."""
+        if isinstance(self.end, Position) and (self.end.domain, self.end.partition) != (domain, partition):
+            return False
+        return self.end is not None and is_beyond(decision, self.end)
+
 
 def timeline(source: Source, which: Filter) -> Iterator[TimelineEvent]:
     """The events of all partitions, merged by the log's time; within a partition in its order.
@@ -85,8 +93,9 @@ def timeline(source: Source, which: Filter) -> Iterator[TimelineEvent]:
         LogGap, ChainBroken: the log lacks a decision, or one was changed.
         NotFound: the log has no such domain, or no such position.
     """
-    if isinstance(which.start, Position):
-        source.check_position(which.start)
+    for point in (which.start, which.end):
+        if isinstance(point, Position):
+            source.check_position(point)
     streams = [_stream(source, which, *where) for where in source.all_partitions(which.domains)]
     for _, _, _, events in heapq.merge(*streams):
         yield from events
@@ -98,6 +107,8 @@ def _stream(
     """A partition's decisions in an order that merges: by time, which never falls, then offset."""
     name = f"{domain}/{partition}"
     for decision in accepted(source, domain, partition, beside=True):
+        if which.passed(domain, partition, decision):
+            return
         if not which.reached(domain, partition, decision) or not _may_match(which, decision):
             continue
         events = [event for event in decoded(domain, partition, decision) if which.wants(event)]

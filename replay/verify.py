@@ -22,6 +22,10 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
+from accord.replay.causality import Causality, Node, causality, of_command
+from accord.replay.causality import of_decision as step_of_decision
+from accord.replay.damage import Damage, differing_fields, of_chain, of_decision
+from accord.replay.explain.explanation import Step, told_before
 from accord.replay.parallel import each, processes_for
 from accord.replay.source import Source
 from accord.replay.state import NoDeadlines
@@ -36,6 +40,8 @@ from accord.errors import AccordError, ChainBroken, SchemaError
 
 STRAYS_MAX: Final = 10_000
 """Skipped decisions of a partition that are remembered; of more, the oldest count as unknown."""
+HISTORIES_MAX: Final = 100
+"""Divergences that are told with their causal chain."""
 DIVERGENCES_MAX: Final = 1_000
 """Most divergences that a report lists in one partition; it stops there."""
 
@@ -43,7 +49,9 @@ DIVERGENCES_MAX: Final = 1_000
 class Divergence(msgspec.Struct, frozen=True):
     """Where the log is not what its commands and rules say.
 
-    `expected` and `got` are decisions as plain data, or text; `causes` are positions of the commands concerned.
+    `expected` and `got` are decisions as plain data, or text; `causes` are positions of the commands concerned. `kind`
+    names the damage and `told` the records that it is about (`accord.replay.damage`). `history` is the causal chain
+    that led there, oldest first, as in `explain`.
     """
 
     position: str
@@ -51,6 +59,9 @@ class Divergence(msgspec.Struct, frozen=True):
     expected: Any
     got: Any
     causes: tuple[str, ...] = ()
+    kind: str = ""
+    told: str = ""
+    history: tuple[Step, ...] = ()
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -103,7 +114,7 @@ def verify(source: Source, *, every: bool = False, domains: tuple[str, ...] = ()
     started = time.perf_counter()
     where = source.all_partitions(domains)
     found = each(source, where, partial(_check, every=every), processes or processes_for(source, where))
-    divergences = tuple([divergence for outcome in found for divergence in outcome.divergences])
+    divergences = with_histories(source, [divergence for outcome in found for divergence in outcome.divergences])
     gaps = tuple([outcome.gap for outcome in found if outcome.gap is not None])
     return Report(
         ok=not divergences and all(gap.reason == "retention" for gap in gaps),
@@ -118,6 +129,36 @@ def verify(source: Source, *, every: bool = False, domains: tuple[str, ...] = ()
         undecided=sum(outcome.undecided for outcome in found),
         duration_ms=round((time.perf_counter() - started) * 1_000),
     )
+
+
+def with_histories(source: Source, divergences: list[Divergence]) -> tuple[Divergence, ...]:
+    """The divergences, the first `HISTORIES_MAX` of them with the causal chain that led there."""
+    graph: Causality | None = None
+    found: list[Divergence] = []
+    for divergence in divergences[:HISTORIES_MAX]:
+        node = _node(source, divergence)
+        if node is not None and (graph is None or (graph.is_cut and graph.at(node.position) is None)):
+            graph = causality(source, around=node.lamport, damaged=True)
+        told = () if node is None or graph is None else told_before(graph, node)
+        found.append(msgspec.structs.replace(divergence, history=told))
+    return (*found, *divergences[HISTORIES_MAX:])
+
+
+def _node(source: Source, divergence: Divergence) -> Node | None:
+    """The step where a log diverges: its decision as it was recorded or, where that is none, its command."""
+    for text in (divergence.position, *divergence.causes):
+        domain, number, offset, commands = Position.parse(text)
+        with suppress(ValueError, AccordError):
+            record = next(source.read(domain, number, offset, commands=commands), None)
+            if record is None or record.offset != offset:
+                continue
+            if commands:
+                node = of_command(source, domain, number, record)
+            else:
+                node = step_of_decision(domain, number, parse(source.root(domain, number), record))
+            if node is not None and node.entries:
+                return node
+    return None
 
 
 class _Outcome(msgspec.Struct):
@@ -164,7 +205,8 @@ class _PartitionCheck:
             try:
                 decision = chain.accept(record)
             except ChainBroken as error:
-                self._diverged(record.offset, record.key, "an unbroken chain", str(error))
+                damage = of_chain(source, self.domain, self.number, chain.head)
+                self._diverged(record.offset, record.key, "an unbroken chain", str(error), damage=damage)
                 raise _Stop from error
             if decision is None:
                 self._strays.add(chain, record)
@@ -204,7 +246,9 @@ class _PartitionCheck:
             raise
         except Exception as error:
             decision = decided.decision
-            self._diverged(decision.offset, decision.key, "events that fit the state", f"{_text(decided)}: {error!r}")
+            got = f"{_text(decided)}: {error!r}"
+            damage = Damage("decision", f"{self._at(decision.offset)} does not fit the state before it.")
+            self._diverged(decision.offset, decision.key, "events that fit the state", got, damage=damage)
             raise _Stop from error
         self.partition.changed.clear()
 
@@ -212,7 +256,9 @@ class _PartitionCheck:
         recorded = self._decoded(decision)
         again = make(recorded)
         if again is None or again.decision.digest != decision.digest:
-            self._diverged(decision.offset, decision.key, _show(again) if again else _NOT_THAT, _show(recorded))
+            damage = self._damage(again, recorded)
+            expected = _show(again) if again else _NOT_THAT
+            self._diverged(decision.offset, decision.key, expected, _show(recorded), damage=damage)
         return recorded
 
     def _genesis(self, recorded: Decided) -> Decided | None:
@@ -246,20 +292,34 @@ class _PartitionCheck:
                 self.outcome.commands -= 1
                 self._add_gap(decision, "unknown_schema", f"The command cannot be read here: {description}")
             case _:
-                self._diverged(decision.offset, decision.key, _show(again), _show(recorded), decision.cause)
+                damage = self._damage(again, recorded)
+                self._diverged(
+                    decision.offset, decision.key, _show(again), _show(recorded), decision.cause, damage=damage
+                )
         return recorded
+
+    def _damage(self, again: Decided | None, recorded: Decided) -> Damage:
+        """What is wrong with a recorded decision."""
+        if again is None:
+            return Damage("decision", f"{self._at(recorded.decision.offset)} does not follow from what was before it.")
+        differing = differing_fields(_show(again), _show(recorded))
+        return of_decision(self.source, self.domain, self.number, recorded.decision, again.decision, differing)
 
     def _decoded(self, decision: Decision) -> Decided:
         """A recorded decision; one that cannot be decoded ends this partition."""
         try:
             return self.partition.read(decision)
         except (SchemaError, ValueError) as error:
-            self._diverged(decision.offset, decision.key, "a decision", f"bytes that are none: {error}", decision.cause)
+            damage = of_decision(self.source, self.domain, self.number, decision, None, frozenset({"value"}))
+            got = f"bytes that are none: {error}"
+            self._diverged(decision.offset, decision.key, "a decision", got, decision.cause, damage=damage)
             raise _Stop from error
 
     def _undecided(self, command: Record) -> None:
         at = self._at(command.offset, commands=True)
-        self._diverged(None, command.key, "a decision", "none: later commands were decided, this one never was", at=at)
+        got = "none: later commands were decided, this one never was"
+        damage = Damage("undecided", f"{at} was passed over.")
+        self._diverged(None, command.key, "a decision", got, damage=damage, at=at)
 
     def _not_looked_at(self, decision: Decision, queue: _Commands) -> None:
         if decision.cause < queue.low:
@@ -286,20 +346,24 @@ class _PartitionCheck:
         if head.seq == 0 and self.chain.skipped:
             low, _ = self.source.bounds(self.domain, self.number)
             got = f"{self.chain.skipped} records that do not start its chain: another cluster, prefix or log"
-            self._diverged(low, b"", "the genesis of this partition", got)
+            damage = of_chain(self.source, self.domain, self.number, head)
+            self._diverged(low, b"", "the genesis of this partition", got, damage=damage)
             return
         stray = self._strays.unexplained(head.seq)
         if stray is not None:
             expected = f"decision {head.seq + 1}, after decision {head.seq} at offset {head.offset}"
             got = f"decision {stray.seq}, which continues a decision that is not in the log before it"
-            self._diverged(stray.offset, stray.key, expected, got)
+            damage = of_chain(self.source, self.domain, self.number, head)
+            self._diverged(stray.offset, stray.key, expected, got, damage=damage)
 
     def _diverged(
-        self, offset: int | None, key: bytes | None, expected: Any, got: Any, cause: int | None = None, at: str = ""
-    ) -> None:
+        self, offset: int | None, key: bytes | None, expected: Any, got: Any, cause: int | None = None, *,
+        damage: Damage, at: str = "",
+    ) -> None:  # fmt: skip
         causes = (self._at(cause, commands=True),) if cause is not None else ()
         at = at or self._at(offset or 0)
-        self.outcome.divergences.append(Divergence(at, (key or b"").decode(errors="replace"), expected, got, causes))
+        name = (key or b"").decode(errors="replace")
+        self.outcome.divergences.append(Divergence(at, name, expected, got, causes, *damage))
         if not self.every or len(self.outcome.divergences) >= DIVERGENCES_MAX:
             raise _Stop
 

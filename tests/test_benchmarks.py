@@ -16,10 +16,15 @@ from benchmarks import __main__ as command
 from benchmarks import cycles, readers, recovery, state_cost, tasks_cost, transfers, waiters, workflows
 from benchmarks.clients import Figures, figures
 from benchmarks.engines.engine import Engine
+from benchmarks.peers import eventsourcing
 from benchmarks.peers.peer import Address, Peer
 from benchmarks.report import Goal, Sample, quantile, summary
 from tests.counts import only_long
 
+REPLAY = [
+    *[f"replay{what}" for what in ("", "_verify", "_processes", "_state_at", "_memory_rebuild", "_memory_verify")],
+    *(["replay_eventsourcing"] if eventsourcing.missing() is None else []),
+]
 KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "holds", "runs"]
 
 
@@ -29,7 +34,7 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
     [
         ("acquire", 5, ["acquire", "acquire_sync", "acquire_hops", "acquire_tail"]),
         pytest.param("commands", 2_000, ["commands"], marks=only_long),
-        pytest.param("replay", 2_000, ["replay"], marks=only_long),
+        pytest.param("replay", 2_000, REPLAY, marks=only_long),
         pytest.param(
             "recovery", 500, ["recovery_same", "recovery_same_without_data", "recovery_other"], marks=only_long
         ),

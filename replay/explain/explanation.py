@@ -40,6 +40,8 @@ from accord.errors import BadInput, LogGap, NotFound, SchemaError
 STEPS: Final = 15
 STEPS_MAX: Final = 500
 """Steps of the history that are told, the event's own included."""
+BEFORE_MAX: Final = 6
+"""Steps of a history that is only told beside something else."""
 EARLIER_MAX: Final = 2_000
 """Decisions about the same aggregate that are looked at before the event."""
 CAME_OF_IT_MAX: Final = 5
@@ -383,6 +385,20 @@ def _beside(graph: Causality, node: Node, asked: Node, told: Iterable[Node]) -> 
     return sorted((one for one, _ in zip(found, range(CONCURRENT_MAX), strict=False)), key=lambda one: one.lamport)
 
 
+def told_before(graph: Causality, node: Node, other: Node | None = None) -> tuple[Step, ...]:
+    """What led to a step, itself included: the last `BEFORE_MAX` steps, of those that `other` came not after."""
+    found: dict[tuple[str, int], Node] = {node.id: node}
+    todo = [node]
+    while todo and len(found) < BEFORE_MAX:
+        for one in reversed(graph.direct(todo.pop(0))):
+            unknown = one.count > 0 and (other is None or not graph.happened_before(one, other))
+            if one.id not in found and unknown and len(found) < BEFORE_MAX:
+                found[one.id] = one
+                todo.append(one)
+    told = sorted(found.values(), key=lambda one: (one.lamport, one.process))
+    return tuple(step_of(graph, one, node, node, told) for one in told)
+
+
 def step_of(graph: Causality, one: Node, node: Node, asked: Node, told: Sequence[Node]) -> Step:
     """A step as it is told.
 
@@ -407,7 +423,10 @@ def text_of(node: Node) -> str:
     if node.decision is None:
         agent = _fields_of(node.position.domain, node.value).get("agent") or node.sender
         return f"{agent}: {node.kind} {node.key}"
-    events = list(decoded(node.position.domain, node.position.partition, node.decision))
+    try:
+        events = list(decoded(node.position.domain, node.position.partition, node.decision))
+    except SchemaError:  # a damaged log
+        return f"{node.kind} {node.key}, which cannot be decoded".strip()
     told = [f"{event.event} {event.agent or ''}".rstrip() + _token(event) for event in events[:EVENTS_MAX]]
     return f"{', '.join(told) or 'nothing'} {node.key}".rstrip()
 

@@ -75,7 +75,7 @@ def test_verify_divergent(forged: str, capsys: pytest.CaptureFixture[str]) -> No
     (report,) = ran.objects
     assert ran.code == 1 and report["ok"] is False
     (divergence,) = report["divergences"]  # type: ignore[misc]
-    assert set(divergence) == {"position", "key", "expected", "got", "causes"}
+    assert set(divergence) == {"position", "key", "expected", "got", "causes", "kind", "told", "history"}
 
 
 def test_verify_all_divergences(forged: str, capsys: pytest.CaptureFixture[str]) -> None:

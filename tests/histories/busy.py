@@ -28,6 +28,7 @@ from accord.schemas.messages.roster import (
     ReadTeam,
     RenewMembership,
 )
+from accord.schemas.messages.signals import EmitInGroup, ReportMissingCauses
 from accord.schemas.messages.tasks import (
     CancelTask,
     CompleteStep,
@@ -191,3 +192,16 @@ def victims(seed: int = 3, count: int = 200) -> Play:
 
 def _nothing(name: str) -> CapacityGranted:
     return CapacityGranted(name, "nobody", "nobody", "", 2, 1, "exclusive", 0, 0, 1_000, 0, 0, "free")
+
+
+def groups(seed: int = 11, count: int = 60) -> Play:
+    """Two groups of events in one order each, and what a handler said of causes that did not come."""
+    play, chance = Play(cluster="busy-groups", signals=2), Random(seed)
+    for number in range(count):
+        agent, group = chance.choice(AGENTS), chance.choice(("trip_7", "trip_8"))
+        emitted = EmitInGroup(agent, chance.choice(("booked", "paid")), f'{{"n": {number}}}', ())
+        missing = ReportMissingCauses(agent, "audit", f"e{number}", "signals/0@1", ("signals/1:9",), 30_000, False)
+        play.send(
+            group, chance.choices((emitted, missing), (9, 1))[0], domain="signals", after_ms=chance.choice((0, 5))
+        )
+    return play

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from accord.replay import accesses
+from accord.replay import accesses, damage
+from accord.replay import tables as worker_tables
 from accord.replay.fork.cut import DECISIONS_MAX
 from accord.replay.fork.models import CALLS_MAX
 from accord.replay.fork.run import HOP_MS, REPORT_MS
@@ -51,6 +52,10 @@ def test_the_programs_print_what_their_comments_say(capsys: pytest.CaptureFixtur
 
 
 def test_the_lists_are_whole() -> None:
+    verified = TEXT[TEXT.index("## Archives") : TEXT.index("## State at a point")]
+    assert set(re.findall(r"^\| `(\w+)` \|", verified, re.MULTILINE)) == set(get_args(damage.Kind))
+    broken = TEXT[TEXT.index("## A broken") : TEXT.index("## Why did")]
+    assert set(re.findall(r"^\| `(\w+)` \|", broken, re.MULTILINE)) == set(get_args(worker_tables.State))
     races = TEXT[TEXT.index("## Races") :]
     assert set(re.findall(r"^\| `(\w+_\w+|unguarded)` \|", races, re.MULTILINE)) == set(get_args(Kind))
     told = {

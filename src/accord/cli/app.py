@@ -21,6 +21,7 @@ from accord.cli import (
     llm,
     locks,
     proposals,
+    recover,
     replay,
     rules,
     running,
@@ -76,6 +77,7 @@ COMMANDS = (
     dlq,
     artifacts,
     replay,
+    recover,
     rules,
 )
 """In the order in which --help lists them."""

@@ -27,11 +27,23 @@ From = Annotated[
 ]
 
 
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="POSITION|TIME",
+        help="Up to this position of its partition, that record included, or this time of the log.",
+        show_default=False,
+    ),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="What happened: list it, watch it, save it.")
     group.command("list")(list_events)
     group.command("tail")(tail)
     group.command("export")(export)
+    group.command("import")(import_events)
     app.add_typer(group, name="events")
 
 
@@ -43,6 +55,7 @@ def list_events(
     agent: Agent = None,
     task: Task = None,
     start: From = None,
+    end: Until = None,
     limit: Annotated[int, typer.Option(min=0, help="Stop after so many; 0 is no limit.")] = 0,
     partial: Partial = False,
     as_json: Json = False,
@@ -55,7 +68,7 @@ def list_events(
 
     from accord.replay.timeline import timeline  # noqa: PLC0415
 
-    which = _filter(domain, key, event, agent, task, start)
+    which = _filter(domain, key, event, agent, task, start, end)
     with open_log(source, partial=partial) as log:
         for found in islice(timeline(log, which), limit or None):
             show(found, as_json=as_json)
@@ -98,23 +111,72 @@ def export(
         str, typer.Argument(metavar="SOURCE", help="The address of a cluster, or the directory of an archive.")
     ],
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Where the archive goes: a new or empty directory.")],
+    domain: Domains = "",
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="POSITION|TIME",
+            help="Up to this point, and in the other partitions to the consistent cut there.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an export that was cut off, to the end that it had then.")
+    ] = False,
     partial: Partial = False,
     as_json: Json = False,
 ) -> None:
     """Save a log as an archive: commands and events of every partition, as they are now.
 
-    An archive needs no cluster to be verified, and holds what retention takes later.
+    An archive needs no cluster to be verified, and holds what retention takes later. It is a part of the log that can
+    be verified, so it takes whole partitions; of single agents or tasks, `events list --json` tells.
 
         accord events export localhost:9092 2026-03.accord
     """
+    from accord.cli.progress import Watched  # noqa: PLC0415
     from accord.replay.export import export as run  # noqa: PLC0415
+    from accord.replay.state import parse_point  # noqa: PLC0415
 
-    with open_log(source, partial=partial) as log:
-        records = run(log, directory)
+    with Watched(open_log(source, partial=partial)) as log:
+        records = run(log, directory, domains=names(domain), at=parse_point(until), resume=resume)
     if as_json:
         json_line({"source": source, "directory": directory, "records": records})
     else:
         say(f"{plural(records, 'record')} in {directory}. Check it: accord replay verify {directory}")
+
+
+def import_events(
+    archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="The directory of an archive.")],
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Put an archive into an empty cluster, at the same offsets: where a cluster was lost, its log goes on.
+
+    The cluster must have been formatted with the id of the lost one, and no worker may run. Decided commands stay in
+    the archive, which verifies them; the others are sent again. Everything is checked before and compared after; cut
+    off, it goes on when it is run again. What holds anything else is refused.
+
+        accord events import 2026-03.accord --bootstrap localhost:9092
+    """
+    from pathlib import Path  # noqa: PLC0415
+
+    from accord.cli.importing import import_archive  # noqa: PLC0415
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.replay.source import ArchiveSource  # noqa: PLC0415
+
+    with Watched(ArchiveSource(Path(archive))) as log:
+        settings = load(bootstrap, log.prefix, find_dev=False)
+        imported = import_archive(settings, log, log.tell)
+    if as_json:
+        json_line(imported)
+        return
+    say(
+        f"{plural(imported.decisions, 'decision')} in {plural(imported.partitions, 'partition')}: "
+        f"{imported.written:,} records written, {imported.there:,} were there, all read back and compared"
+    )
+    if imported.undecided:
+        say(f"{plural(imported.undecided, 'command')} not decided yet: start the workers")
 
 
 def show(event: TimelineEvent, *, as_json: bool) -> None:
@@ -159,9 +221,13 @@ def clock_of(time: str | None) -> str:
 
 
 def _filter(
-    domain: str, key: str | None, event: str | None, agent: str | None, task: str | None, start: str | None
-) -> Filter:
+    domain: str, key: str | None, event: str | None, agent: str | None, task: str | None, start: str | None,
+    end: str | None = None,
+) -> Filter:  # fmt: skip
     from accord.replay.state import parse_point  # noqa: PLC0415
     from accord.replay.timeline import Filter  # noqa: PLC0415
 
-    return Filter(domains=names(domain), key=key, event=event, agent=agent, task_id=task, start=parse_point(start))
+    return Filter(
+        domains=names(domain), key=key, event=event, agent=agent, task_id=task, start=parse_point(start),
+        end=parse_point(end),
+    )  # fmt: skip

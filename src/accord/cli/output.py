@@ -32,6 +32,11 @@ def say(text: str, **style: Any) -> None:
     console().print(text, **style)
 
 
+def warn(text: str) -> None:
+    """Prints a line on stderr, beside a result that stands all the same."""
+    sys.stderr.write(f"{text}\n")
+
+
 def json_line(value: Any) -> None:
     """Prints an object as one line of JSON."""
     import msgspec  # noqa: PLC0415

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from accord.replay.source import Source
@@ -18,7 +18,7 @@ LOOK_EVERY: Final = 1_024
 
 
 class Watched(Source):
-    """A log whose reading is watched. It is not for several processes."""
+    """A log whose reading is watched. In other processes it is the log itself: these tell of whole partitions alone."""
 
     def __init__(self, log: Source) -> None:
         self._log = log
@@ -45,10 +45,17 @@ class Watched(Source):
             yield record
 
     def _look(self) -> None:
+        self.tell(f"{self._count:,} records read")
+
+    def finished(self, count: int, total: int) -> None:
+        self.tell(f"{count} of {total} partitions")
+
+    def tell(self, text: str) -> None:
+        """Shows how far it is, but not too soon and not too often."""
         now_s = time.monotonic()
-        if now_s - self._began_s >= AFTER_S and now_s - self._said_s >= EVERY_S:
+        if self._is_shown and now_s - self._began_s >= AFTER_S and now_s - self._said_s >= EVERY_S:
             self._said_s, self._has_said = now_s, True
-            sys.stderr.write(f"\r{self._count:,} records read ")
+            sys.stderr.write(f"\r{text} ".ljust(40))
             sys.stderr.flush()
 
     def quiet(self) -> None:
@@ -58,6 +65,13 @@ class Watched(Source):
             sys.stderr.flush()
         self._count, self._has_said, self._began_s = 0, False, time.monotonic()
 
+    def __reduce__(self) -> tuple[Callable[[Source], Source], tuple[Source]]:
+        return _same, (self._log,)
+
     def close(self) -> None:
         self.quiet()
         self._log.close()
+
+
+def _same(log: Source) -> Source:
+    return log

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from accord.cli.forking import fork
 from accord.cli.options import Domains, Json, Partial, Processes, Source, names, open_log
-from accord.cli.output import json_line, plural, say, text_of
+from accord.cli.output import json_line, plural, say, text_of, warn, write
 from accord.cli.report import report
 
 if TYPE_CHECKING:
+    from accord.replay.checkpoints import Checkpoints
     from accord.replay.difference import Difference, Kind
     from accord.replay.races import Races
     from accord.replay.state import World
     from accord.replay.verify import Divergence, Report
 
 DIFFERENT, NOT_LOOKED = 1, 3
+Directory = Annotated[
+    Path | None,
+    typer.Option("--checkpoints", metavar="DIR", help="Where the checkpoints are; else beside the archive."),
+]
 RACES = 1
 
 
@@ -28,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
     group.command()(step)
     group.command()(diff)
     group.command()(races)
+    group.command()(rebuild)
     group.command()(fork)
     group.command()(report)
     app.add_typer(group, name="replay")
@@ -41,19 +48,35 @@ def verify(
     domain: Domains = "",
     partial: Partial = False,
     processes: Processes = 0,
+    junit: Annotated[
+        Path | None,
+        typer.Option("--junit", metavar="FILE", help="Also write it as JUnit XML, a case a partition, for a CI."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Decide every command again and compare with what was recorded, byte for byte.
 
-    Checks the chain of every partition on the way. Exit 0: identical. 1: a divergence, named by its position.
-    3: could not look, for the log or part of it is not there.
+    Checks the chain of every partition on the way. A divergence is named: edited, dropped, reordered, forked, clock,
+    rules, decision (other code decided it), undecided or foreign; with the records that it is about, and what led
+    there. Exit 0: identical. 1: a divergence. 3: could not look, for the log or part of it is not there.
 
         accord replay verify hotel.accord
     """
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.errors import AccordError  # noqa: PLC0415
+    from accord.replay import junit as documents  # noqa: PLC0415
     from accord.replay.verify import verify as run  # noqa: PLC0415
 
-    with open_log(source, partial=partial) as log:
-        report = run(log, every=every, domains=names(domain), processes=processes)
+    try:
+        with Watched(open_log(source, partial=partial)) as log:
+            report = run(log, every=every, domains=names(domain), processes=processes)
+            text = documents.junit(report, log.name, log.all_partitions(names(domain)))
+    except AccordError as error:
+        if junit is not None:
+            write(junit, documents.junit_of_error(error, source or "the cluster of the settings"))
+        raise
+    if junit is not None:
+        write(junit, text)
     if as_json:
         json_line(report)
     else:
@@ -70,11 +93,18 @@ def state(
         str | None,
         typer.Option(
             metavar="POSITION|TIME",
-            help="A position, locks/3@1842 (its partition, that record included), or a time of the log, "
-            "2026-03-01T12:00:00Z. Without it, the end.",
+            help="A position, locks/3@1842 (its partition, that record included), a time of the log, "
+            "2026-03-01T12:00:00Z, or a cut, locks/3@1842,signals/0@17. Without it, the end.",
             show_default=False,
         ),
     ] = None,
+    cut: Annotated[
+        bool,
+        typer.Option(
+            "--cut", help="Of all partitions: the consistent cut at that point, nothing without what it rests on."
+        ),
+    ] = False,
+    checkpoints: Directory = None,
     domain: Domains = "",
     partial: Partial = False,
     processes: Processes = 0,
@@ -82,19 +112,83 @@ def state(
 ) -> None:
     """Rebuild the state at a point of the log.
 
-    The same log up to the same point gives the same hash, on any machine.
+    The same log up to the same point gives the same hash, on any machine, with checkpoints or without. Those that
+    `accord replay rebuild` made beside an archive are used; one that cannot be is named, and the one before is taken.
 
         accord replay state hotel.accord --at locks/3@1842
     """
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.replay.cut import cut_at, parse_cut  # noqa: PLC0415
     from accord.replay.state import parse_point, state_at  # noqa: PLC0415
 
-    point = parse_point(at)
-    with open_log(source, partial=partial) as log:
-        world = state_at(log, point, domains=names(domain), processes=processes)
+    is_cut = at is not None and "," in at
+    point = parse_point(None if is_cut else at)
+    kept = _checkpoints(source, checkpoints)
+    with Watched(open_log(source, partial=partial)) as log:
+        where = parse_cut(log, str(at)) if is_cut else point
+        if cut:
+            where = cut_at(log, where, domains=names(domain), processes=processes)
+        world = state_at(log, where, domains=names(domain), processes=processes, checkpoints=kept)
+    for problem in world.unusable:
+        warn(f"passed over: {problem}")
     if as_json:
         json_line(world)
     else:
         _print_world(world)
+
+
+def rebuild(
+    source: Source = None,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="A checkpoint of a partition every N decisions.")] = (
+        5_000
+    ),
+    checkpoints: Directory = None,
+    domain: Domains = "",
+    partial: Partial = False,
+    processes: Processes = 0,
+    as_json: Json = False,
+) -> None:
+    """Fold a log and keep checkpoints of the state on this machine: then the state at any point is a short way off.
+
+    They lie beside the archive, ARCHIVE.checkpoints, or where --checkpoints says; the log is not touched. Run again, it
+    goes on where it was, and makes anew what is damaged.
+
+        accord replay rebuild hotel.accord
+    """
+    from accord.cli.progress import Watched  # noqa: PLC0415
+    from accord.errors import BadInput  # noqa: PLC0415
+    from accord.replay.checkpoints import rebuild_checkpoints  # noqa: PLC0415
+
+    kept = _checkpoints(source, checkpoints)
+    if kept is None:
+        raise BadInput(
+            "The checkpoints of a cluster need a place of their own.", remedy="Name a directory: --checkpoints DIR."
+        )
+    with Watched(open_log(source, partial=partial)) as log:
+        made = rebuild_checkpoints(log, kept, every=every, domains=names(domain), processes=processes)
+    for one in made:
+        for problem in one.unusable:
+            warn(f"made anew: {problem}")
+        if as_json:
+            json_line(one)
+        elif one.decisions:
+            size = f", {one.bytes:,} bytes" if one.written else ""
+            say(
+                f"[bold]{one.partition}[/]  {plural(one.decisions, 'decision')}: {plural(one.written, 'checkpoint')} "
+                f"written, {one.kept:,} kept{size}"
+            )
+    if not as_json:
+        say(f"in {kept.directory}")
+
+
+def _checkpoints(source: str | None, directory: Path | None) -> Checkpoints | None:
+    """Those that are named, or beside the archive; None: neither."""
+    from accord.replay.archive import is_archive  # noqa: PLC0415
+    from accord.replay.checkpoints import Checkpoints  # noqa: PLC0415
+
+    if directory is not None:
+        return Checkpoints(directory)
+    return Checkpoints.beside(source) if source is not None and is_archive(Path(source)) else None
 
 
 def step(
@@ -250,10 +344,15 @@ def _print_report(report: Report) -> None:
 
 
 def _print_divergence(divergence: Divergence) -> None:
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.cli.explain import print_steps  # noqa: PLC0415
+
     say("")
     say(f"[bold]{divergence.position}[/]", end="")
     say(f"  key {divergence.key}" if divergence.key else "", end="")
     say(f"  cause {', '.join(divergence.causes)}" if divergence.causes else "")
+    say(f"  [bold red]{divergence.kind}[/]: {escape(divergence.told)}")
     expected, got = divergence.expected, divergence.got
     if isinstance(expected, dict) and isinstance(got, dict):
         differing = {name for name in expected if expected[name] != got[name]} - {"digest"}
@@ -264,6 +363,9 @@ def _print_divergence(divergence: Divergence) -> None:
                 _print_pair(name, expected[name], got[name])
     else:
         _print_pair("", _brief(expected), _brief(got))
+    if divergence.history:
+        say("  what led there, oldest first")
+        print_steps(divergence.history, indent=4)
 
 
 def _brief(decision: Any) -> Any:
