@@ -73,11 +73,11 @@ async def answer_of(who: Any, question: Any, prompt: str, instructions: str) -> 
     return reply.text
 
 
-async def called(function: Callable[[Any], Any], argument: Any) -> Any:
+async def called(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """What a user's function returns; a plain one has a thread, and the context."""
     if inspect.iscoroutinefunction(function):
-        return await function(argument)
-    found = await asyncio.to_thread(function, argument)
+        return await function(*arguments, **named)
+    found = await asyncio.to_thread(function, *arguments, **named)
     return await found if inspect.isawaitable(found) else found
 
 

@@ -26,6 +26,7 @@ from accord.agents.llm.hub import LlmHub
 from accord.agents.locks.arguments import check_wait_ms
 from accord.agents.locks.hub import LocksHub
 from accord.agents.proposals.hub import ProposalsHub
+from accord.agents.sagas.hub import SagasHub
 from accord.agents.state.hub import StateHub
 from accord.agents.tasks.hub import TasksHub
 from accord.agents.transactions.hub import TransactionsHub
@@ -51,6 +52,7 @@ class Accord(
     TransactionsHub,
     ConflictsHub,
     TriggersHub,
+    SagasHub,
     ArtifactsHub,
 ):
     """A hub for async programs; see the module's text. Enter it with `async with`.

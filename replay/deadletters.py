@@ -1,22 +1,27 @@
 """The dead-letter topic, read: each letter once, whatever its writers repeated; and what has become of each since.
 
 A step that was given up is a dead letter until a person has it run again or drops it, or its task ends otherwise: that
-is told by the task. Nothing is recorded of what became of the others, rejected commands and events whose handler
-failed: they stay open for as long as the topic keeps them.
+is told by the task. A saga that is stuck is one until it was retried, which the saga tells. Nothing is recorded of what
+became of the others, rejected commands and events whose handler failed: they stay open for as long as the topic keeps
+them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from accord.replay.sagas import SagaView, sagas_at
 from accord.replay.source import Source
 from accord.replay.timeline import iso
 from accord.replay.work import states_at
 from accord.schemas.codec import deadletters_codec
 from accord.schemas.messages.deadletters import DeadLetter
 from accord.schemas.topics import deadletters_topic
+from accord.streams.sagas.decider import queue_of
+from accord.streams.sagas.saga import STUCK
 from accord.streams.tasks.progress import COMPLETED, FAILED, TIMED_OUT
 from accord.streams.tasks.task import CANCELLED, Task
 
@@ -94,28 +99,60 @@ def with_states(source: Source, letters: Iterable[DeadLetter], *, processes: int
     """
     letters = list(letters)
     tasks = states_at(source, {one.task_id for one in letters if one.step and one.task_id}, processes=processes)
-    return views_of(letters, tasks)
+    any_saga = any(saga_of(one) is not None for one in letters)
+    sagas = {view.id: view for view in sagas_at(source, processes=processes)} if any_saga else {}
+    return views_of(letters, tasks, sagas)
 
 
-def views_of(letters: Iterable[DeadLetter], tasks: Mapping[str, Task]) -> list[LetterView]:
+def saga_of(letter: DeadLetter) -> str | None:
+    """The id of the saga that is stuck; None: the letter is of something else."""
+    if not letter.queue.startswith(queue_of("")) or letter.key is None:
+        return None
+    return letter.key.decode(errors="replace")
+
+
+def views_of(
+    letters: Iterable[DeadLetter], tasks: Mapping[str, Task], sagas: Mapping[str, SagaView] = MappingProxyType({})
+) -> list[LetterView]:
     """Dead letters, oldest first, and what has become of each.
 
     Args:
         tasks: those that are remembered, by id.
+        sagas: those that there were, by id.
     """
     letters = list(letters)
-    last: dict[tuple[str | None, str | None], str] = {(one.task_id, one.step): one.id for one in letters}
+    last: dict[tuple[str | None, str | None], str] = {_what(one): one.id for one in letters}
     views = []
     for one in letters:
-        task = tasks.get(one.task_id or "")
-        state = _state(one, task, is_last=last[one.task_id, one.step] == one.id)
+        saga_id, is_last = saga_of(one), last[_what(one)] == one.id
+        if saga_id is not None:
+            task_id: str | None = saga_id
+            state = _state_of_saga(one, sagas.get(saga_id), is_last=is_last)
+            retriable = True
+        else:
+            task_id, task = one.task_id, tasks.get(one.task_id or "")
+            state, retriable = _state(one, task, is_last=is_last), _retriable(one, task)
         views.append(
             LetterView(
-                one.id, one.queue, one.reason, one.description, one.attempts, one.task_id, one.origin, iso(one.at_ms),
-                one.agent or None, one.step, state, _retriable(one, task),
+                one.id, one.queue, one.reason, one.description, one.attempts, task_id, one.origin, iso(one.at_ms),
+                one.agent or None, one.step, state, retriable,
             )
         )  # fmt: skip
     return views
+
+
+def _what(letter: DeadLetter) -> tuple[str | None, str | None]:
+    """What a letter is of: the last one of it counts."""
+    saga_id = saga_of(letter)
+    return (letter.task_id, letter.step) if saga_id is None else (letter.queue, saga_id)
+
+
+def _state_of_saga(letter: DeadLetter, saga: SagaView | None, *, is_last: bool) -> str:
+    if saga is None or saga.begun_at > iso(letter.at_ms):
+        return FORGOTTEN
+    if not is_last or saga.status != STUCK:
+        return RETRIED
+    return OPEN if saga.remembered else FORGOTTEN
 
 
 def _retriable(letter: DeadLetter, task: Task | None) -> bool:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 DOMAINS: Final = (
     "locks", "signals", "limits", "waits", "tasks", "roster", "llm", "proposals", "auctions", "hierarchy", "state",
     "transactions",
-    "conflicts", "triggers",
+    "conflicts", "triggers", "sagas",
 )  # fmt: skip
 """Domains in the order in which tables list them; `accord.streams.domains` has their deciders."""
 

@@ -13,6 +13,7 @@ from accord.streams.llm import decider as llm
 from accord.streams.locks import decider as locks
 from accord.streams.proposals import decider as proposals
 from accord.streams.roster import decider as roster
+from accord.streams.sagas import decider as sagas
 from accord.streams.signals import decider as signals
 from accord.streams.state import decider as state
 from accord.streams.tasks import decider as tasks
@@ -35,5 +36,6 @@ _ALL: Final = (
     transactions.DOMAIN,
     conflicts.DOMAIN,
     triggers.DOMAIN,
+    sagas.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}

@@ -28,6 +28,7 @@ from accord.schemas.messages import (
     log,
     proposals,
     roster,
+    sagas,
     signals,
     state,
     tasks,
@@ -69,6 +70,18 @@ CONFLICTS_TOLD: Final = frozenset(
         conflicts.IntentionEnded,
     }
 )
+SAGAS_TOLD: Final = frozenset(
+    {
+        sagas.SagaOffered,
+        sagas.RunnerLost,
+        sagas.StepStarted,
+        sagas.StepTimedOut,
+        sagas.CompensationBegun,
+        sagas.SagaCompleted,
+        sagas.SagaCompensated,
+        sagas.SagaStuck,
+    }
+)
 NOBODY_ELSE: Final = frozenset(
     {
         *log.EVENTS,
@@ -83,6 +96,7 @@ NOBODY_ELSE: Final = frozenset(
         *(set(transactions.EVENTS) - TRANSACTIONS_TOLD),
         *(set(conflicts.EVENTS) - CONFLICTS_TOLD),
         *triggers.EVENTS,
+        *(set(sagas.EVENTS) - SAGAS_TOLD),
         locks.LockQueued,
         locks.LeaseRenewed,
         locks.RenewalRefused,
@@ -180,6 +194,14 @@ def _appealed(event: conflicts.AppealDecided) -> Iterable[str | None]:
     return map(address_of, [event.winner.agent, *(one.agent for one in event.losers)])
 
 
+def _runner(event: sagas.StepStarted) -> Iterable[str | None]:
+    return (address_in(event.runner),)
+
+
+def _beginner_too(event: sagas.SagaCompleted) -> Iterable[str | None]:
+    return address_of(event.agent), address_in(event.runner)
+
+
 SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     locks.LockGranted: _request,
     locks.LockDenied: _request,
@@ -229,6 +251,14 @@ SOMEBODY: Final[Mapping[type[Event], Callable[[Any], Iterable[str | None]]]] = {
     conflicts.IntentionQueued: _agent,
     conflicts.IntentionFavoured: _agent,
     conflicts.IntentionEnded: _agent,
+    sagas.SagaOffered: _agent,
+    sagas.RunnerLost: _runner,
+    sagas.StepStarted: _runner,
+    sagas.StepTimedOut: _runner,
+    sagas.CompensationBegun: _runner,
+    sagas.SagaCompleted: _beginner_too,
+    sagas.SagaCompensated: _beginner_too,
+    sagas.SagaStuck: _beginner_too,
 }
 """Whose business an event is, whoever sent the command. What is in neither table has been forgotten."""
 

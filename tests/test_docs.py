@@ -42,6 +42,7 @@ PROPOSALS = (ROOT / "docs" / "proposals.md").read_text(encoding="utf-8")
 HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
 STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
 TRANSACTIONS = (ROOT / "docs" / "transactions.md").read_text(encoding="utf-8")
+SAGAS = (ROOT / "docs" / "sagas.md").read_text(encoding="utf-8")
 CONFLICTS = (ROOT / "docs" / "conflicts.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
@@ -67,6 +68,7 @@ DOCUMENTS = {
     "state": STATE, "transactions": TRANSACTIONS,
     "conflicts": CONFLICTS,
     "signals": SIGNALS, "triggers": TRIGGERS, "flows": FLOWS,
+    "sagas": SAGAS,
     "observability": OBSERVABILITY,
 }  # fmt: skip
 
@@ -115,6 +117,13 @@ def test_the_table_of_a_steps_terms_is_true() -> None:
     known = {name: str(parameter.default) for name, parameter in parameters.items() if name in told}
     assert {name: default.replace("_", "") for name, default in told.items()} == known
     assert set(told) | {"self", "name", "function", "capability"} == set(parameters)
+
+
+def test_the_table_of_a_saga_steps_terms_is_true() -> None:
+    told = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", SAGAS, re.MULTILINE))
+    parameters = inspect.signature(accord.Saga.step).parameters
+    known = {name: str(parameter.default) for name, parameter in parameters.items() if name in told}
+    assert {name: default.replace("_", "") for name, default in told.items()} == known and len(told) == 4
 
 
 def test_the_table_of_a_models_settings_is_true() -> None:

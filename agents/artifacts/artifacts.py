@@ -148,16 +148,19 @@ def _artifact(given: Artifact | Mapping[str, Any]) -> Artifact:
 # -- inputs and results
 
 
-async def payload_of(hub: Hub, text: str) -> Payload:
+async def payload_of(hub: Hub, text: str, bytes_max: int = INPUT_BYTES_MAX) -> Payload:
     """JSON for the log: itself or, if it is too large for that, the artifact that holds it from now on.
+
+    Args:
+        bytes_max: that the log takes.
 
     Raises:
         TooLarge, Unavailable: as `BlockingArtifacts.put`.
     """
-    if len(text) <= INPUT_BYTES_MAX // 4:  # a character has four bytes at most
+    if len(text) <= bytes_max // 4:  # a character has four bytes at most
         return text
     data = text.encode()
-    if len(data) <= INPUT_BYTES_MAX:
+    if len(data) <= bytes_max:
         return text
     return await asyncio.to_thread(hub.blocking_artifacts.put, data, media_type=JSON)
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -24,10 +24,10 @@ from accord.agents.asked import Asked, called, name_of
 from accord.agents.auctions.auction import DOMAIN
 from accord.agents.auctions.units import Bid, Number, exact, millionths, recorded
 from accord.agents.connection.connection import Answer
-from accord.agents.leases.leases import RENEWALS_A_LEASE
 from accord.agents.locks.arguments import check_names, shortened
 from accord.agents.signals import signals
 from accord.agents.signals.plain import as_json
+from accord.agents.telling import Renewals, tell
 from accord.schemas.messages import Command
 from accord.schemas.messages.auctions import (
     AuctionCancelled,
@@ -51,7 +51,7 @@ from accord.streams.auctions.decider import asks
 from accord.streams.tasks.bounds import CAPABILITIES_MAX, ERROR_CHARS_MAX, INPUT_BYTES_MAX
 
 from accord import logs
-from accord.errors import AccordError, BadInput
+from accord.errors import BadInput
 
 if TYPE_CHECKING:
     from accord.agents.hub import Hub
@@ -67,7 +67,6 @@ CONFIDENCE_STEP: Final = Fraction(1, 5)
 CONFIDENCE_MOST: Final = Fraction(9, 10)
 MINUTES: Final = 10
 """The time that work takes, divided by the confidence."""
-TELL_AGAIN_S: Final = 1.0
 
 _ENDS: Final = (WorkCompleted, AuctionUnsold, AuctionCancelled)
 
@@ -118,7 +117,7 @@ class _Award:
         self.ran = False
         """What came of it is known; only to be told."""
         self.body: asyncio.Task[None] | None = None
-        self.stop_renewing: Callable[[], None] = lambda: None
+        self.renewals: Renewals | None = None
 
 
 class Bidding(Asked):
@@ -248,7 +247,9 @@ class Bidding(Asked):
 
     def _begin(self, award: _Award) -> None:
         self._awards[award.work.auction] = award
-        self._renew_later(award)
+        award.renewals = Renewals(
+            self._hub.connection, award.lease_ms, partial(self._renew, award), partial(self._renewed, award)
+        )
         self._loop.call_soon_threadsafe(self._start, award)
 
     def _start(self, award: _Award) -> None:
@@ -259,6 +260,8 @@ class Bidding(Asked):
         award = self._awards.get(auction)
         if award is not None and token in (None, award.work.token) and not award.over:
             award.over = True
+            if award.renewals is not None:
+                award.renewals.stop()
             self._loop.call_soon_threadsafe(self._cancel, award)
 
     @staticmethod
@@ -273,18 +276,10 @@ class Bidding(Asked):
 
     # -- the lease
 
-    def _renew_later(self, award: _Award) -> None:
-        delay_ms = award.lease_ms / RENEWALS_A_LEASE
-        award.stop_renewing = self._hub.connection.call_later(delay_ms, lambda: self._renew(award))
-
-    def _renew(self, award: _Award) -> None:
-        if award.over or self._awards.get(award.work.auction) is not award:
-            return
+    def _renew(self, award: _Award) -> Future[Answer]:
         command = RenewAward(self.name, award.work.token)
-        with suppress(AccordError):  # it is tried again; the log ends the lease if that comes to nothing
-            submission = self._hub.connection.submit(DOMAIN, award.work.auction, command, answer_ms=award.lease_ms)
-            submission.decided.add_done_callback(lambda decided: self._renewed(award, decided))
-        self._renew_later(award)
+        submission = self._hub.connection.submit(DOMAIN, award.work.auction, command, answer_ms=award.lease_ms)
+        return submission.decided
 
     def _renewed(self, award: _Award, decided: Future[Answer]) -> None:
         if decided.exception() is None and isinstance(decided.result().events[-1], RenewalRefused):
@@ -302,13 +297,14 @@ class Bidding(Asked):
             except asyncio.CancelledError:
                 command = FailWork(self.name, award.work.token, "Cancelled", "its process stopped working")
             award.ran = True
-            await self._tell(award, command)
+            await tell(self._hub, DOMAIN, award.work.auction, command, lambda: not award.over)
         finally:
             self._done(award)
 
     def _done(self, award: _Award) -> None:
         """One piece of work less."""
-        award.stop_renewing()
+        if award.renewals is not None:
+            award.renewals.stop()
         if self._awards.get(award.work.auction) is award:
             del self._awards[award.work.auction]
 
@@ -322,18 +318,3 @@ class Bidding(Asked):
         except Exception as error:
             logger.info("work failed", auction=work.auction, bidder=self.name, why=repr(error))
             return FailWork(self.name, work.token, type(error).__name__, str(error)[:ERROR_CHARS_MAX])
-
-    async def _tell(self, award: _Award, command: Command) -> None:
-        """Tells what came of it, again under the same id while the lease may last."""
-        connection = self._hub.connection
-        message_id = connection.new_id()
-        while not award.over:
-            try:
-                submission = connection.submit(DOMAIN, award.work.auction, command, message_id=message_id)
-                await asyncio.wrap_future(submission.decided)
-                return
-            except AccordError as error:
-                logger.warning("what came of work is not recorded yet", auction=award.work.auction, why=str(error))
-                if not self._hub.is_open:
-                    return
-            await asyncio.sleep(TELL_AGAIN_S)

@@ -13,6 +13,7 @@ from accord.replay.explain import (
     locks,
     proposals,
     roster,
+    sagas,
     state,
     tasks,
     transactions,
@@ -35,6 +36,7 @@ _BY_DOMAIN: Final[dict[str, Reasons]] = {
     "llm": llm.REASONS,
     "waits": waits.REASONS,
     "triggers": triggers.REASONS,
+    "sagas": sagas.REASONS,
 }
 _REPEATED: Final = "CommandRepeated"
 

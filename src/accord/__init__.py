@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from accord.agents.locks.locks import Grant as Grant
     from accord.agents.patterns.roles import Roles as Roles
     from accord.agents.patterns.supervisor import Supervisor as Supervisor
+    from accord.agents.sagas.definition import Saga as Saga
+    from accord.agents.sagas.definition import StepRun as StepRun
+    from accord.agents.sagas.handle import SagaReport as SagaReport
     from accord.agents.signals.handlers import when as when
     from accord.agents.signals.signals import Event as Event
     from accord.agents.signals.signals import Receipt as Receipt
@@ -101,8 +104,11 @@ _HOMES: Final = {
     "Reply": "accord.agents.llm.model",
     "Roles": "accord.agents.patterns.roles",
     "Run": "accord.agents.tasks.graph",
+    "Saga": "accord.agents.sagas.definition",
+    "SagaReport": "accord.agents.sagas.handle",
     "Scoring": "accord.agents.auctions.units",
     "Settings": "accord.settings",
+    "StepRun": "accord.agents.sagas.definition",
     "Supervisor": "accord.agents.patterns.supervisor",
     "TaskGraph": "accord.agents.tasks.graph",
     "coordinate": "accord.agents.coordinate",
@@ -162,11 +168,14 @@ __all__ = [
     "ResultNotSerializable",
     "Roles",
     "Run",
+    "Saga",
+    "SagaReport",
     "SchemaError",
     "Scoring",
     "Settings",
     "SnapshotTooOld",
     "StaleToken",
+    "StepRun",
     "Supervisor",
     "TaskCancelledError",
     "TaskFailedError",

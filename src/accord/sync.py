@@ -22,6 +22,7 @@ from accord.agents.llm.sync import SyncLlmHub
 from accord.agents.locks.fencing import FencedResource
 from accord.agents.locks.sync import Grant, Lock, SyncLocksHub
 from accord.agents.proposals.sync import SyncProposalsHub
+from accord.agents.sagas.sync import SyncSagasHub
 from accord.agents.state.sync import SyncStateHub
 from accord.agents.sync import SyncHub
 from accord.agents.tasks.sync import SyncTasksHub
@@ -47,6 +48,7 @@ class Accord(
     SyncTransactionsHub,
     SyncConflictsHub,
     SyncTriggersHub,
+    SyncSagasHub,
     SyncArtifactsHub,
     SyncHub,
 ):

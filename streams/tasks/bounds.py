@@ -74,14 +74,18 @@ def problem_of(command: Command) -> str | None:
     checked = _CHECKS.get(type(command))
     if checked is not None:
         return checked(command)
-    return _problem_of_payload("a result", command.result) if isinstance(command, CompleteStep) else None
+    return problem_of_payload("a result", command.result) if isinstance(command, CompleteStep) else None
 
 
-def _problem_of_payload(what: str, payload: Payload) -> str | None:
-    """Why this cannot be an input or a result."""
+def problem_of_payload(what: str, payload: Payload, bytes_max: int = INPUT_BYTES_MAX) -> str | None:
+    """Why this cannot be an input or a result.
+
+    Args:
+        bytes_max: of what is no artifact.
+    """
     if isinstance(payload, str):
-        if len(payload.encode()) > INPUT_BYTES_MAX:
-            return f"{what} has at most {INPUT_BYTES_MAX} bytes; what is larger is an artifact"
+        if len(payload.encode()) > bytes_max:
+            return f"{what} has at most {bytes_max} bytes; what is larger is an artifact"
     elif not DIGEST.fullmatch(payload.digest):
         return f"{what} is the artifact {payload.digest[:80]!r}: its digest is sha256: and 64 hexadecimal digits"
     elif not 0 <= payload.size_bytes <= ARTIFACT_BYTES_MAX:
@@ -110,7 +114,7 @@ def _problem_of_refusals(command: RefuseSteps) -> str | None:
 def _problem_of_task(task: SubmitTask) -> str | None:
     if not 0 < len(task.steps) <= STEPS_MAX:
         return f"{len(task.steps)} steps: 1 to {STEPS_MAX} are possible"
-    problem = _problem_of_payload("the input of a task", task.input)
+    problem = problem_of_payload("the input of a task", task.input)
     if problem is not None:
         return problem
     if not 0 < len(task.team.encode()) <= NAME_BYTES_MAX:

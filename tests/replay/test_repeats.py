@@ -19,7 +19,7 @@ from accord.replay.state import accepted
 from accord.schemas import headers as h
 from accord.schemas.codec import commands_codec
 from accord.schemas.headers import LogRecord
-from accord.schemas.messages import Command, limits, locks, roster, signals, tasks, transactions, triggers
+from accord.schemas.messages import Command, limits, locks, roster, sagas, signals, tasks, transactions, triggers
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, PartitionOpened, Tick
 from accord.streams.decider import plain
 from accord.streams.domains import DOMAINS
@@ -30,6 +30,7 @@ from tests.histories import busy, record
 from tests.histories.payments import payments
 from tests.histories.shop import shop
 from tests.histories.transfers import transfers
+from tests.histories.trips import trips
 
 HISTORIES = Path(__file__).resolve().parents[1] / "histories"
 COPIES = 5
@@ -46,6 +47,7 @@ SOURCES: dict[str, Callable[[], Source]] = {
     "rejections": record.rejections,
     "payments": payments,
     "shop": shop,
+    "trips": lambda: trips().play,
     "transfers": transfers,
     "embedded": lambda: open_source(HISTORIES / "embedded.accord"),
 }
@@ -127,12 +129,14 @@ def test_a_command_that_comes_five_times_has_one_effect(name: str) -> None:
         ("locks", ("family", "hotel", "victims", "transfers")),
         ("signals", ("hotel", "rejections", "payments", "groups", "shop")),
         ("triggers", ("payments",)),
+        ("sagas", ("trips",)),
         ("transactions", ("transfers",)),
     ],
 )
 def test_every_command_is_among_them(domain: str, names_of: tuple[str, ...]) -> None:
     commands: dict[str, Any] = {
         "tasks": tasks, "roster": roster, "limits": limits, "locks": locks, "signals": signals, "triggers": triggers,
+        "sagas": sagas,
         "transactions": transactions,
     }  # fmt: skip
     met = set()

@@ -20,6 +20,7 @@ from accord.schemas.messages import (
     log,
     proposals,
     roster,
+    sagas,
     signals,
     state,
     tasks,
@@ -61,6 +62,8 @@ MESSAGES: tuple[type[Message], ...] = (
     *conflicts.EVENTS,
     *triggers.COMMANDS,
     *triggers.EVENTS,
+    *sagas.COMMANDS,
+    *sagas.EVENTS,
     deadletters.DeadLetter,
 )
 CODECS: list[Codec] = [

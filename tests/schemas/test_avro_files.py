@@ -26,6 +26,7 @@ from accord.schemas.messages import (
     log,
     proposals,
     roster,
+    sagas,
     signals,
     state,
     tasks,
@@ -95,7 +96,7 @@ def python_type(kind: Any) -> Any:
 
 
 def test_commands_and_events_are_what_they_say() -> None:
-    work = (tasks, roster, llm, proposals, auctions, hierarchy, state, transactions, conflicts, triggers)
+    work = (tasks, roster, llm, proposals, auctions, hierarchy, state, transactions, conflicts, triggers, sagas)
     for module in (log, locks, signals, limits, waits, *work):
         assert all(issubclass(record, Command) for record in module.COMMANDS)
         assert all(issubclass(record, Event) for record in module.EVENTS)

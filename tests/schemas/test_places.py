@@ -103,6 +103,8 @@ def test_the_topic_table() -> None:
         "shop.conflicts.events.v1",
         "shop.triggers.commands.v1",
         "shop.triggers.events.v1",
+        "shop.sagas.commands.v1",
+        "shop.sagas.events.v1",
         "shop.dlq.v1",
     }
     for domain in DOMAINS:

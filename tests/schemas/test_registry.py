@@ -68,6 +68,8 @@ def test_todays_schemas_are_registered_by_topic_name(server: RegistryServer) -> 
         "shop.conflicts.events.v1",
         "shop.triggers.commands.v1",
         "shop.triggers.events.v1",
+        "shop.sagas.commands.v1",
+        "shop.sagas.events.v1",
         "shop.dlq.v1",
     }
     assert set(server.subjects) == {f"{topic}-value" for topic in ids}

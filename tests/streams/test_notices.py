@@ -18,6 +18,7 @@ from accord.schemas.messages import (
     log,
     proposals,
     roster,
+    sagas,
     signals,
     state,
     tasks,
@@ -55,6 +56,7 @@ EVERY_EVENT = [
         transactions,
         conflicts,
         triggers,
+        sagas,
     )
     for event in domain.EVENTS
 ]
@@ -83,7 +85,7 @@ def test_every_event_of_every_domain_says_whom_it_concerns() -> None:
     assert set(SOMEBODY) | NOBODY_ELSE == set(EVERY_EVENT)
 
 
-BY_NAME = (tasks, roster, proposals, auctions, hierarchy, transactions, conflicts)
+BY_NAME = (tasks, roster, proposals, auctions, hierarchy, transactions, conflicts, sagas)
 """Their events name no requests: who is told of them is named himself."""
 BY_REQUEST = [event for event in EVERY_EVENT if event not in [one for domain in BY_NAME for one in domain.EVENTS]]
 
@@ -423,3 +425,28 @@ def test_what_is_no_notice_is_refused() -> None:
     for headers in ([], [("accord-at", b"nowhere")], [("accord-at", b"locks/0@1"), ("accord-chain", b"x")]):
         with pytest.raises(ValueError, match="offset 7 is no notice"):
             place_of(LogRecord(7, 0, 1, b"", b"", headers))
+
+
+# -- sagas
+
+
+def test_who_runs_a_saga_is_told_what_comes_of_itself_and_its_beginner_the_end() -> None:
+    made = partition("sagas")
+    steps = (sagas.SagaStep("pay", True, 0, 0, 100, 1_000),)
+    begin = sagas.BeginSaga("ada", "", "trip", steps, "1", 2_000, 10_000, ())
+    take = sagas.TakeSaga("bob", by("bob", "r"), 2_000)
+    assert told(made, (by("ada", "1"), begin), (by("bob", "2"), take)) == [{ADA}, {BOB}]
+    late = told(made, ("t1", log.Tick()), at_ms=START_MS + 1_000)
+    assert late == [{BOB}], "too late, and to be undone"
+    failed = sagas.FailStep("bob", "pay", True, 2, "", "", True, False)
+    assert told(made, (by("bob", "3"), failed), at_ms=START_MS + 1_000) == [{ADA, BOB}]
+
+
+def test_who_began_a_saga_is_told_that_it_is_offered_and_who_ran_it_that_it_is_lost() -> None:
+    made = partition("sagas")
+    steps = (sagas.SagaStep("pay", True, 9, 0, 100, 10_000),)
+    begin = sagas.BeginSaga("ada", by("ada", "r"), "trip", steps, "1", 2_000, 10_000, ())
+    assert told(made, (by("ada", "1"), begin)) == [{ADA}]
+    assert told(made, ("t1", log.Tick()), at_ms=START_MS + 2_000) == [{ADA}]
+    assert told(made, (by("bob", "2"), sagas.TakeSaga("bob", by("bob", "r"), 2_000))) == [{BOB}]
+    assert told(made, (by("carol", "3"), sagas.CancelSaga("carol", ""))) == [{BOB, CAROL}]

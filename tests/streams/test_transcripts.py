@@ -29,6 +29,7 @@ from accord.schemas.messages import (
     limits,
     llm,
     proposals,
+    sagas,
     state,
     tasks,
     transactions,
@@ -93,6 +94,18 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "fail": auctions.FailWork,
         "cancel": auctions.CancelAuction,
         "read": auctions.ReadAuction,
+    },
+    "sagas": SHARED
+    | {
+        "begin": sagas.BeginSaga,
+        "take": sagas.TakeSaga,
+        "renew": sagas.RenewSaga,
+        "release": sagas.ReleaseSaga,
+        "complete": sagas.CompleteStep,
+        "fail": sagas.FailStep,
+        "cancel": sagas.CancelSaga,
+        "retry": sagas.RetrySaga,
+        "read": sagas.ReadSaga,
     },
     "triggers": SHARED
     | {
@@ -161,7 +174,10 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "forget": llm.ForgetAnswer,
     },
 }
-KEYS = ("lock", "event", "transaction_id", "pool", "question", "proposal", "auction", "organisation", "scope", "ground")
+KEYS = (
+    "lock", "event", "transaction_id", "pool", "question", "proposal", "auction", "organisation", "scope", "ground",
+    "saga",
+)  # fmt: skip
 OF_INTENT = {
     **dict.fromkeys(("target", "resource", "topic", "text"), ""),
     **dict.fromkeys(("mode", "from_ms", "until_ms"), "null"),
@@ -170,6 +186,9 @@ OF_INTENT = {
     "waits": "true",
 }
 UNLESS_GIVEN = {
+    "runner": "r1",
+    "unbegun": "null",
+    **dict.fromkeys(("undo", "final", "in_doubt"), "false"),
     **dict.fromkeys(("wait_ms", "requests_per_minute", "tokens_per_minute", "used_tokens", "retry_after_ms"), "null"),
     **dict.fromkeys(("trail", "role", "roles", "shares", "weights"), ""),
     **dict.fromkeys(("tokens", "priority"), "0"),
@@ -316,7 +335,7 @@ def message(kind: type[Any], fields: dict[str, Any]) -> Any:
         default = values.get("agent") if name == "owner" else UNLESS_GIVEN.get(name)
         text = sent(name, fields.pop(name, "" if hint == conflicts.Intent else default))
         assert text is not None, f"{kind.__name__} needs {name}"
-        if hint in (str, str | None):
+        if hint in (str, str | None, sagas.Payload):
             values[name] = None if (text, hint) == ("null", str | None) else text
         elif hint == tuple[str, ...]:
             values[name] = tuple(part for part in text.split(",") if part)
@@ -340,6 +359,12 @@ def message(kind: type[Any], fields: dict[str, Any]) -> Any:
         else:
             values[name] = None if text == "null" else int(text)
     return kind(**values)
+
+
+def saga_step(text: str) -> sagas.SagaStep:
+    """`pay+2`: with a compensation, and tried again so often; `mail`: without either."""
+    name, undo, retries = text.partition("+")
+    return sagas.SagaStep(name, bool(undo), int(retries or 0), 1, 100, 60_000)
 
 
 def member_of(text: str) -> hierarchy.Member:
@@ -376,6 +401,7 @@ RECORDS: dict[Any, Callable[[str], Any]] = STATE | {
     hierarchy.Origin | None: lambda text: None if text == "null" else hierarchy.Origin(*text.split("/")),
     conflicts.Terms: terms_of,
     tuple[conflicts.Finding, ...]: findings_of,
+    tuple[sagas.SagaStep, ...]: lambda text: tuple(saga_step(part) for part in text.split(",")),
 }
 """How records in a command are written."""
 OF_FIELDS: dict[Any, Callable[[dict[str, Any]], Any]] = {conflicts.Intent: intent_of}

@@ -1,8 +1,8 @@
 """`accord dlq`: the dead letters, and what can be done about each.
 
-A step of a task that was given up can be retried or dropped: its task records it. A rejected command can be sent again;
-an event whose handler failed can only be looked at. Nothing is recorded of what became of these two, so they cannot be
-dropped: the topic lets go of them in its time.
+A step of a task that was given up can be retried or dropped: its task records it. A saga that is stuck can be retried.
+A rejected command can be sent again; an event whose handler failed can only be looked at. Nothing is recorded of what
+became of these two, so they cannot be dropped: the topic lets go of them in its time.
 """
 
 from __future__ import annotations
@@ -165,7 +165,11 @@ def retry(
             for letter, view in letters_of(settings, processes)
             if view.state == "open" and task in (None, view.task_id) and queue in (None, view.queue)
         ]
-        chosen = [(letter, view) for letter, view in open_ if letter.step is not None and view.retriable]
+        chosen = [
+            (letter, view)
+            for letter, view in open_
+            if (letter.step is not None and view.retriable) or letter.queue.startswith("saga:")
+        ]
         left = len(open_) - len(chosen)
     _act(settings, chosen, retry_one, "retried", as_json=as_json)
     if letter_id is None and not as_json:

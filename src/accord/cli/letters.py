@@ -57,7 +57,7 @@ def command_of(letter: DeadLetter) -> Command | None:
     """The command that was rejected, if it is one that can be read."""
     from accord.schemas.codec import commands_codec  # noqa: PLC0415
 
-    if letter.step is not None or letter.queue.startswith("handler:") or not letter.value:
+    if letter.step is not None or letter.queue.startswith(("handler:", "saga:")) or not letter.value:
         return None
     try:
         command: Command = commands_codec(_domain(letter)).decode(letter.value)
@@ -87,11 +87,17 @@ def remedy_of(letter: DeadLetter, view: LetterView, command: Command | None) -> 
             f"When its cause is gone: accord dlq retry {letter.id}. To put it away: accord dlq drop {letter.id} "
             f"--reason TEXT. What happened: accord tasks trace {view.task_id}."
         )
-    if letter.queue.startswith("handler:"):
-        return f"Its handler runs nowhere but in its program: emit the event again once it is mended. {_KEPT}"
-    if command is None:
-        return f"It cannot be sent again: {_unreadable(letter)}. {_KEPT}"
-    return f"It can be sent again: accord dlq retry {letter.id}. {_KEPT}"
+    if letter.queue.startswith("saga:"):
+        what = (
+            f"When its cause is gone: accord dlq retry {letter.id}. What happened: accord sagas show {key_of(letter)}."
+        )
+    elif letter.queue.startswith("handler:"):
+        what = "Its handler runs nowhere but in its program: emit the event again once it is mended."
+    elif command is None:
+        what = f"It cannot be sent again: {_unreadable(letter)}."
+    else:
+        what = f"It can be sent again: accord dlq retry {letter.id}."
+    return f"{what} {_KEPT}"
 
 
 _KEPT = "It cannot be dropped, for nothing records what becomes of it; the topic keeps it for its retention."
@@ -105,7 +111,7 @@ def _unreadable(letter: DeadLetter) -> str:
 
 
 def retry_one(hub: sync.Accord, letter: DeadLetter, view: LetterView) -> Told:
-    """Has a step run again, or sends a rejected command again.
+    """Has a step run again, or the undo of a stuck saga, or sends a rejected command again.
 
     Raises:
         Refused: it is not open any more, cannot be sent again, or the log says no.
@@ -117,6 +123,9 @@ def retry_one(hub: sync.Accord, letter: DeadLetter, view: LetterView) -> Told:
     if letter.step is not None:
         answer = _tell(hub, view, RetryStep(hub.agent, letter.step))
         return Told(str(answer.position), str(answer.position))
+    if letter.queue.startswith("saga:"):
+        position = hub.saga(key_of(letter)).retry()
+        return Told(position, position)
     command = command_of(letter)
     if command is None:
         raise Refused(f"{letter.id} was not tried again.", remedy=remedy_of(letter, view, None), key=letter.id)

@@ -34,7 +34,7 @@ Domains = Annotated[
         "--domain",
         metavar="A,B",
         help="Only these domains: locks, signals, limits, waits, tasks, roster, llm, proposals, auctions, hierarchy, "
-        "state, transactions, conflicts, triggers.",
+        "state, transactions, conflicts, triggers, sagas.",
         show_default=False,
     ),
 ]

@@ -1,0 +1,1 @@
+"""Sagas for programs: defining them, running them, going on with those whose process died."""

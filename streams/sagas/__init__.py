@@ -1,0 +1,1 @@
+"""The sagas domain: steps with compensations, run by processes that may die, as pure rules."""
