@@ -24,7 +24,7 @@ def _gives_up(case: Case) -> list[Reason]:
     data = case.data
     if data["reason"] == "cancelled":
         return [Reason(f"cancelled: {data['description']}" if data["description"] else "cancelled")]
-    found = [Reason(f"{data['step']}: {_WHY[data['reason']]}; {data['description']}")]
+    found = [Reason(f"{data['step']}: {_WHY.get(data['reason'], data['reason'])}; {data['description']}")]
     earlier = case.last(*_ENDS, step=data["step"], undo=False)
     return found if earlier is None else [*found, Reason(f"an earlier failure of {data['step']}", earlier.position)]
 
