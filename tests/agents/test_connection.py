@@ -1,7 +1,6 @@
 """The connection: answers by decision only, every wait bounded, every failure told."""
 
 import contextlib
-import os
 import re
 import socket
 import threading
@@ -454,9 +453,9 @@ def _open(settings: Settings) -> Connection:
 def _open_handles() -> int:
     """Sockets, pipes and what wakes threads, as clients open them; the files are those of the worker's tables."""
     found = 0
-    for one in os.scandir("/proc/self/fd") if Path("/proc/self/fd").exists() else ():
+    for one in Path("/proc/self/fd").glob("*"):
         with contextlib.suppress(OSError):  # it was closed meanwhile
-            found += not os.readlink(one.path).startswith("/")
+            found += not one.readlink().is_absolute()
     return found
 
 
