@@ -1,7 +1,7 @@
 """Whether all who took part in transactions agree, and what can be done if not.
 
-`check` holds scopes, locks and tasks against the transactions that they took part in, and what the scopes hold against
-invariants of yours:
+`check` holds scopes, locks, pools and tasks against the transactions that they took part in, and what the scopes hold
+against invariants of yours:
 
     def nothing_is_lost(scopes):
         total = sum(keys["balance"] for keys in scopes.values())
@@ -13,7 +13,7 @@ invariants of yours:
 What can be broken at all, and what a repair does about it (a command on the log; see `TransactionRepaired`):
 - stuck: its time is over, and nobody has decided it, since no worker runs: it is aborted. Or it was decided, and it was
   told for so long that it is told no more: it is told again to who has not done it. No repair changes an outcome.
-- in_doubt: a scope or a lock has something prepared whose time is over, and was not told: it is told.
+- in_doubt: a scope, a lock or a pool has something prepared whose time is over, and was not told: it is told.
 - mixed: a scope has not what was decided, or a task that was to begin with it did not. No rule of accord brings that
   about; whoever else writes to the topics may. Nobody but you can tell what is right then: it is reported.
 - invariant: what scopes hold is not what you say that it is. Likewise.
@@ -33,10 +33,10 @@ from accord.replay.source import Source
 from accord.replay.state import Point
 from accord.replay.timeline import iso
 from accord.replay.transactions import DOMAIN, Kept, Transactions
-from accord.schemas.messages import locks, log, state, tasks
+from accord.schemas.messages import limits, locks, log, state, tasks
 from accord.streams.partition import Decided
 from accord.streams.transactions.bounds import IN_DOUBT, STUCK
-from accord.streams.transactions.transaction import ABORTED, COMMITTED, LOCKS, STATE
+from accord.streams.transactions.transaction import ABORTED, COMMITTED, STATE
 
 Invariant = Callable[[Mapping[str, Mapping[str, Any]]], str | None]
 """Is given what all scopes hold, values by key by scope; returns what is wrong with it, or None."""
@@ -53,10 +53,10 @@ TELL: Final = "tell it the outcome"
 
 class Problem(msgspec.Struct, frozen=True):
     """What is wrong. `kind`: mixed: somebody has not what was decided; stuck: the time is over, and it was not decided,
-    or was decided and not everybody has done it; in_doubt: a scope or a lock has something prepared whose time is over;
-    invariant: yours. `scope` (or lock) and `transaction` are empty where they say nothing.
+    or was decided and not everybody has done it; in_doubt: a scope, a lock or a pool has something prepared whose time
+    is over; invariant: yours. `scope` (or lock, or pool) and `transaction` are empty where they say nothing.
 
-    `repair` says what a repair does; empty: it can be none. `domain` is that of the scope or lock.
+    `repair` says what a repair does; empty: it can be none. `domain` is that of the scope, lock or pool.
     """
 
     kind: str
@@ -111,7 +111,7 @@ def _number(value: Any) -> Decimal | None:
 
 
 class Took(msgspec.Struct):
-    """What a scope or a lock did about a transaction: `prepared`, `committed` or `aborted`, the last one."""
+    """What a scope, a lock or a pool did about a transaction: `prepared`, `committed` or `aborted`, the last one."""
 
     what: str
     due_ms: int
@@ -119,7 +119,7 @@ class Took(msgspec.Struct):
 
 
 class Side(msgspec.Struct):
-    """A scope or a lock: what it did about transactions, by id; what a scope holds; the time of its last decision."""
+    """A scope, a lock or a pool: what it did about transactions, by id; what a scope holds; when it decided last."""
 
     took: dict[str, Took] = {}
     keys: dict[str, Any] = {}
@@ -127,7 +127,7 @@ class Side(msgspec.Struct):
 
 
 class Sides(History[Side]):
-    """The scopes, or the locks, of a partition, by name."""
+    """The scopes, the locks or the pools of a partition, by name."""
 
     def see(self, decided: Decided) -> None:
         scope, position = self.place(decided)
@@ -141,9 +141,11 @@ class Sides(History[Side]):
                     side.took[transaction] = Took("prepared", due_ms, position)
                 case state.PreparedCommitted(transaction=transaction, due_ms=due_ms):
                     side.took[transaction] = Took(COMMITTED, due_ms, position)
-                case locks.LeasePinned(transaction=transaction, due_ms=due_ms):
-                    side.took[transaction] = Took("prepared", due_ms, position)
+                case locks.LeasePinned() | limits.LeasePinned():
+                    side.took[event.transaction] = Took("prepared", event.due_ms, position)
                 case locks.LeaseUnpinned(transaction=transaction, outcome=outcome):
+                    side.took[transaction] = Took(outcome, 0, position)
+                case limits.LeaseUnpinned(transaction=transaction, outcome=outcome):
                     side.took[transaction] = Took(outcome, 0, position)
                 case state.PreparedAborted(transaction=transaction):
                     side.took[transaction] = Took(ABORTED, 0, position)
@@ -185,18 +187,17 @@ def check(
     """
     known = dict(everything(source, DOMAIN, Transactions, point, processes))
     sides = dict(everything(source, STATE, Sides, point, processes))
-    guards = {}
-    if any(kept.locks for kept in known.values()):
-        guards = dict(everything(source, LOCKS, Sides, point, processes))
+    used = {guard.domain for kept in known.values() for guard in kept.guards}
+    guards = {domain: dict(everything(source, domain, Sides, point, processes)) for domain in sorted(used)}
     until_ms = max(
-        [side.now_ms for side in (*sides.values(), *guards.values())]
+        [side.now_ms for some in (sides, *guards.values()) for side in some.values()]
         + [ms for kept in known.values() for ms in (kept.begun_ms, kept.ended_ms or 0)]
         + [now_ms - SLACK_MS if now_ms is not None else 0]
     )
     problems = [
         *_of_transactions(known, sides, until_ms),
         *_of_scopes(known, sides, until_ms),
-        *_in_doubt(LOCKS, guards, until_ms),
+        *[problem for domain, some in guards.items() for problem in _in_doubt(domain, some, until_ms)],
     ]
     if any(kept.tasks for kept in known.values()):
         problems += _of_tasks(known, dict(everything(source, "tasks", Begun, point, processes)), until_ms)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from accord.replay.locks import Pinned, pinned
 from accord.replay.timeline import iso
 from accord.streams.limits import pool as state
 from accord.streams.limits.bounds import MODES
@@ -96,7 +97,10 @@ class Usage(msgspec.Struct, frozen=True):
 
 class PoolView(msgspec.Struct, frozen=True):
     """A pool in use, or configured. `paused_ms` is for how long nobody is let in; `position` is the last command that
-    the partition had decided."""
+    the partition had decided.
+
+    `kept` is how much of what is in use nobody holds any more: it is kept for transactions, which are among `pins`.
+    """
 
     name: str
     configured: bool
@@ -112,6 +116,8 @@ class PoolView(msgspec.Struct, frozen=True):
     shares: tuple[Share, ...]
     usage: Usage
     position: str
+    pins: tuple[Pinned, ...] = ()
+    kept: int = 0
 
 
 def view_of(name: str, aggregate: dict[str, Any], position: str, now_ms: int) -> PoolView:
@@ -139,6 +145,8 @@ def view_of(name: str, aggregate: dict[str, Any], position: str, now_ms: int) ->
         tuple(Share(one.name, terms.weight(one.name), one.grants, one.amount) for one in pool.shares),
         _usage(pool, now_ms),
         position,
+        tuple(pinned(pin, now_ms) for pin in pool.pins),
+        pool.total(pool.kept),
     )
 
 

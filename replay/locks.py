@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from accord.replay.timeline import iso
+from accord.streams.pins import Pin
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -43,7 +44,8 @@ class Waiter(msgspec.Struct, frozen=True):
 
 
 class Pinned(msgspec.Struct, frozen=True):
-    """A transaction that is committed only under the lock: nobody new is granted it before the outcome."""
+    """A transaction that is committed only under a lock, or a part of a pool: nobody new is granted that before the
+    outcome."""
 
     transaction: str
     agent: str
@@ -113,10 +115,12 @@ def view_of(name: str, aggregate: dict[str, Any], position: str, now_ms: int) ->
         position,
         first.since if first else None,
         min((holder.lease_left_ms for holder in holders), default=None),
-        tuple(
-            Pinned(p["transaction"], p["agent"], p["token"], now_ms - p["pinned_ms"]) for p in aggregate.get("pins", ())
-        ),
+        tuple(pinned(msgspec.convert(pin, Pin), now_ms) for pin in aggregate.get("pins", ())),
     )
+
+
+def pinned(pin: Pin, now_ms: int) -> Pinned:
+    return Pinned(pin.transaction, pin.agent, pin.token, now_ms - pin.pinned_ms)
 
 
 def _waiter(w: dict[str, Any], place: int, now_ms: int) -> Waiter:

@@ -16,6 +16,7 @@ from accord.replay.state import Point
 from accord.replay.timeline import iso
 from accord.schemas.messages import Event, transactions
 from accord.streams.partition import Decided
+from accord.streams.transactions.bounds import LIMITS, LOCKS
 from accord.streams.transactions.transaction import OPEN, PREPARING, STATUSES
 
 __all__ = [
@@ -31,7 +32,7 @@ DOMAIN: Final = "transactions"
 
 class StepView(msgspec.Struct, frozen=True):
     """One step. `what`: begun, enlisted, prepare, vote, decided, acknowledged, told, released, ended, repaired,
-    refused; `who` is the agent, or the scope or lock."""
+    refused; `who` is the agent, or the scope, lock or pool."""
 
     what: str
     who: str
@@ -43,8 +44,8 @@ class StepView(msgspec.Struct, frozen=True):
 class TransactionView(msgspec.Struct, frozen=True):
     """A transaction. `status` is open, preparing, committed or aborted; `ended_at` is when all had acknowledged.
 
-    `reason`, `description` and `refused_by` say why it was aborted. `position` is its last event. `locks` are those
-    under which it is committed, `tasks` begin with that.
+    `reason`, `description` and `refused_by` say why it was aborted. `position` is its last event. `locks` and `pools`
+    are those under which it is committed, `tasks` begin with that.
     """
 
     id: str
@@ -62,6 +63,7 @@ class TransactionView(msgspec.Struct, frozen=True):
     position: str
     locks: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
 
 
 class Kept(msgspec.Struct):
@@ -72,12 +74,16 @@ class Kept(msgspec.Struct):
     due_ms: int
     status: str = OPEN
     scopes: tuple[str, ...] = ()
-    locks: tuple[str, ...] = ()
+    guards: tuple[transactions.Guard, ...] = ()
     tasks: tuple[str, ...] = ()
     decided: transactions.TransactionDecided | None = None
     ended_ms: int | None = None
     steps: list[StepView] = []
     position: str = ""
+
+    def guards_of(self, domain: str) -> tuple[str, ...]:
+        """The names of its guards of a domain."""
+        return tuple([guard.key for guard in self.guards if guard.domain == domain])
 
 
 class Transactions(History[Kept]):
@@ -104,11 +110,11 @@ def _note(kept: Kept, event: Any) -> None:
     match event:
         case transactions.ChangesEnlisted():
             kept.scopes = (*kept.scopes, *[of.scope for of in event.changes])
-            kept.locks = (*kept.locks, *[guard.lock for guard in event.guards])
+            kept.guards = (*kept.guards, *event.guards)
             kept.tasks = (*kept.tasks, *[one.task for one in event.tasks])
         case transactions.PrepareAsked():
             kept.status, kept.scopes = PREPARING, tuple([of.scope for of in event.changes])
-            kept.locks = tuple([guard.lock for guard in event.guards])
+            kept.guards = event.guards
             kept.tasks = tuple([one.task for one in event.tasks])
         case transactions.TransactionDecided():
             kept.status, kept.decided = event.outcome, event
@@ -123,8 +129,11 @@ def _step(event: Any) -> tuple[str, str, str] | None:
 
 
 def _contents(event: Any) -> str:
-    named = [*[of.scope for of in event.changes], *[f"lock {guard.lock}" for guard in event.guards]]
+    named = [*[of.scope for of in event.changes], *[f"{_NOUNS[guard.domain]} {guard.key}" for guard in event.guards]]
     return ", ".join([*named, *[f"task {one.task}" for one in event.tasks]])
+
+
+_NOUNS: Final = {LOCKS: "lock", LIMITS: "pool"}
 
 
 def _keys(parties: Sequence[transactions.Participant]) -> str:
@@ -187,6 +196,7 @@ def _view(key: str, kept: Kept) -> TransactionView:
         None if kept.ended_ms is None else iso(kept.ended_ms),
         tuple(kept.steps),
         kept.position,
-        kept.locks,
+        kept.guards_of(LOCKS),
         kept.tasks,
+        kept.guards_of(LIMITS),
     )

@@ -120,6 +120,12 @@ NOBODY_ELSE: Final = frozenset(
         limits.PoolPaused,
         limits.PoolResumed,
         limits.StaleWriteRefused,
+        limits.LeasePinned,
+        limits.PinRefused,
+        limits.PinRepeated,
+        limits.LeaseUnpinned,
+        limits.PinGone,
+        limits.PinOutcomeWanted,
         *(set(llm.EVENTS) - LLM_TOLD),
     }
 )

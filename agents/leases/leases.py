@@ -105,6 +105,10 @@ class Terms(ABC):
         self.lease_ms: Final = lease_ms
         self.wait_ms: Final = wait_ms
 
+    def told(self, request: str) -> str | None:
+        """What tells a grant from others with its token; None: nothing needs to."""
+        return request
+
     @abstractmethod
     def request(self, agent: str, owner: str) -> Command:
         """The command that asks."""

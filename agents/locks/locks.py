@@ -156,17 +156,11 @@ class Held:
         """What makes it a condition of a transaction (`Transaction.guard`).
 
         Raises:
-            BadInput: it is no lock.
             LeaseLost, NotOwner: it is held no more.
         """
-        terms = self._hold.terms
-        if not isinstance(terms, LockTerms):
-            raise BadInput(
-                f"{self.key} is a {terms.noun}: a transaction is guarded by locks alone.",
-                remedy="Take a lock for it: hub.lock(), hub.semaphore() or hub.rwlock().",
-            )
         self.check()
-        return Guard(self.key, self.token, terms.told(self._hold.id))
+        terms = self._hold.terms
+        return Guard(terms.domain, self.key, self.token, terms.told(self._hold.id))
 
     @property
     def connection(self) -> Connection:

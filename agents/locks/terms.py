@@ -50,7 +50,7 @@ class LockTerms(Terms):
         return ReleaseLock(agent, token, self.told(request))
 
     def told(self, request: str) -> str | None:
-        """What tells a grant from others with its token; one who is alone needs nothing."""
+        """As of any grant; one who is alone needs nothing."""
         return None if self.permits is None else request
 
     def denial(self, key: str, denied: Event, position: Position) -> AccordError:

@@ -33,7 +33,7 @@ from accord.schemas.messages.transactions import (
     TransactionRead,
     TransactionRefused,
 )
-from accord.streams.locks.pins import NOT_HOLDER
+from accord.streams.pins import NOT_HOLDER
 from accord.streams.state.decider import BUSY, HELD
 from accord.streams.transactions.decider import ROLLED_BACK, TIMEOUT
 from accord.streams.transactions.transaction import ABORTED, UNKNOWN
@@ -157,7 +157,7 @@ class OnLog(Watched):
             case "unknown":
                 return self._unknown()
             case "enlisted":
-                text = "a scope or a lock is enlisted already: who takes part enlists each once"
+                text = "a scope, a lock or a pool is enlisted already: who takes part enlists each once"
             case "too_much":
                 text = "together that is more than a transaction may have"
             case status:
@@ -175,7 +175,7 @@ def aborted(transaction: str, outcome: Outcome) -> Refused:
         case reason if reason == HELD:
             return KeyHeld(text, holder=event.holder, remedy="Try again: hub.run_transaction() does that.", **named)
         case reason if reason == NOT_HOLDER:
-            return LeaseLost(text, remedy="Acquire the lock again, and begin anew.", **named)
+            return LeaseLost(text, remedy="Acquire it again, and begin anew.", **named)
         case reason if reason == BUSY:
             return Overloaded(text, remedy="Try again later.", **named)
         case reason if reason in (TIMEOUT, "late"):

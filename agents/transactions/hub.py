@@ -54,7 +54,7 @@ class TransactionsHub(Hub):
 
         Raises (at the end):
             VersionConflict: what it has read, or writes, was changed meanwhile.
-            LeaseLost: a lock that guards it (`Transaction.guard`) is held no more.
+            LeaseLost: a lock or capacity that guards it (`Transaction.guard`) is held no more.
             KeyHeld: another transaction that is being committed holds a key; in one scope alone after 10 s of trying.
             SnapshotTooOld: so much was changed meanwhile that nobody can tell.
             TransactionTimeout: not all agreed within `timeout_ms`.

@@ -15,6 +15,9 @@
         tx.guard(held)                                  # committed only if the lock is still held
         tx.scope("customer_ada").put("limit", 200)
         letter = await tx.submit(write_letter, "ada")   # a task that begins if it is committed
+    async with hub.pool("gpus").request(4) as part, hub.transaction() as tx:
+        tx.guard(part)                                  # or only if a part of a pool is
+        tx.scope("training").put("run", 7)
 
 Rules that act here:
 - Nothing is written before the end, and an exception leaves nothing to undo. What was written in one scope alone is
@@ -22,7 +25,7 @@ Rules that act here:
 - Serializable: what was read in every scope must still be so when it is committed, also if nothing is written. Under
   `snapshot` each scope is read as at one version of its own.
 - A guard is judged on the log, when the transaction is committed: from then on until it is done everywhere nobody else
-  gets the lock, also if its lease ends meanwhile.
+  gets the lock, or that part of the pool, also if its lease ends meanwhile.
 - Other agents may take part, if who began it lets them: what they enlist is committed with it.
 """
 
@@ -89,7 +92,7 @@ class Parts(Generic[P]):
         self._timeout_ms = check_number("timeout_ms", timeout_ms, 1, TIMEOUT_MS_MAX)
         self._make = make
         self._parts: dict[str, P] = {}
-        self._guards: dict[str, Guard] = {}
+        self._guards: dict[tuple[str, str], Guard] = {}
         self._tasks: list[tuple[Submission, Handle]] = []
         self._joined = joined is not None
         self._shared: OnLog | None = None
@@ -116,25 +119,33 @@ class Parts(Generic[P]):
         return part
 
     def guard(self, held: Held) -> None:
-        """Makes it a condition that a lock is still held, under the token that it has now: if it is not when the
-        transaction is committed, nothing is done (`LeaseLost`). If it is, nobody else gets the lock before all is done.
+        """Makes it a condition that a lock, or a part of a pool, is still held, under the token that it has now: if it
+        is not when the transaction is committed, nothing is done (`LeaseLost`). If it is, nobody else gets it before
+        all is done.
 
         Guard it before anything is read that the lock protects.
 
         Args:
-            held: what `hub.lock`, `hub.semaphore` or `hub.rwlock` has granted, to whichever agent.
+            held: what `hub.lock`, `hub.semaphore`, `hub.rwlock`, `hub.pool` or `hub.limit` has granted, to whichever
+                agent; one grant of each lock or pool.
 
         Raises:
             LeaseLost, NotOwner: it is held no more.
-            BadInput: it is no lock, there are more than 100, or the transaction is over.
+            BadInput: it is no grant, there are more than 100, or the transaction is over.
         """
         self._check_open()
+        if not isinstance(held, Held):
+            raise BadInput(
+                f"{held!r:.80} is no grant: a transaction is guarded by locks and parts of pools that are held.",
+                remedy="Give what acquire() returns, or `async with` binds.",
+            )
         guard = held.guard
-        known = self._guards.setdefault(guard.lock, guard)
+        of = guard.domain, guard.key
+        known = self._guards.setdefault(of, guard)
         if known != guard:
-            raise BadInput(f"the transaction is guarded by another grant of {guard.lock}.", remedy="Begin another one.")
+            raise BadInput(f"the transaction is guarded by another grant of {guard.key}.", remedy="Begin another one.")
         if len(self._guards) > GUARDS_MAX:
-            del self._guards[guard.lock]
+            del self._guards[of]
             raise BadInput(f"a transaction has at most {GUARDS_MAX} guards.")
 
     async def _submit(self, graph: TaskGraph, input: Any, keep_ms: int) -> Handle:

@@ -29,6 +29,8 @@ def _in_the_way(case: Case) -> list[Reason]:
     found += [_held(case, holder) for holder in holders[: locks.LISTED_MAX]]
     if len(holders) > locks.LISTED_MAX:
         found.append(Reason(f"and {len(holders) - locks.LISTED_MAX} more who hold a part of it"))
+    gone = {(one["token"], one["request"]) for one in case.listed("kept")}
+    found += [locks.kept(case, pin) for pin in case.listed("pins") if (pin["token"], pin["request"]) in gone]
     if waiters:
         names = ", ".join(one["agent"] for one in waiters[: locks.LISTED_MAX])
         found.append(Reason(f"{len(waiters)} waited already: {names}"))
@@ -42,6 +44,14 @@ def _held(case: Case, holder: dict[str, Any]) -> Reason:
         f"{span(max(0, holder['deadline_ms'] - case.now_ms))} left",
         case.granted(holder["token"]),
     )
+
+
+def _no_pin(case: Case) -> list[Reason]:
+    ended = case.last("CapacityReleased", "LeaseExpired", token=case.data["token"])
+    found = [Reason(f"{case.data['reason']}: {case.data['description']}")]
+    if case.data["reason"] == "not_holder" and ended is not None:
+        found.append(Reason(f"token {case.data['token']} had ended: {ended.event}", ended.position))
+    return found
 
 
 def _granted(case: Case) -> list[Reason]:
@@ -67,6 +77,7 @@ REASONS: Final[Reasons] = {
     "CapacityDenied": _in_the_way,
     "CapacityGranted": _granted,
     "LeaseExpired": _expired,
+    "PinRefused": _no_pin,
     "StaleWriteRefused": _stale,
     "DeadlockBroken": locks.broken,
 }

@@ -24,7 +24,7 @@ def _in_the_way(case: Case) -> list[Reason]:
     holders, me = case.listed("holders"), case.data.get("request")
     found = [_held(case, holder) for holder in holders[:LISTED_MAX]]
     found += _more(len(holders) - LISTED_MAX, "holder")
-    found += [_kept(case, pin) for pin in case.listed("pins") if pin["token"] not in {one["token"] for one in holders}]
+    found += [kept(case, pin) for pin in case.listed("pins") if pin["token"] not in {one["token"] for one in holders}]
     mine = case.data.get("priority", 0)
     ahead = [one for one in case.listed("waiters") if one["request"] != me and one.get("priority", 0) >= mine]
     found += [_ahead(case, waiter) for waiter in ahead[:LISTED_MAX]]
@@ -43,7 +43,7 @@ def _held(case: Case, holder: dict[str, Any]) -> Reason:
     )
 
 
-def _kept(case: Case, pin: dict[str, Any]) -> Reason:
+def kept(case: Case, pin: dict[str, Any]) -> Reason:
     """A transaction whose outcome comes first."""
     pinned = case.last("LeasePinned", transaction=pin["transaction"])
     text = f"transaction {pin['transaction']} of {pin['agent']} is being committed under it: token {pin['token']}"

@@ -13,7 +13,7 @@ _REFUSED: Final = {
     "nothing": "it has no changes",
     "not_owner": "another agent has begun it",
     "not_member": "it is none of its members",
-    "enlisted": "a scope, a lock or a task of it is enlisted already",
+    "enlisted": "a scope, a lock, a pool or a task of it is enlisted already",
     "too_much": "together that is more than a transaction may have",
 }
 

@@ -58,6 +58,19 @@ class BreakDeadlock(Command, frozen=True):
     cycle: tuple[Wait, ...]
 
 
+class PinLease(Command, frozen=True):
+    agent: str
+    transaction: str
+    token: int
+    request: str
+    due_ms: int
+
+
+class UnpinLease(Command, frozen=True):
+    transaction: str
+    outcome: str
+
+
 class PoolConfigured(Event, frozen=True):
     agent: str
     capacity: int
@@ -178,6 +191,44 @@ class StaleWriteRefused(Event, frozen=True):
     highest_token: int
 
 
+class LeasePinned(Event, frozen=True):
+    agent: str
+    transaction: str
+    token: int
+    request: str
+    due_ms: int
+    pinned_ms: int
+
+
+class PinRefused(Event, frozen=True):
+    agent: str
+    transaction: str
+    token: int
+    reason: str
+    description: str
+
+
+class PinRepeated(Event, frozen=True):
+    transaction: str
+
+
+class LeaseUnpinned(Event, frozen=True):
+    agent: str
+    transaction: str
+    outcome: str
+
+
+class PinGone(Event, frozen=True):
+    transaction: str
+    outcome: str
+
+
+class PinOutcomeWanted(Event, frozen=True):
+    transaction: str
+    times: int
+    asked_ms: int
+
+
 COMMANDS = (
     ConfigurePool,
     RequestCapacity,
@@ -186,6 +237,8 @@ COMMANDS = (
     WithdrawRequest,
     BreakDeadlock,
     ReportStaleWrite,
+    PinLease,
+    UnpinLease,
 )
 EVENTS = (
     PoolConfigured,
@@ -202,4 +255,10 @@ EVENTS = (
     PoolResumed,
     DeadlockBroken,
     StaleWriteRefused,
+    LeasePinned,
+    PinRefused,
+    PinRepeated,
+    LeaseUnpinned,
+    PinGone,
+    PinOutcomeWanted,
 )

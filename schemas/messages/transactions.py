@@ -18,9 +18,13 @@ class ScopeChanges(msgspec.Struct, frozen=True, gc=False):
 
 
 class Guard(msgspec.Struct, frozen=True, gc=False):
-    """A lock that must be held when the transaction is committed; `request` tells those apart who share its token."""
+    """What must be held when the transaction is committed: a lock (`domain` is locks), or a part of a pool (limits).
 
-    lock: str
+    `request` tells those apart who share its token.
+    """
+
+    domain: str
+    key: str
     token: int
     request: str | None
 

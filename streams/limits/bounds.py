@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from accord.schemas.messages import Command
-from accord.schemas.messages.limits import COMMANDS, ConfigurePool, RequestCapacity
+from accord.schemas.messages.limits import COMMANDS, ConfigurePool, RequestCapacity, UnpinLease
 from accord.streams.bounds import Bounds
 from accord.streams.locks.bounds import LEASE_MS_MAX, LEASE_MS_MIN, PRIORITY_MAX, TEXT_BYTES_MAX, WAIT_MS_MAX
+from accord.streams.pins import DUE_RANGE, problem_of_outcome
 
 CAPACITY_MAX: Final = 1_000_000
 RATE_MAX: Final = 1_000_000_000
@@ -32,6 +33,8 @@ def problem_of(command: Command) -> str | None:
         return problem
     if type(command) is RequestCapacity and command.mode not in MODES:
         return f"mode={command.mode[:40]!r}: a mode is 'shared' or 'exclusive'"
+    if type(command) is UnpinLease:
+        return problem_of_outcome(command.outcome)
     return _problem_of_terms(command) if type(command) is ConfigurePool else None
 
 
@@ -63,7 +66,8 @@ _RANGES: Final = {
 _BOUNDS: Final = Bounds(
     "limits",
     COMMANDS,
-    ("agent", "owner", "role", "request", "resource"),
+    ("agent", "owner", "role", "request", "resource", "transaction"),
     TEXT_BYTES_MAX,
-    {name: (low, high, f"{low} to {high} are possible") for name, (low, high) in _RANGES.items()},
+    {name: (low, high, f"{low} to {high} are possible") for name, (low, high) in _RANGES.items()}
+    | {"due_ms": DUE_RANGE},
 )

@@ -14,8 +14,10 @@ Rules:
   be granted is.
 - A request that can never be granted is denied, with the reason; also when new terms make it one.
 - A pool that nobody has configured serves one at a time, first come, first served among equal priorities. When it is
-  idle, it is not remembered; a configured one is.
+  idle, and nothing of it is pinned, it is not remembered; a configured one is.
 - A grant is named by token and request: those who are served by one decision have one token.
+- What a transaction pins (`accord.streams.pins`) is granted to nobody new while its holder is gone: it is in use as
+  before, but has ended in the figures about use.
 - Types are compared with `is`: an isinstance() of a msgspec struct takes ten times as long.
 
     (nothing) --RequestCapacity--> held --ReleaseCapacity | deadline--> given back
@@ -29,7 +31,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from accord.schemas.messages import Command, Event
+from accord.schemas.messages import Command, Event, limits
 from accord.schemas.messages.limits import (
     BreakDeadlock,
     CapacityDenied,
@@ -39,7 +41,14 @@ from accord.schemas.messages.limits import (
     ConfigurePool,
     DeadlockBroken,
     LeaseExpired,
+    LeasePinned,
     LeaseRenewed,
+    LeaseUnpinned,
+    PinGone,
+    PinLease,
+    PinOutcomeWanted,
+    PinRefused,
+    PinRepeated,
     PoolConfigured,
     PoolPaused,
     PoolResumed,
@@ -51,6 +60,7 @@ from accord.schemas.messages.limits import (
     RequestCapacity,
     RequestWithdrawn,
     StaleWriteRefused,
+    UnpinLease,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
@@ -69,6 +79,7 @@ from accord.streams.limits.pool import (
     bucket,
 )
 from accord.streams.limits.waits import waits_of
+from accord.streams.pins import Pins, asked, pinned, unpinned
 
 _replace: Final = msgspec.structs.replace
 _NONE: Final = Pool()
@@ -112,11 +123,11 @@ class LimitDecider:
         if change is None:
             raise TypeError(f"the limits domain has no event {type(event).__name__}")
         pool: Pool = change(state or _NONE, event)
-        idle = not pool.holders and not pool.waiters and pool.paused_until_ms is None
+        idle = not pool.holders and not pool.waiters and not pool.pins and pool.paused_until_ms is None
         return None if idle and pool.terms is None else pool
 
     def deadline_ms(self, state: Pool) -> int | None:
-        due = [holder.deadline_ms for holder in state.holders]
+        due = [holder.deadline_ms for holder in state.holders] + [pin.next_ask_ms for pin in state.pins]
         if state.paused_until_ms is not None:
             due.append(state.paused_until_ms)
         if state.waiters:
@@ -142,7 +153,8 @@ def _due(pool: Pool, now_ms: int) -> list[Event]:
         if waiter.deadline_ms is not None and waiter.deadline_ms <= now_ms:
             due.append((waiter.deadline_ms, place, _denied(pool, waiter, "timeout", now_ms, place)))
     due.sort(key=lambda item: item[:2])
-    return [event for _, _, event in due]
+    found = [event for _, _, event in due]
+    return [*found, *PINS.asks_due(pool, now_ms)] if pool.pins else found
 
 
 def _request(pool: Pool, command: RequestCapacity, at: At) -> list[Event]:
@@ -251,6 +263,15 @@ def _report(_: Pool, command: ReportStaleWrite, __: At) -> list[Event]:
     return [StaleWriteRefused(command.agent, command.resource, command.token, command.highest_token)]
 
 
+def _not_held(_: Pool, c: PinLease) -> str:
+    """Why a transaction cannot be guarded by a grant."""
+    return f"token {c.token} is not current: nothing is held under it"
+
+
+PINS: Final = Pins[Pool]("limits", "pool", limits, _not_held)
+"""Transactions that are committed only under a part of the pool."""
+
+
 def _tick(_: Pool, __: Tick, ___: At) -> list[Event]:
     return []
 
@@ -263,6 +284,8 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Pool, Any, At], list[Event]]]] 
     ConfigurePool: _configure,
     BreakDeadlock: _break,
     ReportStaleWrite: _report,
+    PinLease: PINS.pin,
+    UnpinLease: PINS.unpin,
     Tick: _tick,
 }
 """What each command brings, to a pool of which nothing is due any more."""
@@ -302,7 +325,7 @@ def _denied(pool: Pool, waiter: Waiter, reason: str, now_ms: int, place: int = 0
         waiter.amount,
         capacity=0 if reason == "unknown_pool" else pool.capacity,
         in_use=pool.in_use,
-        holder=pool.holders[0].agent if pool.holders else "",
+        holder=next((holder.agent for holder in (*pool.holders, *pool.kept)), ""),
         place=place,
         waiting=len(pool.waiters) + (place == 0),
         retry_after_ms=retry_after_ms,
@@ -418,7 +441,6 @@ def _overtaken(pool: Pool, request: str, priority: int) -> tuple[Waiter, ...]:
 
 
 def _given_back(pool: Pool, holder: Holder, ended_ms: int) -> Pool:
-    holders = tuple([other for other in pool.holders if other is not holder])
     held_ms = ended_ms - holder.granted_ms
     usage = _replace(
         pool.usage,
@@ -426,7 +448,7 @@ def _given_back(pool: Pool, holder: Holder, ended_ms: int) -> Pool:
         held_ms=pool.usage.held_ms + held_ms,
         amount_ms=pool.usage.amount_ms + pool.needs(holder) * held_ms,
     )
-    return _replace(pool, holders=holders, usage=usage)
+    return _replace(pool.without(holder), usage=usage)
 
 
 def _configured(pool: Pool, event: PoolConfigured) -> Pool:
@@ -448,7 +470,19 @@ def _resumed(pool: Pool, _: PoolResumed) -> Pool:
     return _replace(pool, paused_until_ms=None)
 
 
-def _unchanged(pool: Pool, _: RenewalRefused | ReleaseRefused | StaleWriteRefused) -> Pool:
+def _pinned(pool: Pool, event: LeasePinned) -> Pool:
+    return pool.pinned_by(pinned(pool.pins, event))
+
+
+def _asked(pool: Pool, event: PinOutcomeWanted) -> Pool:
+    return pool.pinned_by(asked(pool.pins, event))
+
+
+def _unpinned(pool: Pool, event: LeaseUnpinned) -> Pool:
+    return pool.pinned_by(unpinned(pool.pins, event))
+
+
+def _unchanged(pool: Pool, _: Event) -> Pool:
     return pool
 
 
@@ -464,6 +498,12 @@ _CHANGES: Final[dict[type[Event], Callable[[Pool, Any], Pool]]] = {
     RenewalRefused: _unchanged,
     ReleaseRefused: _unchanged,
     StaleWriteRefused: _unchanged,
+    LeasePinned: _pinned,
+    PinOutcomeWanted: _asked,
+    LeaseUnpinned: _unpinned,
+    PinRefused: _unchanged,
+    PinRepeated: _unchanged,
+    PinGone: _unchanged,
     PoolConfigured: _configured,
     PoolPaused: _paused,
     PoolResumed: _resumed,
@@ -487,5 +527,5 @@ def _without(waiters: tuple[Waiter, ...], request: str) -> tuple[Waiter, ...]:
 
 
 _CONTENTION: Final = Contention(frozenset({CapacityQueued, PoolConfigured}), waits_of)
-DOMAIN: Final = Domain("limits", {1: LimitDecider()}, contention=_CONTENTION)
+DOMAIN: Final = Domain("limits", {1: LimitDecider()}, reactions=PINS.reactions, contention=_CONTENTION)
 """Limits: one pool of capacity a key, shared by leases, rates a minute, priorities and weights."""

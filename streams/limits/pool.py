@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+from accord.streams.pins import Pin
 
 MINUTE_MS: Final = 60_000
 """A bucket counts in parts of this size, so that it gains `rate` parts a ms."""
@@ -24,7 +25,7 @@ WHOLE: Final = 10**12
 LEAD_MAX: Final = 1_000 * WHOLE
 """More is forgiven: numbers stay bounded, whatever priorities bring a share."""
 HOLDERS_MAX: Final = 200
-"""Most who hold a part of one pool at a time."""
+"""Most who hold a part of one pool at a time, with those whose parts are kept for transactions."""
 SHARES_MAX: Final = 100
 """Shares that a pool remembers; of more, the one that was served least recently is forgotten."""
 PASSES_MAX: Final = 100
@@ -145,7 +146,11 @@ class Waiter(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pool(msgspec.Struct, frozen=True, gc=False):
-    """Holders and waiters stand in the order in which they came, shares in that in which they were served last."""
+    """Holders and waiters stand in the order in which they came, shares in that in which they were served last.
+
+    `kept` are holders that have gone, of whose grants nobody gets anything before the outcomes of the transactions that
+    pin them; at most one for each of `pins`.
+    """
 
     terms: Terms | None = None
     """None: nobody has configured it."""
@@ -156,6 +161,8 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
     tokens: Bucket | None = None
     paused_until_ms: int | None = None
     usage: Usage = Usage()
+    pins: tuple[Pin, ...] = ()
+    kept: tuple[Holder, ...] = ()
 
     @property
     def capacity(self) -> int:
@@ -163,19 +170,24 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def in_use(self) -> int:
-        """How much is held; all of it by one that is exclusive. More than the capacity, if that was made smaller."""
-        if self.holders and self.holders[0].exclusive:
-            return max(self.capacity, self.holders[0].amount)
-        return sum([holder.amount for holder in self.holders])
+        """How much is held or kept; all of it by one that is exclusive. More than the capacity, if that was made
+        smaller."""
+        return self.total((*self.kept, *self.holders) if self.kept else self.holders)
+
+    def total(self, holders: tuple[Holder, ...]) -> int:
+        """How much these have of it together."""
+        if holders and holders[0].exclusive:
+            return self.needs(holders[0])
+        return sum([holder.amount for holder in holders])
 
     def needs(self, one: Holder | Waiter) -> int:
         return max(self.capacity, one.amount) if one.exclusive else one.amount
 
     def fits(self, waiter: Waiter) -> bool:
         """Whether there is room for one more who wants so much."""
-        if not self.holders:
+        if not self.holders and not self.kept:
             return True
-        return len(self.holders) < HOLDERS_MAX and self.in_use + self.needs(waiter) <= self.capacity
+        return len(self.holders) + len(self.kept) < HOLDERS_MAX and self.in_use + self.needs(waiter) <= self.capacity
 
     def opens_ms(self, waiter: Waiter) -> int:
         """When rates and a pause let a request in, by the partition's clock, in ms."""
@@ -193,6 +205,18 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
         if self.paused_until_ms is not None:
             return "paused"
         return "rate" if self.opens_ms(waiter) > now_ms else None
+
+    def without(self, holder: Holder) -> Pool:
+        """After a holder has gone; what a transaction pins is kept."""
+        holders = tuple([other for other in self.holders if other is not holder])
+        if any(pin.is_for(holder) for pin in self.pins):
+            return msgspec.structs.replace(self, holders=holders, kept=(*self.kept, holder))
+        return msgspec.structs.replace(self, holders=holders)
+
+    def pinned_by(self, pins: tuple[Pin, ...]) -> Pool:
+        """Pinned by these transactions alone; what none of them pins is kept no more."""
+        kept = tuple([holder for holder in self.kept if any(pin.is_for(holder) for pin in pins)])
+        return msgspec.structs.replace(self, pins=pins, kept=kept)
 
     # -- whose turn it is
 

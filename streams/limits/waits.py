@@ -1,7 +1,8 @@
 """Who waits for a pool's capacity while holding something else: what the graph of all waits is told.
 
 Who waits needs what it asks for, and at least what each one before it asks for who holds nothing else; the graph
-(`accord.streams.waits`) knows the others. What rates and pauses keep out waits for time alone, and needs nothing.
+(`accord.streams.waits`) knows the others. What rates and pauses keep out waits for time alone, and needs nothing; so it
+is with what is kept for transactions, whose outcomes come without anybody's doing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def waits_of(pool: Pool) -> Waits | None:
     """Who waits for capacity and holds something else, at most `REPORTED_MAX` by turn; None if nobody does."""
     if not any(is_nested(waiter.owner) for waiter in pool.waiters):
         return None
-    free, ahead, waiting = pool.capacity - pool.in_use, 0, []
+    free, ahead, waiting = pool.capacity - pool.total(pool.holders), 0, []
     for _, waiter in sorted(zip(pool.turns(pool.waiters), pool.waiters, strict=True), key=lambda pair: pair[0]):
         needs = pool.needs(waiter) - free
         if len(pool.holders) >= HOLDERS_MAX:

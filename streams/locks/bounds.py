@@ -7,6 +7,7 @@ from typing import Final
 from accord.schemas.messages import Command
 from accord.schemas.messages.locks import COMMANDS, UnpinLease
 from accord.streams.bounds import Bounds
+from accord.streams.pins import DUE_RANGE, problem_of_outcome
 
 LEASE_MS_MIN: Final = 1_000
 """Shorter leases end before a renewal can cross the log under load."""
@@ -29,21 +30,12 @@ PRIORITY_MAX: Final = 10
 """The least is the same below 0."""
 PARTIES_MAX: Final = 200
 """Of one barrier."""
-PINS_MAX: Final = 32
-"""Transactions that pin one lock; beyond it they are refused with `busy`."""
-PIN_ASK_MS: Final = 1_000
-"""So long after a transaction's time is over its outcome is asked for; then twice as long each time."""
-PIN_ASK_MS_MAX: Final = 60_000
-TRANSACTION_DUE_MS_MAX: Final = 2**53
-"""A time in ms since 1970 that every reader can count with."""
-OUTCOMES: Final = ("committed", "aborted")
 
 
 def problem_of(command: Command) -> str | None:
     """Why a command cannot be decided. Raises TypeError for a command of another domain."""
-    if type(command) is UnpinLease and command.outcome not in OUTCOMES:
-        return f"outcome={command.outcome[:40]!r}: one of {', '.join(OUTCOMES)} is needed"
-    return _BOUNDS.of_texts(command) or _BOUNDS.of_numbers(command)
+    problem = problem_of_outcome(command.outcome) if type(command) is UnpinLease else None
+    return problem or _BOUNDS.of_texts(command) or _BOUNDS.of_numbers(command)
 
 
 _BOUNDS: Final = Bounds(
@@ -57,7 +49,7 @@ _BOUNDS: Final = Bounds(
         "wait_ms": (0, WAIT_MS_MAX, f"a wait is 0 to {WAIT_MS_MAX} ms, or null for no limit"),
         "permits": (0, SHARED_MAX, f"a lock is shared by 1 to {SHARED_MAX}, by 0 for any number, or null for alone"),
         "priority": (-PRIORITY_MAX, PRIORITY_MAX, f"a priority is {-PRIORITY_MAX} to {PRIORITY_MAX}"),
-        "due_ms": (0, TRANSACTION_DUE_MS_MAX, f"a time is 0 to {TRANSACTION_DUE_MS_MAX} ms since 1970"),
+        "due_ms": DUE_RANGE,
         "count": (1, NOTIFIED_MAX, f"1 to {NOTIFIED_MAX} are notified, or null for as many as may be"),
     },
 )

@@ -17,7 +17,7 @@ Rules:
 - A condition: who holds the lock alone may give it back and wait for a notice; who was notified, or waited too long,
   queues for the lock again. One command notifies at most `NOTIFIED_MAX`. A notice to one who is gone since goes to the
   next, so no wake-up is lost; one too many is possible, as with any condition variable.
-- A lock that a transaction pins goes to nobody new while its holder is gone (`pins.py`).
+- A lock that a transaction pins goes to nobody new while its holder is gone (`accord.streams.pins`).
 - A lock that is free and that nobody waits for or pins is not remembered. A name that is used by a barrier
   (`barriers.py`) is none of a lock, and the other way round.
 - No command costs more for those who wait than the logarithm of how many they are (`queue.py`).
@@ -39,7 +39,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
-from accord.schemas.messages import Command, Event
+from accord.schemas.messages import Command, Event, locks
 from accord.schemas.messages.locks import (
     AcquireLock,
     BarrierPassed,
@@ -81,11 +81,11 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.streams.decider import At, Contention, Decider, Domain
-from accord.streams.locks import pins
 from accord.streams.locks.barriers import Barrier, BarrierDecider
 from accord.streams.locks.bounds import DUE_MAX, NOTIFIED_MAX, SHARED_MAX, WAITERS_MAX, problem_of
 from accord.streams.locks.queue import EMPTY, NEVER, Queue, Waiter
 from accord.streams.locks.waits import waits_of
+from accord.streams.pins import Pin, Pins, asked, pinned, unpinned
 from msgspec.structs import replace
 
 
@@ -108,7 +108,7 @@ class Lock(msgspec.Struct, frozen=True, gc=False, tag=True):
     waiters: Queue = EMPTY
     sleepers: Queue = EMPTY
     """Who waits for a notice."""
-    pins: tuple[pins.Pin, ...] = ()
+    pins: tuple[Pin, ...] = ()
 
 
 class LockDecider:
@@ -141,7 +141,7 @@ class LockDecider:
 
     def _grants(self, lock: Lock, at: At) -> Iterator[Event]:
         """Lets in from the queue who fits; nobody while some wait is over that was not ended yet."""
-        if _wait_is_over(lock, at.now_ms) or pins.keeps_out(lock) is not None:
+        if _wait_is_over(lock, at.now_ms) or _keeps_out(lock) is not None:
             return
         while lock.waiters is not EMPTY and not _held_alone(lock):
             waiter = lock.waiters.first()
@@ -198,10 +198,18 @@ def _due(lock: Lock, now_ms: int) -> list[Event]:
         waits: Iterator[tuple[int, Event]] = heapq.merge(denied, timed_out, key=_deadline)
         ends = list(heapq.merge(ends, islice(waits, DUE_MAX), key=_deadline))
     found = [event for _, event in ends]
-    return [*found, *pins.asks_due(lock, now_ms)] if lock.pins else found
+    return [*found, *PINS.asks_due(lock, now_ms)] if lock.pins else found
 
 
 _deadline: Final = itemgetter(0)
+
+
+def _keeps_out(lock: Lock) -> Pin | None:
+    """The pin because of which nobody is granted the lock: its holder has gone. None: there is none."""
+    for pin in lock.pins:
+        if not any(pin.is_for(holder) for holder in lock.holders):
+            return pin
+    return None
 
 
 def _wait_is_over(lock: Lock, now_ms: int) -> bool:
@@ -218,7 +226,7 @@ def _acquire(lock: Lock, command: AcquireLock, at: At) -> list[Event]:
     in_force = _permits_in_force(lock)
     if None not in (c.permits, in_force) and c.permits != in_force:
         reason = "permits"
-    elif not before and _fits(lock, c.permits) and pins.keeps_out(lock) is None:
+    elif not before and _fits(lock, c.permits) and _keeps_out(lock) is None:
         return [_grant(waiter, at)]
     elif _waits_for_itself(lock, waiter):
         reason = "would_self_deadlock"
@@ -312,6 +320,20 @@ def _tick(_: Lock, __: Tick, ___: At) -> list[Event]:
     return []
 
 
+def _not_held(lock: Lock, c: PinLease) -> str:
+    """Why a transaction cannot be guarded by a token."""
+    now = lock.holders[0] if lock.holders else None
+    whose = "it is free" if now is None else f"{now.agent} holds it with token {now.token}"
+    return f"token {c.token} is not the lock's current one: {whose}"
+
+
+def _current(lock: Lock) -> tuple[str | None, int | None]:
+    return (lock.holders[0].agent, lock.holders[0].token) if lock.holders else (None, None)
+
+
+PINS: Final = Pins[Lock]("locks", "lock", locks, _not_held, _current)
+"""Transactions that are committed only under the lock."""
+
 _ANSWERS: Final[Mapping[type[Command], Callable[[Lock, Any, At], list[Event]]]] = {
     AcquireLock: _acquire,
     RenewLease: _renew,
@@ -324,8 +346,8 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Lock, Any, At], list[Event]]]] 
     NotifyCondition: _notify,
     ReachBarrier: _no_barrier,
     ReportStaleWrite: _report,
-    PinLease: pins.pin,
-    UnpinLease: pins.unpin,
+    PinLease: PINS.pin,
+    UnpinLease: PINS.unpin,
 }
 """What each command brings, to a lock of which nothing is due any more."""
 
@@ -366,11 +388,10 @@ def _asleep(lock: Lock, a: ConditionAwaited) -> Lock:
 
 
 def _unpinned(lock: Lock, e: LeaseUnpinned) -> Lock | None:
-    left = tuple([pin for pin in lock.pins if pin.transaction != e.transaction])
-    return _kept(lock.holders, lock.waiters, lock.sleepers, left)
+    return _kept(lock.holders, lock.waiters, lock.sleepers, unpinned(lock.pins, e))
 
 
-def _kept(holders: tuple[Holder, ...], waiters: Queue, sleepers: Queue, left: tuple[pins.Pin, ...]) -> Lock | None:
+def _kept(holders: tuple[Holder, ...], waiters: Queue, sleepers: Queue, left: tuple[Pin, ...]) -> Lock | None:
     """What is left of a lock; None when that is nothing."""
     if holders or waiters is not EMPTY or sleepers is not EMPTY or left:
         return Lock(holders, waiters, sleepers, left)
@@ -401,8 +422,8 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Lock, Any], Lock | None]]] = {
     ConditionAwaited: _asleep,
     ConditionNotified: lambda lock, event: _woken(lock, event.requests, notified=True),
     ConditionTimedOut: lambda lock, event: _woken(lock, (event.request,), notified=False),
-    LeasePinned: lambda lock, event: replace(lock, pins=pins.pinned(lock.pins, event)),
-    PinOutcomeWanted: lambda lock, event: replace(lock, pins=pins.asked(lock.pins, event)),
+    LeasePinned: lambda lock, event: replace(lock, pins=pinned(lock.pins, event)),
+    PinOutcomeWanted: lambda lock, event: replace(lock, pins=asked(lock.pins, event)),
     LeaseUnpinned: _unpinned,
 }
 """What each event makes of the lock."""
@@ -464,7 +485,7 @@ def _expired(holder: Holder) -> LeaseExpired:
 
 def _denied(lock: Lock, waiter: Waiter, reason: str, now_ms: int, place: int = 0) -> LockDenied:
     holder = lock.holders[0] if lock.holders else None
-    kept = pins.keeps_out(lock) if holder is None else None
+    kept = _keeps_out(lock) if holder is None else None
     return LockDenied(
         waiter.request,
         waiter.agent,
@@ -500,10 +521,6 @@ def _released(holder: Holder, agent: str) -> LockReleased:
     return LockReleased(agent, holder.token, holder.request if agent != holder.agent else _told(holder))
 
 
-def _current(lock: Lock) -> tuple[str | None, int | None]:
-    return (lock.holders[0].agent, lock.holders[0].token) if lock.holders else (None, None)
-
-
 class NameDecider:
     """Version 1 of the domain. A name is a lock's or a barrier's, as long as it is used."""
 
@@ -534,4 +551,4 @@ class NameDecider:
 
 
 _CONTENTION: Final = Contention(frozenset({LockQueued, ConditionNotified, ConditionTimedOut}), waits_of)
-DOMAIN: Final = Domain("locks", {1: NameDecider()}, reactions=pins.REACTIONS, contention=_CONTENTION)
+DOMAIN: Final = Domain("locks", {1: NameDecider()}, reactions=PINS.reactions, contention=_CONTENTION)

@@ -29,8 +29,12 @@ from accord.streams.tasks.graph import bytes_of as bytes_of_graph
 
 SCOPES_MAX: Final = 100
 """Of a transaction."""
+LOCKS: Final = "locks"
+LIMITS: Final = "limits"
+GUARDS: Final = (LOCKS, LIMITS)
+"""The domains of what can guard a transaction: it votes as a scope does, and is told of a commit last."""
 GUARDS_MAX: Final = 100
-"""Locks that must be held when it is committed."""
+"""Locks and parts of pools that must be held when it is committed."""
 TASKS_MAX: Final = 20
 """That are begun when it is committed."""
 TASKS_BYTES_MAX: Final = 262_144
@@ -90,13 +94,17 @@ def _problem_of_terms(c: BeginTransaction | EnlistChanges | CommitTransaction) -
 
 
 def _problem_of_guards(guards: Sequence[Guard]) -> str | None:
-    if len({guard.lock for guard in guards}) < len(guards):
-        return "guards: a lock is named twice"
+    if len({(guard.domain, guard.key) for guard in guards}) < len(guards):
+        return "guards: a lock or a pool is named twice"
     for guard in guards:
-        if not 0 < len(guard.lock.encode()) <= KEY_BYTES_MAX:
-            return f"the name of a lock has 1 to {KEY_BYTES_MAX} bytes"
+        if guard.domain not in GUARDS:
+            return f"guards: domain={guard.domain[:40]!r}: {' or '.join(GUARDS)} is needed"
+        if not 0 < len(guard.key.encode()) <= KEY_BYTES_MAX:
+            return f"the name of a lock or a pool has 1 to {KEY_BYTES_MAX} bytes"
+        if guard.domain == LIMITS and guard.request is None:
+            return f"{guard.key}: a part of a pool is named by token and request"
         if not 0 <= guard.token <= TOKEN_MAX or len((guard.request or "").encode()) > TEXT_BYTES_MAX:
-            return f"{guard.lock}: a token is 0 to {TOKEN_MAX}, a request has at most {TEXT_BYTES_MAX} bytes"
+            return f"{guard.key}: a token is 0 to {TOKEN_MAX}, a request has at most {TEXT_BYTES_MAX} bytes"
     return None
 
 

@@ -1,5 +1,5 @@
 """Transactions: one aggregate a transaction; it changes several scopes of shared state, all or none (two-phase commit),
-if locks are still held, and begins tasks with it.
+if locks and parts of pools are still held, and begins tasks with it.
 
     agent --Begin, Commit--> transaction --PrepareChanges--> scopes    each validates, holds its keys, and votes
                              transaction <--RecordVote------ scopes    all yes: committed; a no, or too late: aborted
@@ -11,9 +11,9 @@ Rules:
 - It is committed if every scope has voted yes before its time is over by the log's clock; else it is aborted.
 - Presumed abort: a transaction that is not known was aborted. So one that was committed is remembered until every
   scope has acknowledged it, and then for as long as who began it said.
-- A lock takes part as a scope does: it says yes if a token is its current one, and then goes to nobody new until it is
-  told the outcome (`accord.streams.locks.pins`). After a commit that is when all scopes have done it, not before: who
-  gets the lock next sees what was committed under it.
+- A lock or a pool takes part as a scope does: it says yes if a grant of it is current, and then what was granted goes
+  to nobody new until it is told the outcome (`accord.streams.pins`). After a commit that is when all scopes have done
+  it, not before: who is granted it next sees what was committed under it.
 - Tasks are begun by the decision to commit, under ids that came with them, so a repeat begins none; else never.
 - Nobody stays in doubt: who has not acknowledged is told again, at growing intervals; and a scope whose transaction's
   time is over asks (`accord.streams.state.prepared`).
@@ -26,12 +26,11 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from accord.schemas.messages import Command, Event
-from accord.schemas.messages.locks import PinLease, UnpinLease
+from accord.schemas.messages import Command, Event, limits, locks
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.state import AbortPrepared, CommitPrepared, Conflict, PrepareChanges
 from accord.schemas.messages.transactions import (
@@ -42,6 +41,7 @@ from accord.schemas.messages.transactions import (
     ChangesEnlisted,
     CommitTransaction,
     EnlistChanges,
+    Guard,
     GuardsReleased,
     OutcomeAcknowledged,
     OutcomeTold,
@@ -65,11 +65,10 @@ from accord.schemas.messages.transactions import (
     VoteRecorded,
 )
 from accord.streams.decider import At, Domain, Order
-from accord.streams.transactions.bounds import STUCK, problem_of, problem_of_all, submit_task
+from accord.streams.transactions.bounds import GUARDS, LIMITS, STUCK, problem_of, problem_of_all, submit_task
 from accord.streams.transactions.transaction import (
     ABORTED,
     COMMITTED,
-    LOCKS,
     OPEN,
     PREPARING,
     STATE,
@@ -141,7 +140,7 @@ class Draft:
             self.add(OutcomeToldAgain(t.status, t.to_tell(), t.times + 1, self.at.now_ms))
 
     def prepare(self, c: Terms) -> None:
-        """All is known, with what comes last: asks the scopes and the locks."""
+        """All is known, with what comes last: asks the scopes and the guards."""
         t = self.transaction
         guards, tasks = (*t.guards, *c.guards), (*t.tasks, *c.tasks)
         self.add(PrepareAsked(t.agent, (*t.changes, *c.changes), t.due_ms, self.at.now_ms, guards, tasks))
@@ -257,14 +256,14 @@ def _problem(t: Transaction, c: Terms) -> str | None:
     changes, guards, tasks = (*t.changes, *c.changes), (*t.guards, *c.guards), (*t.tasks, *c.tasks)
     if (
         _names_twice([of.scope for of in changes])
-        or _names_twice([guard.lock for guard in guards])
+        or _names_twice([(guard.domain, guard.key) for guard in guards])
         or _names_twice([one.task for one in tasks])
     ):
         return "enlisted"
     return None if problem_of_all(changes, guards, tasks) is None else "too_much"
 
 
-def _names_twice(names: Sequence[str]) -> bool:
+def _names_twice(names: Sequence[Hashable]) -> bool:
     return len(set(names)) < len(names)
 
 
@@ -299,7 +298,7 @@ def _vote(draft: Draft, t: Transaction, c: RecordVote) -> None:
             draft.commit()
     elif c.yes and (party is None or t.status == ABORTED):
         draft.add(OutcomeTold(c.domain, c.key, ABORTED))
-    elif c.yes and party is not None and party.outcome and party.domain == LOCKS:
+    elif c.yes and party is not None and party.outcome and party.domain in GUARDS:
         # It was asked again after its end, and is pinned once more.
         draft.add(OutcomeTold(c.domain, c.key, t.status))
     else:
@@ -313,7 +312,7 @@ def _acknowledge(draft: Draft, t: Transaction, c: AcknowledgeOutcome) -> None:
         return
     draft.add(OutcomeAcknowledged(c.domain, c.key, c.outcome, draft.at.now_ms))
     tell = draft.transaction.to_tell()
-    if t.status == COMMITTED and c.domain != LOCKS and tell and all(one.domain == LOCKS for one in tell):
+    if t.status == COMMITTED and c.domain not in GUARDS and tell and all(one.domain in GUARDS for one in tell):
         draft.add(GuardsReleased(tell, draft.at.now_ms))
     draft.end_if_done()
 
@@ -379,9 +378,14 @@ def _prepare(key: str, e: PrepareAsked) -> list[Order]:
             PrepareChanges(e.agent, key, of.isolation, of.snapshot, of.reads, of.ranges, of.writes, e.due_ms),
         )
         for of in e.changes
-    ] + [
-        Order(LOCKS, guard.lock, PinLease(e.agent, key, guard.token, guard.request, e.due_ms)) for guard in e.guards
-    ]  # fmt: skip
+    ] + [Order(guard.domain, guard.key, _pin(key, guard, e)) for guard in e.guards]
+
+
+def _pin(key: str, guard: Guard, e: PrepareAsked) -> Command:
+    if guard.domain == LIMITS:
+        assert guard.request is not None, "it is asked for"
+        return limits.PinLease(e.agent, key, guard.token, guard.request, e.due_ms)
+    return locks.PinLease(e.agent, key, guard.token, guard.request, e.due_ms)
 
 
 def _decided(key: str, e: TransactionDecided) -> list[Order]:
@@ -402,10 +406,13 @@ def _tell_one(key: str, e: OutcomeTold) -> list[Order]:
 
 
 def _outcome(key: str, participant: Participant, outcome: str) -> Order:
-    told: Command = CommitPrepared(key) if outcome == COMMITTED else AbortPrepared(key)
-    if participant.domain == LOCKS:
-        told = UnpinLease(key, outcome)
-    return Order(participant.domain, participant.key, told)
+    return Order(participant.domain, participant.key, _told(participant.domain, key, outcome))
+
+
+def _told(domain: str, key: str, outcome: str) -> Command:
+    if domain in GUARDS:
+        return limits.UnpinLease(key, outcome) if domain == LIMITS else locks.UnpinLease(key, outcome)
+    return CommitPrepared(key) if outcome == COMMITTED else AbortPrepared(key)
 
 
 DOMAIN: Final = Domain(

@@ -31,7 +31,7 @@ from accord.schemas.messages.transactions import (
     VoteIgnored,
     VoteRecorded,
 )
-from accord.streams.transactions.bounds import TELL_MS, TELL_MS_MAX, TELLS_MAX
+from accord.streams.transactions.bounds import GUARDS, TELL_MS, TELL_MS_MAX, TELLS_MAX
 
 OPEN: Final = "open"
 PREPARING: Final = "preparing"
@@ -43,13 +43,12 @@ UNKNOWN: Final = "unknown"
 YES: Final = "yes"
 NO: Final = "no"
 STATE: Final = "state"
-LOCKS: Final = "locks"
 
 _replace: Final = msgspec.structs.replace
 
 
 class Transaction(msgspec.Struct, frozen=True):
-    """A transaction. `changes` and `guards` are those enlisted, until they are sent to scopes and locks; `parties` who
+    """A transaction. `changes` and `guards` are those enlisted, until they are sent to who takes part; `parties` who
     was asked then. `tasks` are begun when it is committed.
 
     `told_ms` is when its outcome was told last, `times` how often it was told again.
@@ -99,11 +98,11 @@ class Transaction(msgspec.Struct, frozen=True):
         return next((party for party in self.parties if (party.domain, party.key) == (domain, key)), None)
 
     def to_tell(self) -> tuple[Participant, ...]:
-        """Who may have prepared something and has not acknowledged the outcome; of a commit the locks only after all
+        """Who may have prepared something and has not acknowledged the outcome; of a commit its guards only after all
         others: who is granted one next sees what was committed."""
         left = [party for party in self.parties if party.vote != NO and not party.outcome]
         if self.status == COMMITTED:
-            left = [party for party in left if party.domain != LOCKS] or left
+            left = [party for party in left if party.domain not in GUARDS] or left
         return tuple([Participant(party.domain, party.key) for party in left])
 
 
@@ -127,7 +126,7 @@ def _enlisted(t: Transaction, e: ChangesEnlisted) -> Transaction:
 
 def _asked(t: Transaction, e: PrepareAsked) -> Transaction:
     parties = [Party(STATE, of.scope, "", "") for of in e.changes]
-    parties += [Party(LOCKS, guard.lock, "", "") for guard in e.guards]
+    parties += [Party(guard.domain, guard.key, "", "") for guard in e.guards]
     return _replace(t, status=PREPARING, changes=(), guards=(), parties=tuple(parties), tasks=e.tasks)
 
 

@@ -289,11 +289,36 @@ async def test_under_a_lock_that_was_lost_nothing_is_committed(make_hub: MakeHub
         with pytest.raises(NotOwner, match="released"):
             async with ada.transaction() as tx:
                 tx.guard(grant)
-        async with ada.lock("g-lost") as held, ada.transaction() as tx:
-            tx.guard(held)
-            with pytest.raises(BadInput, match="is a pool: a transaction is guarded by locks alone"):
-                async with ada.limit("g-limit") as slot:
-                    tx.guard(slot)
+        async with ada.transaction() as tx:
+            with pytest.raises(BadInput, match="is no grant: a transaction is guarded by locks and parts of pools"):
+                tx.guard(ada.lock("g-lost"))  # type: ignore[arg-type]
+
+
+@in_loop
+async def test_it_is_committed_under_a_part_of_a_pool_that_is_still_held(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada, make_hub("bob") as bob:
+        gpus = ada.pool("g-gpus")
+        await gpus.configure(capacity=4)
+        async with gpus.request(3) as part, ada.limit("g-api") as slot, ada.lock("g-gpus") as lock:
+            async with ada.transaction() as tx:
+                for held in (part, slot, lock, part):
+                    tx.guard(held)
+                tx.scope("g-part").put("n", 1)
+            part.check()
+        async with bob.pool("g-gpus").request(4, wait_ms=10_000):
+            assert (await bob.state("g-part").get("n")).value == 1
+        grant = await gpus.request(2).acquire()
+        with pytest.raises(LeaseLost, match=r"g-gpus: token \d+ is not current: nothing is held") as lost:
+            async with ada.transaction() as tx:
+                tx.guard(grant)
+                tx.scope("g-part").put("n", 2)
+                await grant.release()
+        assert lost.value.key == "g-gpus"
+        assert (await bob.state("g-part").get("n")).value == 1
+        async with gpus.request(1) as one, gpus.request(1) as other, ada.transaction() as tx:
+            tx.guard(one)
+            with pytest.raises(BadInput, match="guarded by another grant of g-gpus"):
+                tx.guard(other)
 
 
 @in_loop

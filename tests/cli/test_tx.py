@@ -10,7 +10,7 @@ import pytest
 from accord.replay.agreement import SLACK_MS, check, sum_of
 from accord.replay.transactions import transaction_at
 from accord.replay.verify import verify
-from accord.schemas.messages import Command
+from accord.schemas.messages import Command, limits
 from accord.schemas.messages.locks import AcquireLock, UnpinLease
 from accord.schemas.messages.state import AbortPrepared, CommitChanges, CommitPrepared, Write
 from accord.schemas.messages.tasks import Step, SubmitTask
@@ -37,7 +37,7 @@ class World:
     """A log on which process managers do their work, but for what is `lost`."""
 
     def __init__(self) -> None:
-        self.play = Play(state=2, transactions=2, locks=2, tasks=2, roster=2)
+        self.play = Play(state=2, transactions=2, locks=2, limits=1, tasks=2, roster=2)
 
     def send(self, domain: str, key: str, command: Command, *lost: type[Command], after_ms: int = 10) -> None:
         waiting = deque([Order(domain, key, command)])
@@ -150,7 +150,7 @@ def guarded(world: World, name: str, *lost: type[Command]) -> None:
     step = Step("one", (), "write", 0, 1_000, 1_000, None, False, None)
     task = Submission(f"{name}-task", "ada", "letter", "default", "{}", (step,), 60_000, "")
     changes = (ScopeChanges("ada", "serializable", None, (), (), (Write("n", "increment", "1"),)),)
-    terms = (True, 1_000, 60_000, (Guard("vault", token, None),), (task,))
+    terms = (True, 1_000, 60_000, (Guard("locks", "vault", token, None),), (task,))
     world.send("transactions", name, BeginTransaction("ada", (), changes, *terms), *lost)
 
 
@@ -173,6 +173,44 @@ def test_locks_and_tasks_are_shown_and_checked(tmp_path: Path, capsys: pytest.Ca
     assert "pinned by transaction t2 of ada, token 2, for" in shown
     (view,) = Ran(capsys, "locks", "show", "vault", later, "--json").objects
     assert [(pin["transaction"], pin["token"]) for pin in view["pins"]] == [("t2", 2)]
+
+
+def under_a_pool(world: World, name: str, *lost: type[Command]) -> None:
+    """A transaction under 2 of a pool of 3, which are given back before its outcome is told."""
+    world.send("limits", "gpus", limits.ConfigurePool("ops", 3, None, None, (), (), ()))
+    world.send("limits", "gpus", limits.RequestCapacity("ada", "ada/1", "", 2, "shared", 0, 0, 60_000, 0, True))
+    (held,) = world.play.states["limits", 0].aggregates["gpus"].holders
+    changes = (ScopeChanges("ada", "serializable", None, (), (), (Write("n", "increment", "1"),)),)
+    guards = (Guard("limits", "gpus", held.token, held.request),)
+    world.send("transactions", name, BeginTransaction("ada", (), changes, True, 1_000, 60_000, guards), *lost)
+    world.send("limits", "gpus", limits.ReleaseCapacity("ada", held.token, held.request, None, None))
+
+
+def test_pools_are_shown_checked_and_repaired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World()
+    world.put("ada", "100")
+    under_a_pool(world, "t1")
+    world.put("other", "1", after_ms=2_000)
+    assert kinds(world) == []
+    (shown,) = Ran(capsys, "tx", "show", "t1", saved(world, tmp_path), "--json").objects
+    assert (shown["locks"], shown["pools"], shown["status"]) == ([], ["gpus"], "committed")
+    assert ("prepare", "ada", "ada, pool gpus") in [(one["what"], one["who"], one["text"]) for one in shown["steps"]]
+    assert "ada, gpus" in Ran(capsys, "tx", "list", saved(world, tmp_path / "list")).out
+    under_a_pool(world, "t2", limits.UnpinLease)
+    world.put("other", "2", after_ms=2_000)
+    assert kinds(world) == [("stuck", "t2", ""), ("in_doubt", "t2", "gpus")]
+    later = saved(world, tmp_path / "later")
+    text = Ran(capsys, "resources", "show", "gpus", later).out
+    assert "gpus  2 of 3 in use" in text and "pinned by transaction t2 of ada, token" in text
+    assert "2 kept for them, which nobody holds any more" in text
+    (view,) = Ran(capsys, "resources", "show", "gpus", later, "--json").objects
+    assert ([pin["transaction"] for pin in view["pins"]], view["kept"], view["free"]) == (["t2"], 2, 1)
+    (problem,) = [one for one in check(world.play) if one.kind == "in_doubt"]
+    assert (problem.domain, problem.scope) == ("limits", "gpus")
+    told = RepairTransaction("eve", "in_doubt", Participant(problem.domain, problem.scope))
+    world.send("transactions", "t2", told)
+    assert kinds(world) == []
+    assert "kept for them" not in Ran(capsys, "resources", "show", "gpus", saved(world, tmp_path / "end")).out
 
 
 # -- repairs

@@ -1,10 +1,11 @@
-"""A log of transactions: under a lock, with a task, by several agents, rolled back, too late, repaired."""
+"""A log of transactions: under a lock and a part of a pool, with a task; shared, rolled back, too late, repaired."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from accord.schemas.messages import Command
+from accord.schemas.messages.limits import CapacityGranted, RequestCapacity
 from accord.schemas.messages.locks import AcquireLock, LockGranted
 from accord.schemas.messages.log import Tick
 from accord.schemas.messages.state import Write
@@ -30,20 +31,24 @@ def part(scope: str) -> tuple[ScopeChanges, ...]:
 
 
 def transfers() -> Play:
-    play = Play(cluster="transfers", locks=1, transactions=1, state=1, tasks=1, roster=1)
+    play = Play(cluster="transfers", locks=1, limits=1, transactions=1, state=1, tasks=1, roster=1)
 
     def send(key: str, command: Command, **terms: Any) -> None:
         play.follow("transactions", play.send(key, command, domain="transactions", **terms))
 
     (granted,) = play.send("vault", AcquireLock("ada", "ada/1", 60_000, 0)).events
     assert isinstance(granted, LockGranted)
-    guards = (Guard("vault", granted.token, None),)
+    asked = RequestCapacity("ada", "ada/1", "", 1, "shared", 0, 0, 60_000, 0, False)
+    (part_of,) = play.send("gpus", asked, domain="limits").events
+    assert isinstance(part_of, CapacityGranted)
+    of_pool = Guard("limits", "gpus", part_of.token, part_of.request)
+    guards = (Guard("locks", "vault", granted.token, None), of_pool)
     task = Submission("letter-1", "ada", "letter", "default", "{}", (step("write"),), 60_000, "")
     send("t1", BeginTransaction("ada", (), (*part("a"), *part("b")), True, 1_000, 60_000, guards, (task,)))
     send("t2", BeginTransaction("ada", ("bob",), (), False, 1_000, 60_000))
     send("t2", EnlistChanges("bob", part("b")))
     send("t2", CommitTransaction("ada", part("a")))
-    send("t3", BeginTransaction("ada", (), part("a"), False, 1_000, 60_000, (Guard("vault", 99, None),)))
+    send("t3", BeginTransaction("ada", (), part("a"), False, 1_000, 60_000, (Guard("locks", "vault", 99, None),)))
     send("t3", CommitTransaction("ada", ()))
     send("t4", BeginTransaction("ada", (), part("a"), False, 1_000, 60_000))
     send("t4", RollBackTransaction("ada", "changed her mind"))

@@ -11,6 +11,7 @@ from accord.replay.shiviz import EXPRESSION, shiviz
 from accord.replay.source import open_source
 from accord.replay.spacetime import svg
 from accord.replay.state import state_at
+from accord.schemas.messages import limits
 from accord.schemas.messages.limits import ConfigurePool, RequestCapacity
 from accord.schemas.messages.locks import PinLease, RenewLease, ReportStaleWrite
 from accord.schemas.messages.log import Tick
@@ -228,7 +229,7 @@ def test_a_transaction_that_another_holds_up_and_a_lock_that_was_lost() -> None:
     crowd = Crowd(state=1, transactions=1, locks=1)
     crowd.acquire("ada", "vault")
     token = token_of(crowd.acquire("eve", "room"), "eve")
-    guards = (Guard("vault", token, None),)
+    guards = (Guard("locks", "vault", token, None),)
     begin(crowd, "t1", part("customer"), part("order"), guards=guards)
     told = texts(explain(crowd, "t1"))
     assert told[0].startswith("aborted, not_holder: vault: token")
@@ -253,6 +254,27 @@ def test_who_waits_for_a_lock_that_a_transaction_keeps_is_told_of_it() -> None:
     crowd.acquire("bob", "vault")
     (reason,) = explain(crowd, "vault").decided[0].reasons
     assert reason.text == f"transaction t1 of ada is being committed under it: token {token}, which is held no more"
+
+
+def test_who_waits_for_what_a_transaction_keeps_of_a_pool_is_told_of_it() -> None:
+    crowd = Crowd(limits=1)
+    wanted = RequestCapacity("ada", "ada/1", "", 1, "shared", 0, 0, 60_000, None, False)
+    (granted,) = crowd.ask("ada", "gpus", wanted, domain="limits").events
+    assert isinstance(granted, limits.CapacityGranted)
+    token, request = granted.token, granted.request
+    crowd.ask("ada", "gpus", limits.PinLease("ada", "t1", token, request, crowd.now_ms + 9_999), domain="limits")
+    crowd.ask("ada", "gpus", limits.ReleaseCapacity("ada", token, request, None, None), domain="limits")
+    bobs = RequestCapacity("bob", "bob/1", "", 1, "shared", 0, 0, 60_000, None, False)
+    crowd.ask("bob", "gpus", bobs, domain="limits")
+    assert texts(explain(crowd, "gpus"))[:2] == [
+        "too much of it was held",
+        f"transaction t1 of ada is being committed under it: token {token}, which is held no more",
+    ]
+    crowd.ask("ada", "gpus", limits.PinLease("ada", "t2", token, request, crowd.now_ms + 9_999), domain="limits")
+    assert texts(explain(crowd, "gpus", agent="ada"))[:2] == [
+        f"not_holder: token {token} is not current: nothing is held under it",
+        f"token {token} had ended: CapacityReleased",
+    ]
 
 
 def test_how_a_vote_ended() -> None:

@@ -125,7 +125,7 @@ def test_a_command_that_comes_five_times_has_one_effect(name: str) -> None:
     [
         ("tasks", ("office",)),
         ("roster", ("office",)),
-        ("limits", ("pools",)),
+        ("limits", ("pools", "transfers")),
         ("locks", ("family", "hotel", "victims", "transfers")),
         ("signals", ("hotel", "rejections", "payments", "groups", "shop")),
         ("triggers", ("payments",)),

@@ -1,4 +1,5 @@
-"""Pools under any sequence of commands: never over capacity, never over a rate, shares are fair, nobody starves.
+"""Pools under any sequence of commands: never over capacity, never over a rate, shares are fair, nobody starves; what a
+transaction pins goes to nobody new.
 
 The model below is written from the rules, not from the code: who holds, who waits, and when what was granted. It
 decides nothing; it checks what the events claim.
@@ -19,7 +20,10 @@ from accord.schemas.messages.limits import (
     CapacityReleased,
     ConfigurePool,
     LeaseExpired,
+    LeasePinned,
     LeaseRenewed,
+    LeaseUnpinned,
+    PinLease,
     PoolConfigured,
     PoolPaused,
     PoolResumed,
@@ -27,6 +31,7 @@ from accord.schemas.messages.limits import (
     RenewLease,
     RequestCapacity,
     RequestWithdrawn,
+    UnpinLease,
     WithdrawRequest,
 )
 from accord.schemas.messages.log import Tick
@@ -104,6 +109,10 @@ class Model:
     tokens: Bucket | None = None
     paused_until_ms: int | None = None
     arrivals: int = 0
+    pins: dict[str, str] = field(default_factory=dict)
+    """The request that a transaction pins."""
+    kept: dict[str, Held] = field(default_factory=dict)
+    """Who has gone and is pinned, by request."""
 
     def note(self, event: Event, now_ms: int) -> None:
         match event:
@@ -124,10 +133,12 @@ class Model:
                 assert held.deadline_ms > now_ms, "released after its lease ended"
                 if used is not None and self.tokens is not None:
                     self.tokens.take(used - held.tokens, now_ms, may_overdraw=True)
+                self.keep(request, held)
             case LeaseExpired(token=token, request=request, deadline_ms=deadline_ms):
                 held = self.holders.pop(request)
                 assert (held.token, held.deadline_ms) == (token, deadline_ms)
                 assert deadline_ms <= now_ms, "expired too early"
+                self.keep(request, held)
             case LeaseRenewed(token=token, request=request, deadline_ms=deadline_ms):
                 assert self.holders[request].token == token
                 assert self.holders[request].deadline_ms > now_ms, "renewed after its end"
@@ -149,7 +160,22 @@ class Model:
                 assert until_ms <= now_ms, "resumed too early"
                 self.paused_until_ms = None
             case _:
-                pass
+                self.pin(event, now_ms)
+
+    def pin(self, event: Event, now_ms: int) -> None:
+        if isinstance(event, LeasePinned):
+            assert self.holders[event.request].token == event.token
+            assert event.due_ms > now_ms and event.transaction not in self.pins
+            self.pins[event.transaction] = event.request
+        elif isinstance(event, LeaseUnpinned):
+            request = self.pins.pop(event.transaction)
+            if request not in self.pins.values():
+                self.kept.pop(request, None)
+
+    def keep(self, request: str, held: Held) -> None:
+        """What is left of who has gone."""
+        if request in self.pins.values():
+            self.kept[request] = held
 
     def grant(self, event: CapacityGranted, now_ms: int) -> None:
         assert event.deadline_ms == now_ms + event.lease_ms
@@ -157,8 +183,9 @@ class Model:
         assert not self.roles or event.role in self.roles
         exclusive = event.mode == "exclusive"
         assert 0 < event.amount <= self.capacity
-        assert not self.holders or not (exclusive or any(held.exclusive for held in self.holders.values())), "not alone"
-        assert sum(held.amount for held in self.holders.values()) + event.amount <= self.capacity, "over capacity"
+        taken = [*self.holders.values(), *self.kept.values()]
+        assert not taken or not (exclusive or any(held.exclusive for held in taken)), "not alone"
+        assert sum(held.amount for held in taken) + event.amount <= self.capacity, "over capacity"
         if self.requests is not None:
             self.requests.take(1, now_ms)
         if self.tokens is not None:
@@ -263,6 +290,14 @@ class PoolMachine(RuleBasedStateMachine):
     def release(self, back: int, used: int | None, retry_after_ms: int | None, step_ms: int) -> None:
         self.decide(ReleaseCapacity("ada", *self.grant(back), used, retry_after_ms), step_ms)
 
+    @rule(back=st.integers(0, 4), number=st.integers(0, 2), due=st.sampled_from([0, 500, 5_000]), step_ms=STEPS)
+    def pin(self, back: int, number: int, due: int, step_ms: int) -> None:
+        self.decide(PinLease("ada", f"t{number}", *self.grant(back), self.now_ms + step_ms + due), step_ms)
+
+    @rule(number=st.integers(0, 2), outcome=st.sampled_from(["committed", "aborted"]), step_ms=STEPS)
+    def unpin(self, number: int, outcome: str, step_ms: int) -> None:
+        self.decide(UnpinLease(f"t{number}", outcome), step_ms)
+
     @precondition(lambda self: self.requests)
     @rule(back=st.integers(0, 8), step_ms=STEPS)
     def withdraw(self, back: int, step_ms: int) -> None:
@@ -301,12 +336,15 @@ class PoolMachine(RuleBasedStateMachine):
             assert not model.holders
             assert not model.queue
             assert not model.configured
+            assert not model.pins
             return
         assert [(h.request, h.token, h.deadline_ms) for h in state.holders] == [
             (request, held.token, held.deadline_ms) for request, held in model.holders.items()
         ]
         assert [(w.request, w.priority) for w in state.waiters] == [(w.request, w.priority) for w in model.queue]
         assert state.paused_until_ms == model.paused_until_ms
+        assert {pin.transaction: pin.request for pin in state.pins} == model.pins
+        assert [(one.request, one.amount) for one in state.kept] == [(r, held.amount) for r, held in model.kept.items()]
 
     @invariant()
     def every_way_of_folding_gives_the_same(self) -> None:
@@ -321,7 +359,10 @@ class PoolMachine(RuleBasedStateMachine):
         assert resumed == self.state
 
     def teardown(self) -> None:
-        """Everybody gives up in the end: with time alone all waiters are served or denied, and the pool is idle."""
+        """Everybody gives up in the end: once outcomes are known, with time alone all waiters are served or denied, and
+        the pool is idle."""
+        for transaction in list(self.model.pins):
+            self.decide(UnpinLease(transaction, "aborted"), 0)
         for _ in range(300):
             following = None if self.state is None else self.decider.deadline_ms(self.state)
             if following is None:

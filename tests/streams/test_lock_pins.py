@@ -30,8 +30,8 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.schemas.messages.transactions import AcknowledgeOutcome, AskOutcome, RecordVote
 from accord.streams.decider import Order
-from accord.streams.locks.bounds import PIN_ASK_MS, PIN_ASK_MS_MAX, PINS_MAX
 from accord.streams.locks.decider import DOMAIN, NameDecider
+from accord.streams.pins import PIN_ASK_MS, PIN_ASK_MS_MAX, PINS_MAX
 
 from tests.streams.spec import Specification
 

@@ -101,6 +101,7 @@ def test_what_names_a_request_tells_who_made_it(event: type[Event]) -> None:
         locks.LockQueued, locks.ConditionAwaited, locks.ConditionRefused, locks.BarrierReached, locks.BarrierRefused,
         locks.LeaseRenewed, locks.RenewalRefused, locks.ReleaseRefused, limits.CapacityQueued, limits.LeaseRenewed,
         limits.RenewalRefused, limits.ReleaseRefused, limits.PoolPaused, llm.AnswerAwaited, locks.LeasePinned,
+        limits.LeasePinned,
     }  # fmt: skip
     names_one = bool(fields & {"request", "requests"})
     assert names_one == (event in answers or event in SOMEBODY)

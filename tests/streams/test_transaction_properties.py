@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.counts import examples
-from tests.streams.transfers import ACCOUNTS, LOCK, MONEY, SCOPES, Cluster, Seen, problem_of
+from tests.streams.transfers import ACCOUNTS, LOCK, MONEY, POOL, SCOPES, Cluster, Seen, problem_of
 
 PAIRS = [(one, other) for one in SCOPES for other in SCOPES if one != other]
 
@@ -40,10 +40,12 @@ def begin_everywhere(cluster: Cluster, n: int) -> None:
 
 
 def begin_guarded(cluster: Cluster, n: int) -> None:
-    """By whoever was granted the lock last, and may hold it no more."""
+    """By whoever was granted the lock, or a part of the pool, last, and may hold it no more."""
     (one, other), account = PAIRS[n % len(PAIRS)], ACCOUNTS[n % 2]
     parts = cluster.part(one, account, -n), cluster.part(other, account, n)
-    cluster.begin(f"t{len(cluster.seen)}", parts, Guard(LOCK, cluster.token(), None))
+    lock, part = cluster.of_lock, cluster.of_pool
+    guards: tuple[tuple[Guard, ...], ...] = ((lock, part), (lock,), (part,))
+    cluster.begin(f"t{len(cluster.seen)}", parts, *guards[n % 3])
 
 
 def change_hands(cluster: Cluster, n: int) -> None:
@@ -52,6 +54,14 @@ def change_hands(cluster: Cluster, n: int) -> None:
         cluster.acquire(f"o{n}")
     if n % 2:
         cluster.release()
+
+
+def change_parts(cluster: Cluster, n: int) -> None:
+    """Likewise a part of the pool."""
+    if n % 3:
+        cluster.request(f"o{n}")
+    if n % 2:
+        cluster.give_back()
 
 
 def roll_back(cluster: Cluster, n: int) -> None:
@@ -91,7 +101,7 @@ def change_inside(cluster: Cluster, n: int) -> None:
 
 ACTIONS: list[Callable[[Cluster, int], None]] = [
     begin, begin_everywhere, deliver, deliver_all, deliver, deliver_twice, lose, let_time_pass, change_inside,
-    begin_guarded, change_hands, roll_back,
+    begin_guarded, change_hands, change_parts, roll_back,
 ]  # fmt: skip
 
 
@@ -122,7 +132,8 @@ def test_whatever_happens_all_is_done_or_nothing_and_nobody_is_stuck(steps: list
     assert not cluster.bag
     assert not any(cluster.states["state", scope].prepared for scope in SCOPES)
     lock = cluster.states.get(("locks", LOCK))
-    assert lock is None or not lock.pins
+    pool = cluster.states["limits", POOL]
+    assert (lock is None or not lock.pins) and not pool.pins and not pool.kept
     assert total(cluster) == MONEY * len(SCOPES) * len(ACCOUNTS)
     for (domain, key), state in cluster.states.items():
         fresh: Any = None
@@ -147,57 +158,71 @@ def test_a_transfer_in_peace_is_committed() -> None:
     assert (cluster.balance(one, "y")[0], cluster.balance(other, "y")[0]) == (93, 107)
 
 
-def test_who_gets_the_lock_next_comes_after_what_was_committed_under_it() -> None:
+OF_LOCK = (7, Cluster.acquire, Cluster.release)
+OF_POOL = (8, Cluster.request, Cluster.give_back)
+"""How a transfer is guarded, and how that changes hands."""
+
+
+@pytest.mark.parametrize(
+    ("guarded", "granted", "gone"),
+    [(OF_LOCK, "LockGranted", "LockReleased"), (OF_POOL, "CapacityGranted", "CapacityReleased")],
+)
+def test_who_gets_it_next_comes_after_what_was_committed_under_it(guarded: Any, granted: str, gone: str) -> None:
+    n, ask, leave = guarded
     cluster = Cluster()
-    cluster.acquire("ada")
-    begin_guarded(cluster, 7)
+    ask(cluster, "ada")
+    begin_guarded(cluster, n)
     for _ in range(3):
         deliver(cluster, 0)  # all are asked; no vote is counted yet
-    cluster.acquire("bob")
-    cluster.release()
+    ask(cluster, "bob")
+    leave(cluster)
     while cluster.bag:
         deliver(cluster, len(cluster.bag) - 1)
     assert problem_of(cluster.seen) is None
     kinds = [type(one.event).__name__ for one in cluster.seen]
-    assert kinds.count("LockGranted") == 2 and kinds.index("LockReleased") < kinds.index("PreparedCommitted")
-    assert kinds.index("GuardsReleased") < len(kinds) - 1 - kinds[::-1].index("LockGranted")
+    assert kinds.count(granted) == 2 and kinds.index(gone) < kinds.index("PreparedCommitted")
+    assert kinds.index("GuardsReleased") < len(kinds) - 1 - kinds[::-1].index(granted)
 
 
-def test_who_lost_the_lock_before_the_vote_commits_nothing() -> None:
+@pytest.mark.parametrize(("guarded", "place"), [(OF_LOCK, LOCK), (OF_POOL, POOL)])
+def test_who_lost_it_before_the_vote_commits_nothing(guarded: Any, place: str) -> None:
+    n, ask, leave = guarded
     cluster = Cluster()
-    cluster.acquire("ada")
-    begin_guarded(cluster, 7)
-    cluster.release()
+    ask(cluster, "ada")
+    begin_guarded(cluster, n)
+    leave(cluster)
     while cluster.bag:
         deliver(cluster, 0)
     assert problem_of(cluster.seen) is None
     (decided,) = [one.event for one in cluster.seen if isinstance(one.event, TransactionDecided)]
-    assert (decided.outcome, decided.reason, decided.refused_by) == ("aborted", "not_holder", LOCK)
+    assert (decided.outcome, decided.reason, decided.refused_by) == ("aborted", "not_holder", place)
 
 
 def at_once(transaction: Transaction) -> tuple[Participant, ...]:
-    """Whom a transaction would tell if locks were as scopes."""
+    """Whom a transaction would tell if locks and pools were as scopes."""
     return tuple([Participant(one.domain, one.key) for one in transaction.parties if not one.outcome])
 
 
 @pytest.mark.parametrize("early", [False, True])
-def test_were_locks_told_with_the_scopes_another_would_see_half_of_it(
-    monkeypatch: pytest.MonkeyPatch, *, early: bool
+@pytest.mark.parametrize(("guarded", "place"), [(OF_LOCK, LOCK), (OF_POOL, POOL)])
+def test_were_guards_told_with_the_scopes_another_would_see_half_of_it(
+    monkeypatch: pytest.MonkeyPatch, guarded: Any, place: str, *, early: bool
 ) -> None:
+    n, ask, leave = guarded
     if early:
         monkeypatch.setattr(Transaction, "to_tell", at_once)
     cluster = Cluster()
-    cluster.acquire("ada")
-    begin_guarded(cluster, 7)
-    cluster.acquire("bob")
+    ask(cluster, "ada")
+    begin_guarded(cluster, n)
+    ask(cluster, "bob")
     for _ in range(3):
         deliver(cluster, 0)
-    cluster.release()
+    leave(cluster)
     for _ in range(3):
         deliver(cluster, 0)  # all votes are counted: it is committed
     deliver(cluster, len(cluster.bag) - 1)  # who is told last is there first
     cluster.settle()
-    assert ("when another got its lock" in str(problem_of(cluster.seen))) is early
+    assert (f"when another got its {place}" in str(problem_of(cluster.seen))) is early
 
 
 @pytest.mark.parametrize("lost", range(6))

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from accord.schemas.codec import events_codec
-from accord.schemas.messages import transactions
+from accord.schemas.messages import limits, transactions
 from accord.schemas.messages.locks import LockReleased, PinLease, ReleaseLock, UnpinLease
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.schemas.messages.state import (
@@ -287,7 +287,7 @@ def test_it_says_how_it_stands() -> None:
 
 # -- locks that must be held, and tasks that begin with it
 
-ROOM = Guard("room", 7, None)
+ROOM = Guard("locks", "room", 7, None)
 STEPS = (Step("one", (), "write", 0, 1_000, 1_000, None, False, None),)
 TASK = Submission("task-1", "ada", "report", "default", "{}", STEPS, 60_000, "")
 GUARDED = (BEGUN, PrepareAsked("ada", (A, B), DUE, T0, (ROOM,), (TASK,)))
@@ -361,6 +361,40 @@ def test_locks_and_tasks_are_told_by_commands() -> None:
     assert DOMAIN.reactions[OutcomeTold]("t", one) == [("locks", "room", UnpinLease("t", "aborted"))]
 
 
+GPUS = Guard("limits", "gpus", 8, "r-1")
+POOL = (Participant("limits", "gpus"),)
+
+
+def test_a_pool_guards_it_as_a_lock_does_and_both_are_told_last() -> None:
+    both = PrepareAsked("ada", (A,), DUE, T0, (ROOM, GPUS))
+    orders = DOMAIN.reactions[PrepareAsked]("t", both)
+    assert orders[2:] == [("limits", "gpus", limits.PinLease("ada", "t", 8, "r-1", DUE))]
+    of_pool = VoteRecorded("limits", "gpus", True, "", "", T0)
+    committed = decided("committed", "a")
+    done = given(BEGUN, both, lock_voted(), of_pool, voted("a"), committed)
+    done.when(AskOutcome("limits", "gpus"), T0).then(OutcomeUndecided("limits", "gpus", "committed"))
+    released = done.when(ack("a"), T0).then(acked("a"), GuardsReleased((*LOCK, *POOL), T0))
+    assert DOMAIN.reactions[GuardsReleased]("t", GuardsReleased((*LOCK, *POOL), T0)) == [
+        ("locks", "room", UnpinLease("t", "committed")), ("limits", "gpus", limits.UnpinLease("t", "committed")),
+    ]  # fmt: skip
+    one = released.when(AcknowledgeOutcome("limits", "gpus", "committed"), T0).then(
+        OutcomeAcknowledged("limits", "gpus", "committed", T0)
+    )
+    last = one.when(AcknowledgeOutcome("locks", "room", "committed"), T0).then(
+        OutcomeAcknowledged("locks", "room", "committed", T0), TransactionEnded("ada", "committed", T0)
+    )
+    again = RecordVote("limits", "gpus", True, "", "", (), "")
+    last.when(again, T0).then(OutcomeTold("limits", "gpus", "committed"))
+
+
+def test_a_lock_and_a_pool_of_one_name_are_two() -> None:
+    of_pool = Guard("limits", "room", 8, "r-1")
+    opened = given(BEGUN).when(EnlistChanges("bob", (), (ROOM,)), T0)
+    more = opened.then(ChangesEnlisted("bob", (), (ROOM,)))
+    more.when(EnlistChanges("ada", (), (of_pool,)), T0).then(ChangesEnlisted("ada", (), (of_pool,)))
+    more.when(EnlistChanges("ada", (), (ROOM,)), T0).then(refused(EnlistChanges, "enlisted"))
+
+
 # -- repairs
 
 
@@ -431,11 +465,13 @@ def test_scopes_are_asked_and_told_by_commands() -> None:
         (begin(A, agent="x" * 256), "agent has more than 255 bytes"),
         (RecordVote("state", "a", False, "r", "x" * 1_025, (), ""),
          "a vote has 1024 bytes of description and 20 conflicts at most"),
-        (begin(A, guards=(ROOM, ROOM)), "guards: a lock is named twice"),
-        (begin(A, guards=(Guard("", 7, None),)), "the name of a lock has 1 to 255 bytes"),
-        (begin(A, guards=(Guard("room", -1, None),)),
+        (begin(A, guards=(ROOM, ROOM)), "guards: a lock or a pool is named twice"),
+        (begin(A, guards=(Guard("locks", "", 7, None),)), "the name of a lock or a pool has 1 to 255 bytes"),
+        (begin(A, guards=(Guard("tasks", "room", 7, None),)), "guards: domain='tasks': locks or limits is needed"),
+        (begin(A, guards=(Guard("limits", "gpus", 7, None),)), "gpus: a part of a pool is named by token and request"),
+        (begin(A, guards=(Guard("locks", "room", -1, None),)),
          f"room: a token is 0 to {2**62}, a request has at most 255 bytes"),
-        (begin(guards=tuple([Guard(f"l{n}", 7, None) for n in range(GUARDS_MAX + 1)])),
+        (begin(guards=tuple([Guard("locks", f"l{n}", 7, None) for n in range(GUARDS_MAX + 1)])),
          f"a transaction has at most {GUARDS_MAX} guards, this one {GUARDS_MAX + 1}"),
         (begin(A, tasks=(TASK, TASK)), "tasks: an id is named twice"),
         (begin(A, tasks=(msgspec.structs.replace(TASK, task=""),)), "the id of a task has 1 to 255 bytes"),

@@ -75,6 +75,8 @@ COMMANDS: dict[str, dict[str, type[Command]]] = {
         "renew": limits.RenewLease,
         "release": limits.ReleaseCapacity,
         "withdraw": limits.WithdrawRequest,
+        "pin": limits.PinLease,
+        "unpin": limits.UnpinLease,
     },
     "proposals": SHARED
     | {
@@ -295,9 +297,12 @@ def changes_of(text: str) -> tuple[transactions.ScopeChanges, ...]:
 
 
 def guards_of(text: str) -> tuple[transactions.Guard, ...]:
-    """`room@7`"""
-    pairs = [part.partition("@") for part in text.split(",")]
-    return tuple(transactions.Guard(lock, int(token), None) for lock, _, token in pairs)
+    """`room@7`: a lock; `gpus@8/r-1`: a part of a pool, granted to a request."""
+    found = []
+    for name, _, grant in [part.partition("@") for part in text.split(",")]:
+        token, _, request = grant.partition("/")
+        found.append(transactions.Guard("limits" if request else "locks", name, int(token), request or None))
+    return tuple(found)
 
 
 def submissions_of(text: str) -> tuple[transactions.Submission, ...]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, Final, NamedTuple
 
-from accord.schemas.messages import Command, Event
-from accord.schemas.messages.locks import AcquireLock, LeasePinned, LockGranted, ReleaseLock
+from accord.schemas.messages import Command, Event, limits, locks
+from accord.schemas.messages.limits import CapacityGranted, ConfigurePool, ReleaseCapacity, RequestCapacity
+from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.schemas.messages.state import (
     ChangesCommitted,
@@ -40,9 +41,13 @@ START_MS: Final = 1_000_000
 MONEY: Final = 100
 """In every account in the beginning."""
 TIMEOUT_MS: Final = 10_000
-SKEW_MS: Final = {"a": 0, "b": 700, "c": -3_000, "vault": 900}
-"""How far clocks of scopes and of the lock are from that of transactions."""
+SKEW_MS: Final = {"a": 0, "b": 700, "c": -3_000, "vault": 900, "gpus": -1_500}
+"""How far clocks of scopes, of the lock and of the pool are from that of transactions."""
 LOCK: Final = "vault"
+POOL: Final = "gpus"
+CAPACITY: Final = 3
+PART: Final = 2
+"""What is asked for of the pool: one at a time fits."""
 LEASE_MS: Final = 4_000
 
 
@@ -67,6 +72,7 @@ class Cluster:
         for scope in SCOPES:
             writes = tuple([Write(account, "put", str(MONEY)) for account in ACCOUNTS])
             self.take(Order("state", scope, CommitChanges("bank", "serializable", None, (), (), writes, "", "")))
+        self.take(Order("limits", POOL, ConfigurePool("ops", CAPACITY, None, None, (), (), ())))
 
     def take(self, order: Order) -> list[Event]:
         """Has a command decided; what follows goes into the bag."""
@@ -120,9 +126,25 @@ class Cluster:
         if lock is not None and lock.holders:
             self.ask("locks", LOCK, ReleaseLock(lock.holders[0].agent, lock.holders[0].token))
 
-    def token(self) -> int:
-        """That of the last grant, whether the lock is still held or not."""
-        return max([one.event.token for one in self.seen if isinstance(one.event, LockGranted)], default=0)
+    def request(self, owner: str) -> None:
+        terms = (PART, "shared", 0, 0, LEASE_MS, None, True)
+        self.ask("limits", POOL, RequestCapacity(owner, owner, "", *terms))
+
+    def give_back(self) -> None:
+        for holder in self.states["limits", POOL].holders[:1]:
+            self.ask("limits", POOL, ReleaseCapacity(holder.agent, holder.token, holder.request, None, None))
+
+    @property
+    def of_lock(self) -> Guard:
+        """By the last grant, whether the lock is still held or not."""
+        tokens = [one.event.token for one in self.seen if isinstance(one.event, LockGranted)]
+        return Guard("locks", LOCK, max(tokens, default=0), None)
+
+    @property
+    def of_pool(self) -> Guard:
+        """By the last grant, likewise."""
+        grants = [(one.event.token, one.event.request) for one in self.seen if isinstance(one.event, CapacityGranted)]
+        return Guard("limits", POOL, *max(grants, default=(0, "nobody's")))
 
     def transfer_inside(self, scope: str, amount: int) -> None:
         """A commit of one scope alone."""
@@ -152,8 +174,8 @@ class Checker:
         self.prepared: dict[tuple[str, str], ChangesPrepared] = {}
         self.done: dict[str, list[str]] = defaultdict(list)
         self.problems: list[str] = []
-        self.pinned: dict[str, int] = {}
-        self.granted: dict[str, set[str]] = {}
+        self.pinned: dict[tuple[str, str], int] = {}
+        self.granted: dict[tuple[str, str], set[str]] = {}
         self._before: dict[str, Event] = {}
 
     def see(self, seen: Seen) -> None:
@@ -170,12 +192,12 @@ class Checker:
                 self.prepared[key, transaction] = event
             case PreparedCommitted(transaction=transaction):
                 self._committed(key, transaction)
-            case LeasePinned(transaction=transaction, token=token):
-                self.pinned[transaction] = token
-            case LockGranted(token=token):
-                for transaction, held in self.pinned.items():
-                    if token != held and transaction not in self.granted:
-                        self.granted[transaction] = set(self.done[transaction])
+            case locks.LeasePinned() | limits.LeasePinned():
+                self.pinned[key, event.transaction] = event.token
+            case LockGranted() | CapacityGranted():
+                for (place, transaction), held in self.pinned.items():
+                    if place == key and event.token != held:
+                        self.granted.setdefault((place, transaction), set(self.done[transaction]))
             case PreparedAborted(transaction=transaction):
                 del self.prepared[key, transaction]
                 outcome, _ = self.decided.get(transaction, ("aborted", 0))
@@ -199,8 +221,9 @@ class Checker:
                 self._demand(at_ms <= due_ms, f"{name} was committed after its time")
                 done = self.done[name]
                 self._demand(sorted(done) == sorted(scopes), f"mixed: {name} was committed, and done in {done}")
-                before = self.granted.get(name, scopes)
-                self._demand(before == scopes, f"{name} was done in {sorted(before)} when another got its lock")
+                for place in (LOCK, POOL):
+                    before = self.granted.get((place, name), scopes)
+                    self._demand(before == scopes, f"{name} was done in {sorted(before)} when another got its {place}")
 
     def _demand(self, holds: bool, problem: str) -> None:
         if not holds:

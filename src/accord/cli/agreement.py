@@ -49,7 +49,7 @@ def check(
     processes: Processes = 0,
     as_json: Json = False,
 ) -> None:
-    """Hold the scopes, locks and tasks that took part against the log: outcomes that are mixed, transactions that are
+    """Hold who took part (scopes, locks, pools, tasks) against the log: outcomes that are mixed, transactions that are
     stuck, participants in doubt; and your invariants. Changes nothing without --repair. Exits with 1 if anything is
     wrong that was not repaired.
     """

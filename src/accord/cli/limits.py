@@ -11,7 +11,7 @@ import typer
 
 from accord.cli.options import Json, Processes, Source
 from accord.cli.output import json_line, plural, say
-from accord.cli.sharing import At, look, print_table, some, span
+from accord.cli.sharing import At, look, print_table, say_pinned, some, span
 from accord.errors import NotFound
 
 if TYPE_CHECKING:
@@ -106,6 +106,10 @@ def show(name: Name, source: Source = None, at: At = None, processes: Processes 
             f"  [bold]{escape(holder.agent)}[/] holds {holder.amount:,}{alone}, token {holder.token}, "
             f"for {span(holder.held_ms)}, lease left {span(holder.lease_left_ms)}"
         )
+    for pin in view.pins:
+        say_pinned(pin)
+    if view.kept:
+        say(f"  {view.kept:,} kept for them, which nobody holds any more")
     if view.waiters:
         _show_queue(view)
     _show_usage(view)

@@ -10,7 +10,7 @@ import typer
 
 from accord.cli.options import Bootstrap, Json, Prefix, Processes, Source, load
 from accord.cli.output import json_line, say, write
-from accord.cli.sharing import At, look, look_at, print_table, some, span
+from accord.cli.sharing import At, look, look_at, print_table, say_pinned, some, span
 from accord.errors import BadInput, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -80,10 +80,7 @@ def show(name: Name, source: Source = None, at: At = None, processes: Processes 
             f"for {span(holder.held_ms)}, lease left {span(holder.lease_left_ms)}"
         )
     for pin in view.pins:
-        say(
-            f"  pinned by transaction [cyan]{escape(pin.transaction)}[/] of {escape(pin.agent)}, token {pin.token}, "
-            f"for {span(pin.pinned_ms)}: goes to nobody new before its outcome"
-        )
+        say_pinned(pin)
     if not view.waiters:
         return
     if view.kind == "barrier":

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from accord.cli.options import open_log
-from accord.cli.output import console
+from accord.cli.output import console, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from accord.replay.limits import PoolView
-    from accord.replay.locks import LockView
+    from accord.replay.locks import LockView, Pinned
     from accord.replay.sharing import Sharing
     from accord.replay.source import Source as Log
 
@@ -78,6 +78,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent
             cell.no_wrap, cell.overflow = True, "ellipsis"
         made.add_row(*cells)
     console().print(Padding(made, (0, 0, 0, indent), expand=False), soft_wrap=False)
+
+
+def say_pinned(pin: Pinned) -> None:
+    """Says which transaction pins what is shown."""
+    from rich.markup import escape  # noqa: PLC0415
+
+    say(
+        f"  pinned by transaction [cyan]{escape(pin.transaction)}[/] of {escape(pin.agent)}, token {pin.token}, "
+        f"for {span(pin.pinned_ms)}: goes to nobody new before its outcome"
+    )
 
 
 def span(ms: int) -> str:

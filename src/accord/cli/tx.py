@@ -50,13 +50,13 @@ def list_transactions(
     print_list("transaction", found, status, HEADS, _row, as_json=as_json)
 
 
-HEADS = ("id", "=status", "=begun", "by", "scopes and locks", "why")
+HEADS = ("id", "=status", "=begun", "by", "scopes and guards", "why")
 
 
 def _row(view: TransactionView) -> tuple[str, ...]:
     from rich.markup import escape  # noqa: PLC0415
 
-    parts = ", ".join([*view.scopes, *view.locks])
+    parts = ", ".join([*view.scopes, *view.locks, *view.pools])
     return (
         f"[cyan]{escape(view.id)}[/]", coloured(view.status, COLOURS), view.begun_at, escape(view.agent),
         escape(shortened(parts, TEXT_CHARS_MAX)), escape(shortened(_why(view), TEXT_CHARS_MAX)),
