@@ -340,10 +340,10 @@ def test_a_broker_that_goes_away_while_a_worker_starts_is_said_to_be_away(
 
 
 def test_a_worker_that_has_run_waits_for_a_kafka_that_is_away_at_an_assignment(
-    log: Log, monkeypatch: pytest.MonkeyPatch
+    real_log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than a read waits: the other worker's partitions are taken on once the log can be read."""
-    asked, away = 0, threading.Event()
+    log, asked, away = real_log, 0, threading.Event()
     bounds = Fetcher.bounds
 
     def unreachable(self: Fetcher, topic: str, partition: int) -> tuple[int, int]:
