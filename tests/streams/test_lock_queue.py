@@ -203,8 +203,8 @@ def work(act: Callable[[], object]) -> int:
 
 
 def memory(act: Callable[[], object]) -> int:
-    """The most bytes that are taken at a time, what is copied by one instruction included; the least of three looks, for
-    other threads of the process take some, too."""
+    """The most bytes that are taken at a time, what is copied by one instruction included; the least of three looks,
+    for other threads of the process take some, too."""
     return min(_memory_once(act) for _ in range(3))
 
 
