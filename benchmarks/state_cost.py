@@ -8,18 +8,13 @@ Each kind goes on in turn with much and with little of what it is about.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Iterator
 from statistics import median
 from typing import Final
 
-from accord.schemas import headers as h
-from accord.schemas.codec import commands_codec
-from accord.schemas.headers import LogRecord, command_headers
 from accord.schemas.messages.state import ChangesCommitted, CommitChanges, SeenKey, SeenRange, Write
-from accord.streams.domains import DOMAINS
-from accord.streams.partition import Identity, Partition
 
+from benchmarks.alone import Alone
 from benchmarks.report import Goal, Line, Sample, progress, summary
 
 SIZE: Final = 9_000
@@ -27,7 +22,6 @@ SIZE: Final = 9_000
 FEW: Final = 10
 ROUNDS: Final = 20
 ROUND_COMMITS: Final = 200
-START_MS: Final = 1_700_000_000_000
 GROWTH_MAX: Final = 1.5
 KINDS: Final = ("keys", "scopes", "predicate")
 
@@ -53,28 +47,26 @@ def benchmark(_: str, runs: int, size: int | None) -> list[Line]:
     return [summary(f"state_{kind}", "CPU us a commit", found[kind], f"{FEW} of them", goal) for kind in KINDS]
 
 
-class Desk:
-    """A partition of so many scopes with so many keys each."""
+class Desk(Alone):
+    """So many scopes with so many keys each."""
 
     def __init__(self, *, scopes: int, keys: int) -> None:
-        self.partition = Partition(Identity("bench", "state", 0), DOMAINS["state"])
-        self.partition.apply(self.partition.open(1, "log_append"))
+        super().__init__("state")
         self.scopes, self.keys, self.sent = scopes, keys, 0
-        self._codec = commands_codec("state")
         for scope in range(scopes):
             for start in range(0, keys, FEW):
                 self._commit(f"scope-{scope}", [Write(f"k/{n}", "put", "0") for n in range(start, start + FEW)])
 
     def round_us(self, kind: str) -> float:
         """CPU time a commit of a transaction that has read two keys, in one kind a prefix too, and writes both."""
-        took = 0.0
+        self.lap_s()
         for scope, one, other in self._places():
             state = self.partition.aggregates[scope]
             reads = tuple(SeenKey(item.key, item.version) for item in map(state.keys.get, (one, other)))
             ranges = (SeenRange("none/", state.version, False),) if kind == "predicate" else ()
             writes = [Write(key, "put", str(self.sent)) for key in (one, other)]
-            took += self._commit(scope, writes, reads, ranges, state.version)
-        return took / ROUND_COMMITS * 1e6
+            self._commit(scope, writes, reads, ranges, state.version)
+        return self.lap_s() / ROUND_COMMITS * 1e6
 
     def _places(self) -> Iterator[tuple[str, str, str]]:
         for number in range(ROUND_COMMITS):
@@ -88,20 +80,11 @@ class Desk:
         reads: tuple[SeenKey, ...] = (),
         ranges: tuple[SeenRange, ...] = (),
         snapshot: int | None = None,
-    ) -> float:
-        """Seconds of CPU that a commit takes. Raises RuntimeError: it was refused."""
+    ) -> None:
+        """Commits. Raises RuntimeError: it was refused."""
         self.sent += 1
         isolation = "serializable" if reads else "read_committed"
         command = CommitChanges("bench", isolation, snapshot, reads, ranges, tuple(writes), "", "")
-        offset = self.partition.head.cause + 1
-        clock = self.partition.clock.encode()
-        headers = command_headers(f"c{self.sent}", "bench", self._codec.type_name(command), clock, None)
-        value = self._codec.encode(command)
-        record = LogRecord(offset, START_MS, h.LOG_APPEND_TIME, scope.encode(), value, headers)
-        began = time.process_time()
-        decided = self.partition.decide(record, landing=offset)
-        self.partition.apply(decided)
-        took = time.process_time() - began
-        if not isinstance(decided.events[0], ChangesCommitted):
-            raise RuntimeError(f"the commit was answered by {decided.events}")
-        return took
+        events = self.decide(scope, command)
+        if not isinstance(events[0], ChangesCommitted):
+            raise RuntimeError(f"the commit was answered by {events}")

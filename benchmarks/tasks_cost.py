@@ -7,14 +7,11 @@ on in its slot, or gives it back after each step; in a wide graph all steps stan
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any, Final
 
-from accord.schemas import headers as h
-from accord.schemas.headers import LogRecord, command_headers
-from accord.schemas.messages import Command, Event
+from accord.schemas.messages import Event
 from accord.schemas.messages.roster import FreeAgents, JoinTeam, RequestAgents
 from accord.schemas.messages.tasks import (
     CompleteStep,
@@ -27,9 +24,8 @@ from accord.schemas.messages.tasks import (
     SubmitTask,
     Wanted,
 )
-from accord.streams.domains import DOMAINS
-from accord.streams.partition import Identity, Partition
 
+from benchmarks.alone import Alone
 from benchmarks.report import Goal, Line, Sample, progress, summary
 
 SIZE: Final = 10_000
@@ -37,7 +33,6 @@ SIZE: Final = 10_000
 FEW: Final = 10
 SAMPLES: Final = 1_000
 """At least so many steps are measured; the median counts."""
-START_MS: Final = 1_700_000_000_000
 KEEP_MS: Final = 3_600_000
 GROWTH_MAX: Final = 1.5
 SKILL: Final = "write"
@@ -66,32 +61,8 @@ def cost_us(measured: Callable[[int], Iterator[float]], count: int) -> float:
     return median(found) * 1e6
 
 
-class Log:
-    """A partition, and the commands that it decides one after the other."""
-
-    def __init__(self, domain: str) -> None:
-        self.partition = Partition(Identity("bench", domain, 0), DOMAINS[domain])
-        self.partition.apply(self.partition.open(1, "log_append"))
-        self.took_s = 0.0
-
-    def decide(self, key: str, command: Command) -> list[Event]:
-        """Decides and applies; adds the CPU time to `took_s`."""
-        partition = self.partition
-        position = partition.head.cause + 1
-        kind = partition.commands.type_name(command)
-        headers = command_headers(f"m{position}", "bench", kind, b"[0,{}]", None)
-        value = partition.commands.encode(command)
-        record = LogRecord(position, START_MS, h.LOG_APPEND_TIME, key.encode(), value, headers)
-        began = time.process_time()
-        decided = partition.decide(record)
-        partition.apply(decided)
-        self.took_s += time.process_time() - began
-        return list(decided.events)
-
-    def lap_s(self) -> float:
-        """What was taken since this was asked last."""
-        took_s, self.took_s = self.took_s, 0.0
-        return took_s
+class Log(Alone):
+    """Tasks, or a team, and the commands about them."""
 
     def submit(self, key: str, steps: list[Step]) -> None:
         self.decide(key, SubmitTask("bench", "graph", "team", "{}", tuple(steps), KEEP_MS))
