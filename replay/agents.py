@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from accord.replay.auctions import auctions_at
 from accord.replay.llm import Bill, costs
-from accord.replay.performance import Failures, Performance, failures, performance
+from accord.replay.performance import Failures, Performance, outcomes
 from accord.replay.proposals import proposals_at
 from accord.replay.roster import MemberView
 from accord.replay.sharing import sharing_at
@@ -92,6 +92,7 @@ def agent_at(
     shared = sharing_at(source, point, now_ms=now_ms, processes=processes)
     places = [("locks", view) for view in shared.locks] + [("limits", view) for view in shared.pools]
     auctions = auctions_at(source, point, processes=processes)
+    ended, failed = outcomes(source, processes=processes)
     return AgentView(
         name,
         tuple(
@@ -126,7 +127,7 @@ def agent_at(
             for award in view.awards
             if award.agent == name and award.ended == "running"
         ),
-        next((one for one in performance(source, processes=processes) if one.name == name), None),
-        next((one for one in failures(source, processes=processes) if one.name == name), None),
+        next((one for one in ended if one.name == name), None),
+        next((one for one in failed if one.name == name), None),
         next((one for one in costs(source, processes=processes) if one.name == name), None),
     )

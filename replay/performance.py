@@ -7,7 +7,6 @@ fails is a step, or the handler of an event.
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from typing import Final, Literal
 import msgspec
 from accord.replay.parallel import each, processes_for
 from accord.replay.source import Source
+from accord.replay.spread import spread
 from accord.replay.state import accepted
 from accord.schemas.codec import decode_record, events_codec
 from accord.schemas.messages import Event
@@ -40,7 +40,6 @@ ERRORS_MAX: Final = 1_000
 """Texts of errors that are told apart, of an agent; those beyond are counted as `OTHERS`."""
 OTHERS: Final = "other errors"
 ERROR_CHARS_MAX: Final = 300
-_P95: Final = 0.95
 
 _READ: Final = names_of(
     {StepStarted, StepCompleted, StepFailed, StepTimedOut, StepReturned, StepLost, TaskFailed, TaskCancelled,
@@ -103,25 +102,36 @@ def performance(source: Source, *, by: By = "agent", processes: int = 1) -> tupl
     Raises:
         LogGap, ChainBroken: the log lacks a decision, or one was changed.
     """
-    found = [_performance(name, runs) for name, runs in _runs(source, by, processes).items() if runs.durations_ms]
-    return tuple(sorted(found, key=lambda one: (-one.avg_ms, one.name)))
+    return outcomes(source, by=by, processes=processes)[0]
 
 
 def failures(source: Source, *, by: By = "agent", processes: int = 1) -> tuple[Failures, ...]:
     """What failed, the worst first. Arguments and errors as for `performance`; handlers are the capability
     `handler:NAME`."""
-    found = [
-        Failures(name, runs.errors.total(), tuple(sorted(runs.errors.items(), key=lambda one: (-one[1], one[0]))))
-        for name, runs in _runs(source, by, processes).items()
-        if runs.errors
-    ]
-    return tuple(sorted(found, key=lambda one: (-one.count, one.name)))
+    return outcomes(source, by=by, processes=processes)[1]
+
+
+def outcomes(
+    source: Source, *, by: By = "agent", processes: int = 1
+) -> tuple[tuple[Performance, ...], tuple[Failures, ...]]:
+    """Both, from one reading of the log; arguments and errors as for either."""
+    found = _runs(source, by, processes)
+    ended = [_performance(name, runs) for name, runs in found.items() if runs.durations_ms]
+    failed = [_failures(name, runs) for name, runs in found.items() if runs.errors]
+    return (
+        tuple(sorted(ended, key=lambda one: (-one.avg_ms, one.name))),
+        tuple(sorted(failed, key=lambda one: (-one.count, one.name))),
+    )
 
 
 def _performance(name: str, runs: Runs) -> Performance:
-    ordered = sorted(runs.durations_ms)
-    p95_ms = ordered[math.ceil(_P95 * len(ordered)) - 1]
-    return Performance(name, len(ordered), runs.completed, round(sum(ordered) / len(ordered), 1), p95_ms, ordered[-1])
+    took = spread(runs.durations_ms)
+    return Performance(name, took.count, runs.completed, round(took.total_ms / took.count, 1), took.p95_ms, took.max_ms)
+
+
+def _failures(name: str, runs: Runs) -> Failures:
+    errors = sorted(runs.errors.items(), key=lambda one: (-one[1], one[0]))
+    return Failures(name, runs.errors.total(), tuple(errors))
 
 
 def _runs(source: Source, by: By, processes: int) -> dict[str, Runs]:

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 from accord.replay.parallel import each, processes_for
-from accord.replay.report.spread import Spread, durations, spread
 from accord.replay.source import Source
+from accord.replay.spread import Spread, durations, spread
 from accord.replay.state import accepted
 from accord.schemas.codec import decode_record, events_codec
 from accord.schemas.messages import Event

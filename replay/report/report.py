@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 from accord.replay.llm import Bill, costs
-from accord.replay.performance import Failures, Performance, failures, performance
+from accord.replay.performance import Failures, Performance, outcomes
 from accord.replay.report.activity import Activity, activity
 from accord.replay.report.contention import Contention, Stays, contention, stays
 from accord.replay.report.critical import Tasks, tasks
@@ -49,7 +49,7 @@ def report(source: Source, *, processes: int = 1, begun: Callable[[str], None] =
     begun("tasks")
     ended = tasks(source, processes=processes)
     begun("agents")
-    runs, failed = performance(source, processes=processes), failures(source, processes=processes)
+    runs, failed = outcomes(source, processes=processes)
     begun("models")
     bills = costs(source, processes=processes)
     return RunReport(source.name, seen, contended, pictured, ended, runs, failed, bills)

@@ -371,7 +371,8 @@ def test_the_diagram_has_a_line_for_each_process_and_an_arrow_for_each_message(h
 def test_names_are_escaped_in_the_diagram() -> None:
     crowd = Crowd(locks=1)
     crowd.acquire("<b>&", "room<1>")
-    ET.fromstring(svg(explain(crowd, "locks/0@1")))
+    text = "".join(ET.fromstring(svg(explain(crowd, "locks/0@1"))).itertext())
+    assert "<b>&" in text and "room<1>" in text
 
 
 def parsed(log: str) -> list[tuple[str, dict[str, int], str, str]]:

@@ -11,7 +11,7 @@ from accord.replay.report.contention import Contention, Stay, contention, stays
 from accord.replay.report.critical import Leg, tasks
 from accord.replay.report.page import page
 from accord.replay.report.report import report
-from accord.replay.report.spread import Spread, spread
+from accord.replay.spread import Spread, spread
 from accord.schemas.messages.locks import (
     AcquireLock,
     LockGranted,
