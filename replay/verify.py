@@ -233,10 +233,8 @@ class _PartitionCheck:
             self._not_looked_at(decision, queue)
             return self._decoded(decision)
         self.outcome.commands += 1
-        again = partition.decide(command)
-        if again.decision.digest == decision.digest and again.decision.value == decision.value:
-            return Decided(decision, again.events, again.clock)
-        return self._differs(decision, again)
+        again = partition.decide(command, recorded=decision)
+        return again if again.decision is decision else self._differs(decision, again)
 
     def _apply(self, decided: Decided) -> None:
         """Takes a decision in. Only a divergent one can fail to fit the state; nothing after it can be judged."""

@@ -174,11 +174,12 @@ class Partition:
         events = [CommandsLost(first_offset, last_offset)]
         return self._decision(last_offset, command_id, self.now_ms, self.rules, clock, b"", b"", b"", events, landing)
 
-    def decide(self, record: Record, *, landing: int = -1) -> Decided:
+    def decide(self, record: Record, *, landing: int = -1, recorded: Decision | None = None) -> Decided:
         """The decision on the next command.
 
         Args:
             landing: the offset at which its record is to land; -1 when it is not going to be written.
+            recorded: what the log has: it is given back if the command brings the same, byte for byte.
 
         Raises:
             UnknownRules: the version in force is not among the domain's.
@@ -209,7 +210,7 @@ class Partition:
         if len(key) > KEY_BYTES_MAX:
             key = b""
         decided = self._decision(
-            record.offset, command_id, now_ms, self.rules, merged, task, trace, key, events, landing
+            record.offset, command_id, now_ms, self.rules, merged, task, trace, key, events, landing, recorded
         )
         size = len(decided.decision.value)
         if size > DECISION_BYTES_MAX:
@@ -217,7 +218,7 @@ class Partition:
                 Reason.TOO_LARGE, f"its decision has {size} bytes; at most {DECISION_BYTES_MAX} are allowed"
             )
             decided = self._decision(
-                record.offset, command_id, now_ms, self.rules, merged, task, trace, key, [too_large], landing
+                record.offset, command_id, now_ms, self.rules, merged, task, trace, key, [too_large], landing, recorded
             )
         return decided
 
@@ -285,7 +286,7 @@ class Partition:
 
     def _decision(
         self, cause: int, command_id: str, now_ms: int, rules: int, clock: VectorClock, task: bytes, trace: bytes,
-        key: bytes, events: Sequence[Event], landing: int = -1,
+        key: bytes, events: Sequence[Event], landing: int = -1, recorded: Decision | None = None,
     ) -> Decided:  # fmt: skip
         seq, prev = self.head.seq + 1, self.head.digest
         value = self.events.encode(events)
@@ -296,6 +297,10 @@ class Partition:
             b"%d %d %s" % (seq, now_ms, prev.hex().encode()),
             b"%d" % rules,
         )
+        if recorded is not None:
+            r = recorded
+            if (value, written, encoded, kind, task, key) == (r.value, r.written, r.clock, r.type, r.task, r.key):
+                return Decided(recorded, events, clock)  # all that the hash covers
         digest = digest_of(self.root, written[1], written[0], written[2], encoded, kind, task, key, value)
         decision = Decision(
             seq,

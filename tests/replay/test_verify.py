@@ -157,6 +157,13 @@ def test_an_edited_header_is_found(play: Play, header: str) -> None:
     assert [d.position for d in verify(play).divergences] == ["locks/0@1"]
 
 
+def test_an_edited_key_of_the_last_decision_is_found(play: Play) -> None:
+    """Nothing comes after it whose hash would not fit."""
+    log = play.log_events[LOCKS]
+    log[-1] = log[-1]._replace(key=b"room_2")
+    assert [d.position for d in verify(play).divergences] == [f"locks/0@{log[-1].offset}"]
+
+
 def test_an_edited_command_is_found(play: Play) -> None:
     log = play.log_commands[LOCKS]
     log[1] = log[1]._replace(timestamp=log[1].timestamp + 1)
