@@ -36,7 +36,8 @@ def find(source: Source, what: str, *, domains: tuple[str, ...] = (), agent: str
 
     Args:
         what: a position, of the decision or of its command; an event's id, `locks/3:977`; a command's id; a task's id;
-            or a key, as a lock's name. Of a task or a key it is the last decision.
+            or a key, as a lock's name. Of a task or a key it is the last decision, and one that only read what is
+            there if there is no other.
         domains: look for keys and ids in these alone; all without.
         agent: the last decision that concerns this agent.
 
@@ -83,7 +84,8 @@ def _named(source: Source, what: str, domains: tuple[str, ...], agent: str | Non
             if decision.command_id == what:
                 sent = target
             if decision.key == name:
-                keyed[domain] = target
+                if domain not in keyed or not _only_read(decision) or _only_read(keyed[domain].decision):
+                    keyed[domain] = target
             elif decision.task == name:
                 about.append(target)
     if sent is not None:
@@ -104,6 +106,12 @@ def _named(source: Source, what: str, domains: tuple[str, ...], agent: str | Non
         remedy="Name a position, a task or a key: accord events list shows them.",
         key=what,
     )
+
+
+def _only_read(decision: Decision) -> bool:
+    """Whether a decision told somebody what there is, and nothing else."""
+    events = decision.type.rpartition(b".")[2].split(b"+")
+    return all(event.endswith(b"Read") for event in events)
 
 
 def _concerns(domain: str, partition: int, decision: Decision, agent: str) -> bool:

@@ -15,7 +15,7 @@ from accord.schemas.messages import limits
 from accord.schemas.messages.limits import ConfigurePool, RequestCapacity
 from accord.schemas.messages.locks import PinLease, RenewLease, ReportStaleWrite
 from accord.schemas.messages.log import Tick
-from accord.schemas.messages.proposals import CastVote, Propose, Voter
+from accord.schemas.messages.proposals import CastVote, Propose, ReadProposal, Voter
 from accord.schemas.messages.state import CommitChanges, PrepareChanges, SeenKey, Write
 from accord.schemas.messages.transactions import BeginTransaction, Guard, ScopeChanges
 from accord.schemas.position import Position
@@ -292,6 +292,16 @@ def test_how_a_vote_ended() -> None:
         ("bob voted yes: good", "proposals/0@2"),
         ("eve voted no: bad", "proposals/0@3"),
     ]
+
+
+def test_a_name_stands_for_the_last_decision_that_was_more_than_a_read() -> None:
+    crowd = Crowd(proposals=1)
+    voters = (Voter("ada", 1), Voter("bob", 1))
+    crowd.ask("ada", "p1", Propose("ada", "ship it", voters, 1, 2, None, 10_000, 60_000, ()), domain="proposals")
+    crowd.ask("kim", "p1", ReadProposal("kim"), domain="proposals")
+    crowd.ask("kim", "p1", ReadProposal("kim"), domain="proposals")
+    assert explain(crowd, "p1").position == "proposals/0@1"
+    assert explain(crowd, "p1", agent="kim").position == "proposals/0@3", "she did nothing else"
 
 
 def test_why_a_task_is_not_done() -> None:
