@@ -14,6 +14,7 @@ from accord.replay.explain import (
     proposals,
     roster,
     sagas,
+    signals,
     state,
     tasks,
     transactions,
@@ -37,6 +38,7 @@ _BY_DOMAIN: Final[dict[str, Reasons]] = {
     "waits": waits.REASONS,
     "triggers": triggers.REASONS,
     "sagas": sagas.REASONS,
+    "signals": signals.REASONS,
 }
 _REPEATED: Final = "CommandRepeated"
 

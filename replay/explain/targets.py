@@ -84,8 +84,7 @@ def _named(source: Source, what: str, domains: tuple[str, ...], agent: str | Non
             if decision.command_id == what:
                 sent = target
             if decision.key == name:
-                if domain not in keyed or not _only_read(decision) or _only_read(keyed[domain].decision):
-                    keyed[domain] = target
+                keyed[domain] = _newest(keyed.get(domain), target)
             elif decision.task == name:
                 about.append(target)
     if sent is not None:
@@ -106,6 +105,13 @@ def _named(source: Source, what: str, domains: tuple[str, ...], agent: str | Non
         remedy="Name a position, a task or a key: accord events list shows them.",
         key=what,
     )
+
+
+def _newest(last: Target | None, target: Target) -> Target:
+    """The later one, unless it read what is there and the earlier one did more."""
+    if last is not None and _only_read(target.decision) and not _only_read(last.decision):
+        return last
+    return target
 
 
 def _only_read(decision: Decision) -> bool:

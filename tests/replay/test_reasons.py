@@ -12,12 +12,14 @@ from accord.schemas import messages
 from accord.schemas.messages import conflicts as c
 from accord.schemas.messages import hierarchy as h
 from accord.schemas.messages import llm
+from accord.schemas.messages import signals as s
 from accord.schemas.messages.log import Tick
 from accord.schemas.messages.roster import JoinTeam
 from hypothesis import given, settings
 
 from tests.histories.crowd import Crowd
 from tests.histories.office import Office, step
+from tests.histories.shop import shop
 from tests.schemas.support import avsc
 from tests.schemas.support import messages as any_message
 from tests.streams.conflicts.played import intent, terms
@@ -65,6 +67,23 @@ def test_an_event_without_its_past_can_be_told(domain: str, name: str) -> None:
         assert all(isinstance(one, Reason) for one in _BY_DOMAIN[domain][name](Case(told, [told], None, [], 0, {})))
 
     tell()
+
+
+def test_what_a_result_of_a_flow_was_made_of_and_why_a_handler_was_stopped() -> None:
+    play = shop()
+    data = '{"n": 13, "causes": ["signals/1@7", "signals/1@9"]}'
+    play.send("told", s.EmitResult("ada", "totals", 13, data, ("paid",)), domain="signals")
+    made, again, stopped = (explain(play, f"signals/0@{offset}") for offset in (21, 17, 20))
+    assert [(one.text, one.position) for one in reason(made, "ResultEmitted")] == [
+        ("it was made of this event", "signals/1@7"),
+        ("it was made of this event", "signals/1@9"),
+        ("the flow totals was begun", "signals/0@1"),
+    ]
+    (known,) = reason(again, "ResultKnown")
+    assert (known.text, known.position) == ("result 12 had been emitted before: 12 were", "signals/0@16")
+    waited, lacking = reason(stopped, "CausesMissing")
+    assert waited.position == "signals/0@1" and waited.text.startswith("note waited 5.0 s for what comes before")
+    assert (lacking.text, lacking.position) == ("this was not found", "signals/1@9")
 
 
 def test_by_what_authority_something_was_decided() -> None:
