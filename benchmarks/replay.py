@@ -1,8 +1,8 @@
 """Replay of a domain's log: rebuilding and verifying, against plain consuming and Avro decoding of the same topic.
 
 Then the same log as an archive: in two processes, the state at random offsets from checkpoints, and how much memory a
-rebuild takes of a long log and of a short one. The library `eventsourcing` projects an equivalent history, if it is
-installed.
+rebuild takes of a long log and of a short one. If they are installed, the library `eventsourcing` projects an
+equivalent history, beside a rebuild, and Temporal's replayer runs one again, beside verifying.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from accord import kafka
 from benchmarks.bench import Bench, acquiring_and_releasing, bench
-from benchmarks.peers import eventsourcing
+from benchmarks.peers import eventsourcing, temporal
 from benchmarks.report import Goal, Line, Sample, progress, summary
 
 SIZE: Final = 100_000
@@ -42,6 +42,7 @@ OFFSETS: Final = 20
 SHORT: Final = 0.1
 """Of the log, for the memory of a short one."""
 PEER_SIZE_MAX: Final = 100_000
+TEMPORAL_SIZE_MAX: Final = 20_000
 PLAIN: Final = "consume + fastavro decode"
 
 
@@ -76,6 +77,9 @@ def benchmark(bootstrap_servers: str, runs: int, size: int | None) -> list[Line]
             if eventsourcing.missing() is None:
                 rate = eventsourcing.replay_rate(min(count, PEER_SIZE_MAX), LOCKS if count >= SIZE else 10)
                 take("replay_eventsourcing", found["replay"][-1].value, rate)
+            if temporal.missing() is None:
+                signals = temporal.replay_rate(min(count, TEMPORAL_SIZE_MAX))
+                take("replay_temporal", found["replay_verify"][-1].value, signals)
     return [summary(name, _ABOUT[name][0], samples, *_against(name, count)) for name, samples in found.items()]
 
 
@@ -88,6 +92,7 @@ _ABOUT: Final[dict[str, tuple[str, str, Goal | None]]] = {
     "replay_memory_rebuild": ("MB", "a tenth of the log", Goal("ratio", "<=", 1.2)),
     "replay_memory_verify": ("MB", "a tenth of the log", None),
     "replay_eventsourcing": ("events/s", "eventsourcing", Goal("ratio", ">", 1)),
+    "replay_temporal": ("commands/s", "Temporal's replayer, signals/s", Goal("ratio", ">", 1)),
 }
 
 
