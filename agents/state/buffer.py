@@ -9,7 +9,7 @@ Rules that act here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from accord.schemas.messages.state import CommitChanges, Entry, SeenKey, SeenRange, Write
@@ -98,6 +98,11 @@ class Buffer:
 
     def delete(self, key: str) -> None:
         self._written[key] = None
+
+    @property
+    def changes(self) -> Mapping[str, str | None]:
+        """What is written, by key; None: deleted."""
+        return self._written
 
     def command(self, agent: str, rule: str = "", rule_version: str = "") -> CommitChanges | None:
         """What commits it; None: there is nothing to commit."""

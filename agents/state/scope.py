@@ -98,7 +98,10 @@ class Scope:
             BadInput: it cannot be a key or a version.
             NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
         """
-        return versioned(self.name, entry_of(await read_key(self._hub, self.name, check_key(key), _version(at))))
+        entry = entry_of(await read_key(self._hub, self.name, check_key(key), _version(at)))
+        if at is None:
+            self._crowd.saw(key, entry.value)
+        return versioned(self.name, entry)
 
     async def keys(self, prefix: str = "", *, at: int | None = None) -> list[str]:
         """The keys with a prefix, in order, as at one version. Arguments and errors as for `get`."""
@@ -288,7 +291,10 @@ class Scope:
 
     async def replace(self, key: str, value: Any, version: int, rule: Rule) -> Versioned:
         """Writes what a function made of a key's value at a version. Raises what `put` raises."""
-        return await self._write(Write(key, PUT, as_text(key, value)), version, rule)
+        text = as_text(key, value)
+        made = await self._write(Write(key, PUT, text), version, rule)
+        self._crowd.wrote({key: text})
+        return made
 
     def transaction(self, *, isolation: Isolation = DEFAULT_ISOLATION, locking: Locking = "optimistic") -> Transaction:
         """Several reads and writes as one, for `async with`; see `accord.agents.state.transaction`.

@@ -58,6 +58,7 @@ class Reading:
         self.version: int | None = None
         """The scope's version that it made, once it was committed; None: it has written nothing."""
         self._hub = hub
+        self._crowd = Crowd(hub, scope)
         self._buffer = Buffer(isolation)
         self._locking = locking
         self._done = done
@@ -82,6 +83,10 @@ class Reading:
     def terms(self) -> Terms:
         """What a commit of it says."""
         return self._buffer.terms()
+
+    def committed(self) -> None:
+        """What it has written is so now."""
+        self._crowd.wrote(self._buffer.changes)
 
     def put(self, key: str, value: Any) -> None:
         """Writes a key at the end. Raises BadInput, TooLarge: it cannot be its value; or this only reads."""
@@ -122,6 +127,7 @@ class Reading:
             read = await read_key(self._hub, self.scope, key, self._buffer.read_at)
             entry = entry_of(read)
             self._buffer.note(entry, read.version)
+            self._crowd.saw(key, entry.value)
         return versioned(self.scope, entry)
 
     async def _range(self, prefix: str, *, values: bool) -> tuple[Entry, ...]:
@@ -140,8 +146,9 @@ class Reading:
         try:
             self.version = (await commit(self._hub, self.scope, command)).version
         except (VersionConflict, SnapshotTooOld):
-            Crowd(self._hub, self.scope).met()
+            self._crowd.met()
             raise
+        self.committed()
         self._done(self.version)
 
 

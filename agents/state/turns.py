@@ -2,13 +2,15 @@
 
 Whoever reads, decides and commits is alone most of the time, and needs no lock. Where many do so at once, one of them
 gets through and the others have worked in vain, again and again. So who was in conflict within the last second queues
-for the scope's lock before it reads: then they go one after the other, in order. Nothing hangs on the lock but speed:
-what was read is looked at when it is committed, with or without it.
+for the scope's lock before it reads: then they go one after the other, in order. So does who finds that others have
+changed what it wrote itself not long ago: it was lucky, and would be so again while those who were not stand in line.
+Nothing hangs on the lock but speed: what was read is looked at when it is committed, with or without it.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -21,6 +23,10 @@ TURN_WAIT_MS: Final = 60_000
 """How long to queue for a turn; then LockTimeout says who has it."""
 CROWDED_S: Final = 1.0
 """How long after a conflict others are expected."""
+OWN_S: Final = 10.0
+"""How long a hub knows what it has written, to tell whether others write there, too."""
+OWN_MAX: Final = 1_000
+"""Keys that a hub knows so; beyond it all are forgotten."""
 SCOPES_MAX: Final = 1_000
 """Of a hub, of which conflicts are remembered; beyond it none is, and who is in conflict works in vain once more."""
 TRANSACTION_ATTEMPTS: Final = 5
@@ -38,6 +44,7 @@ class Crowd:
 
     def __init__(self, hub: Hub, scope: str) -> None:
         self._until_s = _crowded.setdefault(hub, {})
+        self._own = _own.setdefault(hub, {})
         self._scope = scope
 
     @property
@@ -50,8 +57,23 @@ class Crowd:
             self._until_s.clear()
         self._until_s[self._scope] = time.monotonic() + CROWDED_S
 
+    def wrote(self, values: Mapping[str, str | None]) -> None:
+        """This hub has changed keys; None: deleted."""
+        if len(self._own) + len(values) > OWN_MAX:
+            self._own.clear()
+        now_s = time.monotonic()
+        for key, text in values.items():
+            self._own[self._scope, key] = text, now_s
+
+    def saw(self, key: str, text: str | None) -> None:
+        """This hub has read a key: others are there, if it is not what the hub has just written."""
+        own = self._own.get((self._scope, key))
+        if own is not None and own[0] != text and time.monotonic() - own[1] < OWN_S:
+            self.met()
+
 
 _crowded: Final[WeakKeyDictionary[Hub, dict[str, float]]] = WeakKeyDictionary()
+_own: Final[WeakKeyDictionary[Hub, dict[tuple[str, str], tuple[str | None, float]]]] = WeakKeyDictionary()
 
 
 def tries(attempts: int) -> list[bool]:

@@ -15,7 +15,7 @@ from accord.agents.sync import SyncHub
 from accord.agents.tasks.graph import TaskGraph
 from accord.agents.tasks.submit import KEEP_MS
 from accord.agents.tasks.sync import Handle
-from accord.agents.transactions.transaction import AGAIN, TIMEOUT_MS, Parts
+from accord.agents.transactions.transaction import AGAIN, TIMEOUT_MS, OutOfTurn, Parts
 from anyio.from_thread import BlockingPortal
 
 R = TypeVar("R")
@@ -75,23 +75,24 @@ class SyncTransactionsHub(SyncHub):
     ) -> R:
         """Calls a function with a transaction and commits what it has written, in all scopes or in none; as
         `accord.Accord.run_transaction`."""
-        scopes: list[str] = []
-        for last in tries(attempts):
-            tx = self.transaction(isolation=isolation, timeout_ms=timeout_ms)
+        scopes: set[str] = set()
+        left = len(tries(attempts))
+        while True:
+            tx = self.transaction(isolation=isolation, timeout_ms=timeout_ms).in_turn(scopes)
             try:
                 with ExitStack() as held:
-                    for scope in scopes:
+                    for scope in sorted(scopes):
                         if Crowd(self, scope).is_there:
                             held.enter_context(turn(self, scope))
                     with tx:
-                        result = function(tx)
+                        return function(tx)
+            except OutOfTurn as met:
+                scopes.add(met.scope)
             except AGAIN:
-                if last:
+                left -= 1
+                if not left:
                     raise
-                scopes = tx.scopes
-            else:
-                return result
-        raise AssertionError("returned or raised")
+                scopes.update(tx.scopes)
 
     def transaction(self, *, isolation: Isolation = DEFAULT_ISOLATION, timeout_ms: int = TIMEOUT_MS) -> Transaction:
         """Reads and writes in several scopes as one, for `with`; as `accord.Accord.transaction`."""

@@ -32,7 +32,7 @@ Rules that act here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
@@ -67,6 +67,15 @@ AGAIN: Final = (VersionConflict, SnapshotTooOld, KeyHeld)
 """What comes of others that were faster: after it a transaction is run again."""
 
 
+class OutOfTurn(Exception):
+    """Others change a scope, which a transaction comes to without having queued for it. Only who runs a transaction
+    again sees this; functions that keep every exception to themselves go on out of turn."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"others change {scope} right now: it is their turn")
+        self.scope = scope
+
+
 class Part(Reader):
     """What a transaction does in one scope; made by `Transaction.scope`."""
 
@@ -88,6 +97,7 @@ class Parts(Generic[P]):
         self.id: Final = signals.new_task() if joined is None else check_name(joined, "transaction")
         """Its id on the log, if it is there: `accord tx show ID`."""
         self._hub = hub
+        self._turns: frozenset[str] | None = None
         self._isolation = isolation
         self._timeout_ms = check_number("timeout_ms", timeout_ms, 1, TIMEOUT_MS_MAX)
         self._make = make
@@ -97,6 +107,11 @@ class Parts(Generic[P]):
         self._joined = joined is not None
         self._shared: OnLog | None = None
         self._begun = self._is_open = False
+
+    def in_turn(self, scopes: Iterable[str]) -> Self:
+        """Says that it is run again after a conflict, and that it has queued for these scopes, if others are there."""
+        self._turns = frozenset(scopes)
+        return self
 
     @property
     def scopes(self) -> list[str]:
@@ -108,12 +123,15 @@ class Parts(Generic[P]):
 
         Raises:
             BadInput: it cannot be a scope's name, there are more than 100, or the transaction is over.
+            OutOfTurn: others change it right now; `run_transaction` calls again when it is this one's turn.
         """
         self._check_open()
         part = self._parts.get(check_scope(name))
         if part is None:
             if len(self._parts) >= SCOPES_MAX:
                 raise BadInput(f"a transaction has at most {SCOPES_MAX} scopes.")
+            if self._turns is not None and name not in self._turns and Crowd(self._hub, name).is_there:
+                raise OutOfTurn(name)
             part = self._parts[name] = self._make(name)
             part.open()
         return part
@@ -203,6 +221,8 @@ class Parts(Generic[P]):
                 for scope in self._parts:
                     Crowd(self._hub, scope).met()
             raise
+        for part in self._parts.values():
+            part.committed()
         if not self._joined:
             for _, handle in self._tasks:
                 await _begun(handle)
@@ -294,10 +314,10 @@ def _nothing(_: int) -> None:
 
 
 @asynccontextmanager
-async def turns(hub: Hub, scopes: list[str]) -> AsyncGenerator[None]:
+async def turns(hub: Hub, scopes: Iterable[str]) -> AsyncGenerator[None]:
     """The locks on which changes of scopes take turns, of those where others are right now, in order of their names."""
     async with AsyncExitStack() as held:
-        for scope in scopes:
+        for scope in sorted(scopes):
             if Crowd(hub, scope).is_there:
                 await held.enter_async_context(turn(hub, scope))
         yield
@@ -312,16 +332,17 @@ async def run_transaction(
     attempts: int = TRANSACTION_ATTEMPTS,
 ) -> R:
     """`Accord.run_transaction`, on any hub."""
-    scopes: list[str] = []
-    for last in tries(attempts):
-        tx = Transaction(hub, isolation, timeout_ms)
+    scopes: set[str] = set()
+    left = len(tries(attempts))
+    while True:
+        tx = Transaction(hub, isolation, timeout_ms).in_turn(scopes)
         try:
             async with turns(hub, scopes), tx:
-                result = await function(tx)
+                return await function(tx)
+        except OutOfTurn as met:
+            scopes.add(met.scope)
         except AGAIN:
-            if last:
+            left -= 1
+            if not left:
                 raise
-            scopes = tx.scopes
-        else:
-            return result
-    raise AssertionError("returned or raised")
+            scopes.update(tx.scopes)

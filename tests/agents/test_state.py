@@ -14,7 +14,7 @@ from accord.agents.state import feed as feeds
 from accord.agents.state.feed import Feed
 from accord.agents.state.scope import NAME_BYTES_MAX, Scope
 from accord.agents.state.transaction import Transaction
-from accord.agents.state.turns import SCOPES_MAX, Crowd
+from accord.agents.state.turns import OWN_MAX, SCOPES_MAX, Crowd, _own
 from accord.agents.state.values import Versioned, versioned
 from accord.schemas.messages.locks import LockGranted
 from accord.schemas.messages.state import Change, ChangesCommitted, Entry
@@ -158,6 +158,31 @@ async def test_who_is_in_conflict_each_time_gets_to_know(make_hub: MakeHub) -> N
 
         await mine.update("n", stubborn)
         assert "state/crowded" in await asyncio.wrap_future(locked[0]), "after a conflict one takes turns"
+
+
+@in_loop
+async def test_who_finds_its_own_value_changed_takes_turns(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada, make_hub("bob") as bob:
+        mine, crowd = ada.state("lucky"), Crowd(ada, "lucky")
+        for _ in range(2):
+            await mine.update("n", lambda value: (value or 0) + 1)
+            await mine.run_transaction(_write_n)
+        assert not crowd.is_there
+        await bob.state("lucky").put("other", 1)
+        await mine.get("n")
+        assert not crowd.is_there, "another key"
+        await bob.state("lucky").put("n", 7)
+        await mine.get("n", at=1)
+        assert not crowd.is_there, "an old version says nothing"
+        await mine.get("n")
+        assert crowd.is_there and not Crowd(bob, "lucky").is_there
+        for number in range(OWN_MAX):
+            Crowd(ada, "many").wrote({f"k{number}": "1"})
+        assert len(_own[ada]) <= OWN_MAX
+
+
+async def _write_n(tx: Transaction) -> None:
+    tx.put("n", (await tx.get("n")).value + 1)
 
 
 async def _held(hub: Any) -> list[str]:

@@ -113,6 +113,33 @@ async def test_what_others_change_meanwhile_is_a_conflict_also_where_it_only_rea
         assert len(tries) == 3 and (await ada.state("c-three").get("seen")).value == tries[-1].value
 
 
+@in_loop
+async def test_who_was_lucky_takes_turns_too_and_holds_the_lock_before_it_reads(make_hub: MakeHub) -> None:
+    async with make_hub("ada") as ada, make_hub("bob") as bob:
+        held: list[list[str]] = []
+
+        async def write(tx: Transaction) -> None:
+            one = tx.scope("l-one")
+            await one.get("k")
+            held.append([lease.key for lease in ada.leases.live])
+            one.put("k", len(held))
+            tx.scope("l-two").put("k", len(held))
+
+        await ada.run_transaction(write)
+        await ada.run_transaction(write)
+        assert held == [[], []], "nobody else is there"
+        await bob.state("l-one").put("k", "bob's")
+        await ada.run_transaction(write)
+        await ada.run_transaction(write, attempts=1)
+        assert held[2:] == [[], ["state/l-one"]], "it finds what it had written changed, and queues then"
+        assert (await bob.state("l-two").get("k")).value == 4
+
+
+def _taken(tx: Any, hub: Any) -> list[str]:
+    tx.scope("p-one").get("balance")
+    return [lease.key for lease in hub.leases.live]
+
+
 @pytest.mark.parametrize("times", [0, 2, 10**9])
 def test_a_key_that_is_held_is_tried_again_and_in_the_end_told_by_whom(
     times: int, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +243,7 @@ def test_the_sync_hub_has_transactions_too(embedded: Embedded) -> None:
 
         with pytest.raises(VersionConflict):
             hub.run_transaction(interfered, attempts=2)
+        assert hub.run_transaction(lambda tx: "state/p-one" in _taken(tx, hub)), "in turn, which costs no attempt"
         with hub.transaction() as tx:
             tx.scope("p-one").put("k", 1)
             with hub.join_transaction(tx.share("ada")) as part:
