@@ -30,7 +30,7 @@ _FIELD: Final = re.compile(r"([a-z_]+)((?:\.[a-z_]+|\[[0-9]{1,6}\])*)=(.*)", re.
 _STEP: Final = re.compile(r"\.([a-z_]+)|\[([0-9]+)\]")
 FORMS: Final = (
     "Write POSITION FIELD=VALUE, DOMAIN[/KEY] COMMAND FIELD=VALUE, remove POSITION, insert JSON, answer REQUEST=TEXT "
-    "or decider DOMAIN=MODULE:NAME."
+    "or decider DOMAIN=VERSION, decider DOMAIN=MODULE:NAME."
 )
 
 
@@ -101,11 +101,16 @@ class Insert(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """Other rules for a domain, from the cut on: a decider as in `accord.streams.DOMAIN.decider`."""
+    """Other rules for a domain, from the cut on: a decider as in `accord.streams.DOMAIN.decider`.
+
+    With a `version` it is the domain's own decider of that number, and the fork's decisions carry that; else they carry
+    the number that was in force. A switch of the rules that the record has after the cut is fed as all commands are.
+    """
 
     domain: str
     decider: Any
     name: str = ""
+    version: int | None = None
 
     def __str__(self) -> str:
         return f"decider {self.domain}={self.name or type(self.decider).__name__}"
@@ -161,8 +166,23 @@ def parse_change(text: str) -> Change:
             domain, equals, name = rest.strip().partition("=")
             if not equals:
                 raise _unreadable(text)
+            if name.isascii() and name.isdigit():
+                return version_of(domain, int(name))
             return Rules(_domain(domain), load(name), name)
     return _set(text)
+
+
+def version_of(domain: str, version: int) -> Rules:
+    """Another version of a domain's rules, as this release has them.
+
+    Raises:
+        BadInput: it has no such domain or version.
+    """
+    versions = DOMAINS[_domain(domain)].versions
+    if version not in versions:
+        known = ", ".join(map(str, sorted(versions)))
+        raise BadInput(f"There is no version {version} of the {domain} rules; there are: {known}.")
+    return Rules(domain, versions[version], str(version), version)
 
 
 def load(name: str) -> Any:

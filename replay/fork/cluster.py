@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from accord.replay.fork.changes import Rules
 from accord.replay.fork.cut import Cut, Slot
 from accord.replay.order import Where
 from accord.replay.source import Source
@@ -21,7 +22,7 @@ from accord.schemas.messages.log import CommandRejected, CommandsLost
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.chain import GENESIS_CAUSE, Chain, Decision, Head
-from accord.streams.decider import Decider, Domain, Order, id_of
+from accord.streams.decider import Domain, Order, id_of
 from accord.streams.decider import Source as Cause
 from accord.streams.domains import DOMAINS
 from accord.streams.partition import DECODE_REASONS, Decided, Partition
@@ -66,10 +67,10 @@ class Cluster:
 
     Args:
         cut: what they start from; its partitions are taken over.
-        deciders: other rules than the recorded ones, by domain.
+        rules: other rules than the recorded ones, by domain.
     """
 
-    def __init__(self, cut: Cut, partitions: dict[str, int], deciders: Mapping[str, Decider[Any]]) -> None:
+    def __init__(self, cut: Cut, partitions: dict[str, int], rules: Mapping[str, Rules]) -> None:
         self.counts = partitions
         self.partitions = cut.partitions
         self.starts: dict[Where, Head] = {where: partition.head for where, partition in cut.partitions.items()}
@@ -79,14 +80,14 @@ class Cluster:
         """Partitions in which something was left out or added."""
         self.differing: set[Where] = set()
         """Partitions with a decision that is not the recorded one."""
-        self._deciders = deciders
+        self._rules = rules
         self._last: dict[Where, int] = {
             where: max(partition.head.cause, GENESIS_CAUSE) for where, partition in cut.partitions.items()
         }
         self._made = 0
         for (domain, _), partition in cut.partitions.items():
-            if domain in deciders:
-                partition.domain = with_decider(partition, deciders[domain])
+            if domain in rules:
+                put_in_force(partition, rules[domain])
 
     def where(self, domain: str, key: str) -> Where:
         """The partition of a key."""
@@ -150,7 +151,7 @@ class Cluster:
         except AccordError:
             raise
         except Exception as error:
-            if where[0] not in self._deciders:
+            if where[0] not in self._rules:
                 raise
             at = str(Position(*where, record.offset, commands=True))
             raise BadInput(f"The decider of {where[0]} failed at {at}: {error!r}.", position=at) from error
@@ -159,6 +160,8 @@ class Cluster:
         partition = self.partitions[where]
         partition.apply(decided)
         partition.changed.clear()
+        if decided.decision.cause == GENESIS_CAUSE and where[0] in self._rules:
+            put_in_force(partition, self._rules[where[0]])
         done = Done(where, decided, slot, max(at_ms, decided.decision.now_ms))
         self.done.append(done)
         if not done.is_recorded:
@@ -197,10 +200,13 @@ class _Unreadable:
         raise SchemaError(self._rejected.description, reason=self._rejected.reason)
 
 
-def with_decider(partition: Partition, decider: Decider[Any]) -> Domain:
-    """A partition's domain with another decider in place of the version in force."""
-    domain = partition.domain
-    return domain._replace(versions={**domain.versions, partition.rules: decider})
+def put_in_force(partition: Partition, rules: Rules) -> None:
+    """Has a partition decide by other rules: another version, or a decider in place of the version in force."""
+    if rules.version is not None:
+        partition.rules = rules.version
+    else:
+        domain = partition.domain
+        partition.domain = domain._replace(versions={**domain.versions, partition.rules: rules.decider})
 
 
 def folded(where: Where, state: Any, decisions: Sequence[Decision], codec: Codec) -> Any:

@@ -74,9 +74,9 @@ class Run:
         self, cut: Cut, partitions: dict[str, int], changes: Sequence[Change], models: Models, *, agents: Agents,
         run_on_ms: int, hop_ms: int,
     ) -> None:  # fmt: skip
-        deciders = {change.domain: change.decider for change in changes if isinstance(change, Rules)}
+        rules = {change.domain: change for change in changes if isinstance(change, Rules)}
         self.cut = cut
-        self.cluster = Cluster(cut, partitions, deciders)
+        self.cluster = Cluster(cut, partitions, rules)
         self.numbers = Numbers(partitions)
         self.knowledge = Knowledge()
         self.calls = Calls(models, self.cluster, self._add_later)
@@ -90,7 +90,7 @@ class Run:
         self.made_count = 0
         self.changes = changes
         self._agents, self._run_on_ms, self._hop_ms = agents, run_on_ms, hop_ms
-        self._ruled = frozenset(deciders)
+        self._ruled = frozenset(rules)
         self._later: list[_Due] = []
         self._ticks: list[tuple[int, Where, str]] = []
         self._bound: dict[str, tuple[Done, str, Order] | None] = {}
@@ -102,7 +102,7 @@ class Run:
         self._is_same = True
         """Whether the last decision says what the recorded one says."""
         for where in cut.partitions:
-            if where[0] in deciders:
+            if where[0] in rules:
                 for key in cut.partitions[where].aggregates:
                     self._tick_later(where, key)
 

@@ -10,11 +10,15 @@ import asyncio
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+from accord.replay.export import export
 from accord.replay.source import open_source
 from accord.replay.state import state_at
 from accord.schemas.codec import commands_codec
@@ -35,10 +39,20 @@ from accord.schemas.messages.log import Tick
 from accord.schemas.messages.signals import EmitSignal, ReportHandlerFailure
 
 import accord
+from tests.counts import only_long
+from tests.histories import busy
+from tests.histories.answers import answers
+from tests.histories.payments import payments
 from tests.histories.play import Play
+from tests.histories.scenarios import SCENARIOS
+from tests.histories.shop import shop
+from tests.histories.transcripts import TRANSCRIPTS, transcript
+from tests.histories.transfers import transfers
+from tests.histories.trips import trips
 
 HERE = Path(__file__).parent
 AGENTS = ("ada", "bob", "eve", "kim")
+SCENARIO_S = 90.0
 
 
 def hotel() -> Play:
@@ -186,6 +200,16 @@ HISTORIES: dict[str, Callable[[], Play]] = {
     "rejections": rejections,
     "clocks": clocks,
     "wrong_grant": wrong_grant,
+    "answers": answers,
+    "office": lambda: busy.office(seed=8, count=250),
+    "pools": busy.pools,
+    "victims": busy.victims,
+    "groups": busy.groups,
+    "payments": payments,
+    "shop": shop,
+    "transfers": transfers,
+    "trips": lambda: trips().play,
+    **{name: partial(transcript, name) for name in TRANSCRIPTS},
 }
 
 
@@ -218,16 +242,40 @@ async def embedded(path: Path) -> None:
         await asyncio.wrap_future(late.decided)
 
 
-RUNS: dict[str, Callable[[Path], Coroutine[Any, Any, None]]] = {"embedded": embedded}
+async def scenario(name: str, path: Path) -> None:
+    """Plays a scenario; the domains that were told nothing are left out of its archive."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with accord.local(keep=Path(folder) / "whole.accord", agent="ada") as hub:
+            await asyncio.wait_for(SCENARIOS[name](hub), SCENARIO_S)
+        with open_source(Path(folder) / "whole.accord") as log:
+            told = {of for of, number in log.all_partitions() if log.bounds(of, number, commands=True)[1]}
+            shutil.rmtree(path, ignore_errors=True)
+            export(log, path, domains=tuple(of for of in log.partitions if of in told))
+
+
+RUNS: dict[str, Callable[[Path], Coroutine[Any, Any, None]]] = {
+    "embedded": embedded,
+    **{name: partial(scenario, name) for name in SCENARIOS},
+}
 """Histories of real runs, which cannot be recorded again to the byte."""
 
 
-SOUND_NAMES = sorted({*HISTORIES, *RUNS} - {*WRONG})
+SOUND_NAMES = [
+    *("clocks", "embedded", "family", "hotel", "rejections"),
+    *[pytest.param(name, marks=only_long) for name in SCENARIOS],
+]
+"""Histories whose clocks tell truly who knew what, for tests of what is read off those; scenarios in the long run. The
+other plays have commands that follow from nothing on their log."""
+
+
+def archive_of(name: str) -> Path:
+    """Where a history lies."""
+    return HERE / f"{name}.accord"
 
 
 def main(names: list[str]) -> None:
     for name in names:
-        path = HERE / f"{name}.accord"
+        path = archive_of(name)
         shutil.rmtree(path, ignore_errors=True)
         if name in RUNS:
             asyncio.run(RUNS[name](path))

@@ -18,6 +18,8 @@ from accord.replay.travel import CHECKPOINTS_MAX, RECENT_MAX
 from accord.cli.stepping import HELP
 from tests.cli.support import Ran
 from tests.histories.booking import booking
+from tests.histories.record import WRONG
+from tests.histories.scenarios import SCENARIOS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "replay.md").read_text(encoding="utf-8")
 CONSOLE = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -27,6 +29,7 @@ CONSOLE = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```$", TEXT, re.MULTILINE | 
 def _archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     booking().save(tmp_path / "hotel.accord")
+    (tmp_path / "tests").symlink_to(Path(__file__).parents[1])
 
 
 @pytest.mark.parametrize(("line", "shown"), CONSOLE, ids=[line for line, _ in CONSOLE])
@@ -53,6 +56,7 @@ def test_the_programs_print_what_their_comments_say(capsys: pytest.CaptureFixtur
 
 def test_the_lists_are_whole() -> None:
     verified = TEXT[TEXT.index("## Archives") : TEXT.index("## State at a point")]
+    assert {*SCENARIOS, *WRONG} <= set(re.findall(r"`(\w+)`", verified))
     assert set(re.findall(r"^\| `(\w+)` \|", verified, re.MULTILINE)) == set(get_args(damage.Kind))
     broken = TEXT[TEXT.index("## A broken") : TEXT.index("## Why did")]
     assert set(re.findall(r"^\| `(\w+)` \|", broken, re.MULTILINE)) == set(get_args(worker_tables.State))

@@ -19,6 +19,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
+from accord.schemas.headers import LogRecord
 from accord.schemas.messages import (
     Command,
     Event,
@@ -250,11 +251,15 @@ class Transcript:
 
     def run(self, line: str) -> list[str]:
         """What a line brings, as it is printed."""
-        name, *words = shlex.split(line)
-        fields: dict[str, Any] = dict(word.split("=", 1) for word in words)
-        key = fields.pop("aggregate", None) or "".join(fields.pop(kind, "") for kind in KEYS)
-        if name == "show":
-            return [shown(self.partition.canonical()["aggregates"].get(key))]
+        if line.startswith("show "):
+            return [shown(self.partition.canonical()["aggregates"].get(self.key(words(line)[1])))]
+        events = apply(self.partition, self.partition.decide(self.asked(line))).events
+        return [printed(event) for event in events] or ["(nothing)"]
+
+    def asked(self, line: str) -> LogRecord:
+        """The command of a line, as it lies in the log."""
+        name, fields = words(line)
+        key = self.key(fields)
         self.at_ms = int(fields.pop("at", self.at_ms))
         offset = self.partition.position + 1
         record = command(
@@ -266,8 +271,18 @@ class Transcript:
             command_id=fields.pop("id", f"r{offset + 1}"),
         )
         assert not fields, f"{line!r}: {fields} mean nothing to {name}"
-        events = apply(self.partition, self.partition.decide(record)).events
-        return [printed(event) for event in events] or ["(nothing)"]
+        return record
+
+    @staticmethod
+    def key(fields: dict[str, Any]) -> str:
+        """Takes what names the aggregate out of the fields."""
+        return fields.pop("aggregate", None) or "".join(fields.pop(kind, "") for kind in KEYS)
+
+
+def words(line: str) -> tuple[str, dict[str, Any]]:
+    """The name of a command, and its fields as they are written."""
+    name, *rest = shlex.split(line)
+    return name, dict(word.split("=", 1) for word in rest)
 
 
 def seen_keys(text: str) -> tuple[state.SeenKey, ...]:

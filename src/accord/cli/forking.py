@@ -28,7 +28,7 @@ def fork(
             metavar="CHANGE",
             help="What is changed; may be said several times. POSITION FIELD=VALUE: of one command. DOMAIN[/KEY] "
             "COMMAND FIELD=VALUE: of all commands of a type from the cut on. remove POSITION. insert JSON. "
-            "answer REQUEST=TEXT. decider DOMAIN=MODULE:NAME.",
+            "answer REQUEST=TEXT. decider DOMAIN=VERSION. decider DOMAIN=MODULE:NAME.",
             show_default=False,
         ),
     ] = None,

@@ -15,8 +15,8 @@ from accord.replay.log import Log
 from accord.replay.source import Source, open_source
 from accord.replay.timeline import Filter, iso, timeline
 from accord.replay.verify import verify
-from accord.schemas.codec import commands_codec
-from accord.schemas.messages.locks import AcquireLock, ReleaseLock
+from accord.schemas.codec import commands_codec, events_codec
+from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock
 from accord.schemas.messages.log import CommandRejected, Reason
 from accord.schemas.messages.proposals import CastVote, Propose, Voter
 from accord.schemas.messages.signals import EmitSignal
@@ -87,6 +87,8 @@ def test_rules_and_commands_as_people_write_them() -> None:
         ("locks AcquireLock 'lease_ms=1", "no change"),
         ("answer 5f2c", "no change"),
         ("decider locks", "no change"),
+        ("decider locks=2", "no version 2 of the locks rules; there are: 1"),
+        ("decider rooms=1", "no domain 'rooms'"),
         ("decider locks=nowhere:Rules", "nowhere"),
         ("decider locks=json:loads", "no decide"),
         ("decider rooms=json:loads", "no domain 'rooms'"),
@@ -423,3 +425,18 @@ def test_as_it_is_called_in_python() -> None:
     with Log(booking()) as log:
         found = log.fork(at="locks/0@2", change=["remove locks/0@3"]).run()
     assert found.source == "play" and found.changes == ("remove locks/0@3",)
+
+
+def test_other_rules_hold_in_a_partition_that_the_fork_opens() -> None:
+    play = Play(locks=1, signals=1)
+    play.send("hello", EmitSignal("ada", "{}", ()), domain="signals")
+    play.log_events["locks", 0].clear()
+    asked = {"owner": "ada/1", "lease_ms": 4_000, "wait_ms": 0}
+    inserted = Insert("locks", "room", "AcquireLock", asked, Position("signals", 0, 1), "ada")
+    for change, lease_ms in (([], 4_000), (["decider locks=tests.replay.fork.test_fork_properties:HalfLeases"], 2_000)):
+        fork = Fork(play, change=[inserted, *change])
+        fork.run()
+        assert fork.log is not None
+        _, granted = fork.log.read("locks", 0, 0)
+        (event,) = events_codec("locks").decode(granted.value)
+        assert isinstance(event, LockGranted) and event.lease_ms == lease_ms

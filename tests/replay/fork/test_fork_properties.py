@@ -22,6 +22,7 @@ from accord.schemas.messages.transactions import BeginTransaction, ScopeChanges
 from accord.schemas.messages.triggers import DeclareTrigger
 from accord.schemas.position import Position
 from accord.streams.chain import Decision
+from accord.streams.domains import DOMAINS
 from accord.streams.locks.decider import NameDecider
 from accord.streams.triggers.pattern import encode
 from hypothesis import assume, given
@@ -205,6 +206,32 @@ def test_with_other_rules_it_is_the_direct_run_of_what_they_do(seed: int) -> Non
     fork.run(run_on_ms=rest_of(source))
     assert fork.log is not None
     assert outcomes(fork.log) == outcomes(direct)
+
+
+@given(st.integers(0, 2**32))
+@examples(5)
+def test_under_another_version_of_the_rules_it_is_the_direct_run_under_that(seed: int) -> None:
+    """The direct run's partitions are opened under version 2; the fork's are, from right behind their opening on."""
+    known = DOMAINS["locks"]
+    source, old = town(seed, lease_ms=4_006), town(seed, lease_ms=2_003)
+    assume(not any(t == NOBODYS != old.named[r] for r, t in source.named.items()))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(DOMAINS, "locks", known._replace(versions={**known.versions, 2: HalfLeases()}))
+        direct = town(seed, lease_ms=4_006)
+        fork = Fork(source, change=["decider locks=2"])
+        fork.run(run_on_ms=rest_of(source))
+        assert fork.log is not None
+        assert behind_opening(fork.log) == behind_opening(direct)
+        assert {divergence.kind for divergence in verify(fork.log).divergences} <= {"rules"}, "no switch is on its log"
+
+
+def behind_opening(source: Source) -> dict[Where, list[tuple[Any, ...]]]:
+    """What was decided, when, where and by which version, but for the opening of partitions."""
+    decisions = {where: list(accepted(source, *where))[1:] for where in source.all_partitions()}
+    return {
+        where: [(one.offset, one.cause, one.key, one.now_ms, one.rules, one.value) for one in found]
+        for where, found in decisions.items()
+    }
 
 
 def test_the_original_is_never_touched(tmp_path: Path) -> None:
