@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.counts import FULL, LONG
+from tests.topics import delete_topics
 
 settings.register_profile("accord", deadline=None, max_examples=50)  # no deadline: the machine may be busy
 settings.register_profile("accord-long", deadline=None, max_examples=50 * FULL)
@@ -21,19 +23,28 @@ BEFORE = (
     "tests/faults/test_many.py",
     *((QUICK,) if LONG else ()),
     "tests/runtime/test_worker.py",
-    "tests/runtime/test_transport.py",
     "tests/test_demo.py",
-    *(() if LONG else (QUICK,)),
     "tests/cli/test_on_kafka.py",
+    "tests/streams/test_simulated_cluster.py",
+    *(() if LONG else (QUICK,)),
+    "tests/test_docs.py",
+    "tests/runtime/test_transport.py",
     "tests/test_examples.py",
+    "tests/schemas/test_codec.py",
     "tests/agents/test_llm_on_log.py",
-    "tests/cli/test_dlq.py",
+    "tests/agents/signals/test_handlers.py",
+    "tests/streams/test_task_properties.py",
     "tests/runtime/test_notices.py",
+    "tests/cli/test_import_on_kafka.py",
+    "tests/cli/test_dlq.py",
+    "tests/agents/test_connection.py",
+    "tests/test_benchmarks.py",
     "tests/runtime/test_waits.py",
 )
 FIRST = {path: place for place, path in enumerate(BEFORE)}
-"""The files that take longest, in that order: if one of them came last, one core would wait for the other. `QUICK`
-comes when each process has one: there are four, two in the long run (script/test)."""
+"""The files that take longest, in that order: if one of them came last, one core would wait for the other. Those that
+wait stand beside those that compute. `QUICK` comes when each process has one: there are five, two in the long run
+(script/test)."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +68,13 @@ def pytest_collection_finish() -> None:
     """Thousands of tests and what they imported stay until the end: nothing that a garbage collector need look at."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leave_no_topics() -> Iterator[None]:
+    """First of all fixtures, so that it ends when no worker uses the topics any more."""
+    yield
+    delete_topics()
 
 
 def is_longer(item: pytest.Item) -> bool:

@@ -69,7 +69,11 @@ def check(folder: Path, done: subprocess.CompletedProcess[str]) -> dict[str, Any
 
 
 def test_the_race_on_the_embedded_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / "hotel.accord" / "writing.json"
+    left.parent.mkdir()
+    left.write_text("{}")  # of a run before that was killed
     done = demo(tmp_path, "--json")
+    assert not left.exists()
     assert check(tmp_path, done)["broker"] == "embedded"
     assert "a stand-in answers for the language model" in done.stderr
     assert "model: stand-in" in done.stderr
@@ -106,12 +110,9 @@ def test_the_race_on_kafka(tmp_path: Path, accord_kafka: str) -> None:
     assert not [name for name in left if "accord-demo" in name]
 
 
+@only_long
 def test_without_locks_rooms_are_booked_twice(tmp_path: Path) -> None:
-    left = tmp_path / "hotel.accord" / "writing.json"
-    left.parent.mkdir()
-    left.write_text("{}")  # of a run before that was killed
     done = demo(tmp_path, "--no-locks", "--json")
-    assert not left.exists()
     summary = summary_of(done)
     assert summary["double_bookings"] > 0
     assert "bookings for 2 rooms" in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from accord import replay
 from tests.counts import only_long
+from tests.topics import fresh_prefix
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 ACCORD = (sys.executable, "-c", "from accord.cli import main; main()")
@@ -36,7 +36,7 @@ def log_on_kafka(accord_kafka: str, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("worker")
     variables = environment(
         ACCORD_KAFKA__BOOTSTRAP_SERVERS=accord_kafka,
-        ACCORD_TOPICS__PREFIX=f"examples-{uuid.uuid4().hex[:6]}",
+        ACCORD_TOPICS__PREFIX=fresh_prefix(accord_kafka, "examples"),
         ACCORD_TOPICS__PARTITIONS="2",
         ACCORD_WORKER__DATA_DIR=str(folder / "data"),
     )

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 from accord.streams.runtime.worker import EmbeddedWorker
 
 from accord import replay
 from accord.admin import Admin
 from accord.settings import Settings
+from tests.topics import fresh_prefix
 
 PARTITIONS = 2
 SESSION_MS = 2_000
@@ -34,7 +34,7 @@ def worker_on(bootstrap_servers: str, data_dir: Path, *domains: str) -> Iterator
     """Runs a worker on topics of its own. In the end what it decided is decided again."""
     settings = Settings.load(
         kafka={"bootstrap_servers": bootstrap_servers},
-        topics={"prefix": f"{domains[0]}-{uuid4().hex[:8]}", "partitions": PARTITIONS},
+        topics={"prefix": fresh_prefix(bootstrap_servers, domains[0]), "partitions": PARTITIONS},
         worker={"domains": domains, "data_dir": data_dir, "session_timeout_ms": SESSION_MS},
         locks={"clock_step_ms": 0},
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from accord.agents.connection.connection import Answer, Connection
@@ -19,6 +18,7 @@ from accord.errors import LogGap
 from accord.settings import Settings
 from tests.agents.on_kafka import silent_worker
 from tests.agents.support import until
+from tests.topics import fresh_prefix
 
 PARTITIONS = 2
 
@@ -28,7 +28,7 @@ def arguments(accord_kafka: str, tmp_path: Path) -> dict[str, object]:
     """Settings for fresh topics, an inbox among them."""
     found = {
         "kafka": {"bootstrap_servers": accord_kafka},
-        "topics": {"prefix": f"inbox-{uuid4().hex[:8]}", "partitions": PARTITIONS, "inbox_partitions": 3},
+        "topics": {"prefix": fresh_prefix(accord_kafka, "inbox"), "partitions": PARTITIONS, "inbox_partitions": 3},
         "client": {"answers": "inbox", "worker_wait_ms": 60_000, "worker_warning_ms": 1_000},
         "worker": {"data_dir": str(tmp_path / "data"), "domains": ["locks"], "checkpoint_ms": 100},
     }

@@ -17,6 +17,7 @@ from accord.settings import Settings
 from accord.testing.model_server import ModelServer
 from tests.agents.on_kafka import environment, worker_on
 from tests.agents.support import until
+from tests.counts import only_long
 
 PROMPT = "What is the answer?"
 
@@ -27,6 +28,7 @@ def settings(accord_kafka: str, tmp_path: Path) -> Iterator[Settings]:
         yield settings
 
 
+@only_long  # at once, with another process that dies: test_llm_on_log.py
 def test_processes_share_a_call_and_survive_its_caller(settings: Settings) -> None:
     free, asked = threading.Event(), [0]
 

@@ -1,7 +1,6 @@
 """The client on a real Kafka: what the mock cluster cannot do to it."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
 from accord.agents.connection.connection import Connection
@@ -15,6 +14,7 @@ from accord.errors import KafkaUnreachable, LogGap, NoWorker, TopicMismatch
 from accord.kafka import producer
 from accord.settings import Settings
 from tests.agents.support import until
+from tests.topics import fresh_prefix
 
 ACQUIRE = AcquireLock("ada", "owner", 10_000, 0)
 
@@ -24,7 +24,7 @@ def settings(accord_kafka: str) -> Settings:
     """Settings for fresh topics without a worker."""
     settings = Settings.load(
         kafka={"bootstrap_servers": accord_kafka},
-        topics={"prefix": f"client-{uuid4().hex[:8]}", "partitions": 2},
+        topics={"prefix": fresh_prefix(accord_kafka, "client"), "partitions": 2},
         client={"worker_wait_ms": 20_000, "worker_warning_ms": 1_000},
     )
     Admin(settings).init()

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from accord.schemas.topics import partition_of
@@ -21,6 +20,7 @@ from tests.agents.order_member import declare
 from tests.agents.support import until
 from tests.counts import only_long
 from tests.orders import causal_violations, total_violations
+from tests.topics import fresh_prefix
 
 EVENTS = 40
 
@@ -119,7 +119,7 @@ def test_subscribers_and_workers_that_die(accord_kafka: str, tmp_path: Path) -> 
     """Three subscribers, one after the other, and two workers, while two agents emit."""
     arguments: dict[str, Any] = {
         "kafka": {"bootstrap_servers": accord_kafka},
-        "topics": {"prefix": f"order-{uuid4().hex[:8]}", "partitions": PARTITIONS},
+        "topics": {"prefix": fresh_prefix(accord_kafka, "order"), "partitions": PARTITIONS},
         "client": {"worker_wait_ms": 60_000},
         "worker": {
             "data_dir": str(tmp_path / "data"), "domains": ["signals"], "session_timeout_ms": 2_000,

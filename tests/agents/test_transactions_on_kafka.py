@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import pytest
 from accord.replay.agreement import Problem, check, sum_of
@@ -28,6 +27,7 @@ from tests.agents.support import run
 from tests.agents.transfer_member import BANKS, START
 from tests.counts import LONG, long
 from tests.streams.serializability import Done, problem_of
+from tests.topics import fresh_prefix
 
 DOMAINS: Final = ("state", "transactions", "locks")
 LOG_POINTS: Final = (
@@ -42,7 +42,7 @@ WAIT_S: Final = 60
 def settings(accord_kafka: str) -> Settings:
     made = Settings.load(
         kafka={"bootstrap_servers": accord_kafka},
-        topics={"prefix": f"transfers-{uuid4().hex[:8]}", "partitions": PARTITIONS},
+        topics={"prefix": fresh_prefix(accord_kafka, "transfers"), "partitions": PARTITIONS},
         worker={"domains": DOMAINS, "session_timeout_ms": SESSION_MS},
         locks={"clock_step_ms": 0},
     )

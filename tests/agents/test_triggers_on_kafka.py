@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from accord.replay.triggers import trigger_at
@@ -26,6 +25,7 @@ from tests.agents.on_kafka import PARTITIONS, environment, silent_worker, worker
 from tests.agents.support import run
 from tests.agents.trigger_member import POINTS, declare, graph
 from tests.counts import LONG, long, only_long
+from tests.topics import fresh_prefix
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_worker_that_dies_before_it_told_of_something_tells_it_once(
     """Of a signal, to the trigger; of a match, to its handler. Whoever comes after it tells it."""
     arguments: dict[str, Any] = {
         "kafka": {"bootstrap_servers": accord_kafka},
-        "topics": {"prefix": f"triggers-{uuid4().hex[:8]}", "partitions": PARTITIONS},
+        "topics": {"prefix": fresh_prefix(accord_kafka, "triggers"), "partitions": PARTITIONS},
         "client": {"worker_wait_ms": 60_000, "worker_warning_ms": 1_000},
         "worker": {"data_dir": str(tmp_path / "data"), "domains": ["signals", "triggers"], "checkpoint_ms": 100},
     }

@@ -22,7 +22,6 @@ from accord.schemas.messages.locks import AcquireLock, ReleaseLock
 from accord.schemas.topics import DOMAINS, topic_table
 from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka.admin import AdminClient, NewTopic
-from uuid_utils import uuid7
 
 from accord.admin import send
 from accord.cli.app import run
@@ -30,9 +29,11 @@ from accord.kafka import producer
 from accord.settings import Settings
 from tests.agents.support import until
 from tests.counts import only_long
+from tests.topics import fresh_prefix
 
 PROGRAM = str(Path(sys.executable).with_name("accord"))
-WAIT_S = 30.0
+WAIT_S = 90.0
+"""For what takes a second or two on a quiet machine: the start of a worker's process among it."""
 
 
 class Ran(NamedTuple):
@@ -46,9 +47,9 @@ class Ran(NamedTuple):
 class Cluster:
     """A prefix on a broker, and `accord` run against it."""
 
-    def __init__(self, bootstrap_servers: str, folder: Path, partitions: int = 2) -> None:
+    def __init__(self, bootstrap_servers: str, folder: Path, prefix: str, partitions: int = 2) -> None:
         self.bootstrap_servers, self.folder = bootstrap_servers, folder
-        self.prefix = f"cli-{uuid7().hex[-8:]}"
+        self.prefix = prefix
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("ACCORD_")} | {
             "ACCORD_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
             "ACCORD_TOPICS__PREFIX": self.prefix,
@@ -96,25 +97,26 @@ class Cluster:
         admin: Any = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         new = NewTopic(name, partitions, 1, config={key.replace("_", "."): value for key, value in config.items()})
         admin.create_topics([new])[name].result(WAIT_S)
+        eventually(lambda: name in admin.list_topics(timeout=10).topics)  # brokers learn of it after the controller
 
 
 def eventually(what: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + WAIT_S
     while not (found := what()):
-        assert time.monotonic() < deadline, "not within 30 s"
+        assert time.monotonic() < deadline, f"not within {WAIT_S:g} s"
         time.sleep(0.1)
     return found
 
 
 @pytest.fixture
 def cluster(accord_kafka: str, tmp_path: Path) -> Cluster:
-    return Cluster(accord_kafka, tmp_path)
+    return Cluster(accord_kafka, tmp_path, fresh_prefix(accord_kafka, "cli"))
 
 
 @pytest.fixture(scope="module")
 def served(accord_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A prefix with topics, a worker, and a little history: two locks, one of them freed, and a dead letter."""
-    served = Cluster(accord_kafka, tmp_path_factory.mktemp("served"))
+    served = Cluster(accord_kafka, tmp_path_factory.mktemp("served"), fresh_prefix(accord_kafka, "cli"))
     assert served.accord("topics", "init").returncode == 0
     with (served.folder / "worker.log").open("w") as log:
         worker = served.start("worker", output=log)
@@ -315,7 +317,7 @@ def test_tail_survives_a_restart_of_the_broker(tmp_path: Path) -> None:
     from accord.testing.broker import NativeKafka  # noqa: PLC0415
 
     with NativeKafka() as broker:
-        cluster = Cluster(broker.bootstrap_servers, tmp_path)
+        cluster = Cluster(broker.bootstrap_servers, tmp_path, "cli")
         cluster.accord("topics", "init")
         with (tmp_path / "tail.log").open("w") as log:
             tail = cluster.start("events", "tail", output=log)

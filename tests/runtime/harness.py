@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from accord import kafka
 from accord.mock import FETCH_WAIT_MS, SESSION_TIMEOUT_MS, MockCluster
 from accord.settings import Settings
 from tests.counts import only_long
+from tests.topics import fresh_prefix
 
 PARTITIONS = 2
 
@@ -37,7 +37,7 @@ class Log:
     """Topics under a prefix of their own."""
 
     def __init__(self, bootstrap_servers: str, data_dir: Path, mock: MockCluster | None, inboxes: int = 0) -> None:
-        self.prefix = f"t{uuid.uuid4().hex[:8]}"
+        self.prefix = "t" if mock else fresh_prefix(bootstrap_servers, "t")
         self.bootstrap_servers = bootstrap_servers
         self.data_dir = data_dir
         self.mock = mock

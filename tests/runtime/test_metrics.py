@@ -22,7 +22,6 @@ from accord.streams.domains import DOMAINS
 from accord.streams.runtime.metrics import TYPES_MAX, Buckets, DomainMetrics, cumulative
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
-from uuid_utils import uuid7
 
 from accord import metrics, sync
 from accord.admin import Admin
@@ -30,6 +29,7 @@ from accord.embedded import Embedded
 from accord.errors import ConfigError, TaskFailedError
 from accord.settings import Settings
 from tests.agents.support import until, with_
+from tests.topics import fresh_prefix
 
 BASE_UNITS = ("_seconds", "_bytes", "_total", "_info")
 OTHER_UNITS = re.compile(r"(_ms|_millis|_milliseconds|_us|_ns|_minutes|_hours|_kb|_mb|_kib|_mib|_percent)(_|$)")
@@ -114,7 +114,7 @@ def test_types_of_decisions_without_number_are_summed_up() -> None:
 @pytest.fixture
 def worker(accord_kafka: str, tmp_path: Path) -> Iterator[tuple[Settings, int]]:
     """`accord worker` in a process of its own; its settings, and the port of its figures."""
-    port, prefix = free_port(), f"m-{uuid7().hex[-8:]}"
+    port, prefix = free_port(), fresh_prefix(accord_kafka, "m")
     settings = Settings.load(kafka={"bootstrap_servers": accord_kafka}, topics={"prefix": prefix, "partitions": 2})
     Admin(settings).init()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACCORD_")} | {

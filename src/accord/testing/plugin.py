@@ -5,6 +5,7 @@ Every pytest of an environment loads it, so it imports nothing of accord until a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def accord_kafka() -> Iterator[str]:
-    """The bootstrap servers of a real Kafka that runs until the session ends.
+def accord_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The bootstrap servers of a real Kafka that runs until the session ends. The processes of pytest-xdist share one.
 
     A machine that has none fails the test and never skips it: a suite that is green without its broker
     has shown nothing.
     """
     from accord.testing.broker import kafka_for_tests  # noqa: PLC0415
+    from accord.testing.shared import shared_kafka  # noqa: PLC0415
 
-    with kafka_for_tests() as bootstrap_servers:
+    is_one_of_many = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent / "accord-kafka"  # the parent belongs to the run
+    with shared_kafka(folder) if is_one_of_many else kafka_for_tests() as bootstrap_servers:
         yield bootstrap_servers
 
 

@@ -1,8 +1,8 @@
-"""A log whose clock a test moves, on a real Kafka or the embedded broker, and the service's processes on it.
+"""A log whose clock a test moves, on a real Kafka, and the service's processes on it.
 
 Rules that act here:
 - Every record has the time that the file `ahead` makes of the machine's: those of the processes (see `program`) and
-  those of the worker, which is in this process. On Kafka the topics take it, for they are made with CreateTime.
+  those of the worker, which is in this process. The topics take it, for they are made with CreateTime.
 - Moving the clock ends leases, too: members have `LEASE_MS`, which is more than a test moves it. Who is to be killed
   gets a short one, which then ends by real time.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from accord.replay.source import open_source
@@ -34,10 +34,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from accord.admin import Admin
-from accord.embedded import Embedded
 from accord.settings import Settings
 from tests.agents.service.program import clock
 from tests.faults.processes import Process
+from tests.topics import fresh_prefix
 
 T = TypeVar("T")
 
@@ -48,15 +48,6 @@ PARTITIONS = 2
 WAIT_S = 60.0
 
 
-class Log(Protocol):
-    """A log whose clock can be moved."""
-
-    settings: Settings
-
-    def advance(self, ms: int) -> None:
-        """Moves it on; returns when every deadline that is due by it was handled."""
-
-
 class OnKafka:
     """A log on a real Kafka, under a prefix of its own."""
 
@@ -64,7 +55,7 @@ class OnKafka:
         self._ahead = ahead
         self.settings = Settings.load(
             kafka={"bootstrap_servers": bootstrap_servers},
-            topics={"prefix": f"moved-{uuid4().hex[:8]}", "partitions": PARTITIONS},
+            topics={"prefix": fresh_prefix(bootstrap_servers, "moved"), "partitions": PARTITIONS},
             worker={"domains": DOMAINS, "data_dir": folder / "worker"},
         )
         self._worker = EmbeddedWorker(self.settings, timestamps="create", timestamp_ms=clock(ahead))
@@ -97,18 +88,6 @@ class OnKafka:
         until(lambda: self._worker.run(lambda worker: worker.quiet))
 
 
-class InMemory(Embedded):
-    """A log on the embedded broker."""
-
-    def __init__(self, ahead: Path) -> None:
-        super().__init__(settings=Settings.load(worker={"domains": DOMAINS}))
-        self._ahead = ahead
-
-    def advance(self, ms: int) -> None:
-        move(self._ahead, ms)
-        super().advance(ms)
-
-
 def move(ahead: Path, ms: int) -> None:
     """Moves the clock of who reads this file, which is whole at any time."""
     moved = ahead.with_suffix(".new")
@@ -132,7 +111,7 @@ class Stage:
         base_url: of the model's stand-in.
     """
 
-    def __init__(self, log: Log, folder: Path, ahead: Path, base_url: str) -> None:
+    def __init__(self, log: OnKafka, folder: Path, ahead: Path, base_url: str) -> None:
         self.log = log
         self._folder = folder
         self._ahead = ahead
@@ -224,12 +203,11 @@ class Stage:
 
 
 @contextmanager
-def staged(kind: str, bootstrap_servers: str, folder: Path, base_url: str) -> Iterator[Stage]:
-    """A stage on a log of a kind: `kafka` or `embedded`."""
+def staged(bootstrap_servers: str, folder: Path, base_url: str) -> Iterator[Stage]:
+    """A stage on a log."""
     ahead = folder / "ahead"
     ahead.write_text("0")
-    log: OnKafka | InMemory = OnKafka(bootstrap_servers, folder, ahead) if kind == "kafka" else InMemory(ahead)
-    with log:
+    with OnKafka(bootstrap_servers, folder, ahead) as log:
         stage = Stage(log, folder, ahead, base_url)
         try:
             yield stage

@@ -15,18 +15,22 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
+from accord.replay.source import open_source
+from accord.replay.trace import trace
 from accord.streams.runtime.worker import EmbeddedWorker
 
 from accord.admin import Admin
 from accord.settings import Settings
 from accord.testing.model_server import ModelServer
+from tests.topics import fresh_prefix
 
 PARTITIONS = 2
 TOKEN = "a token for this test"
 ARTICLE = "Bees dance."
+SHORT_LEASE = {"ACCORD_AGENTS__LEASE_MS": "1000"}
+"""Of who is killed, and of no one else: a busy machine would cost others theirs."""
 
 
 class Process:
@@ -91,7 +95,7 @@ def environment(accord_kafka: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Variables for the programs; a worker decides."""
     settings = Settings.load(
         kafka={"bootstrap_servers": accord_kafka},
-        topics={"prefix": f"service-{uuid4().hex[:8]}", "partitions": PARTITIONS},
+        topics={"prefix": fresh_prefix(accord_kafka, "service"), "partitions": PARTITIONS},
         worker={"domains": ("tasks", "roster", "llm"), "data_dir": tmp_path / "worker"},
     )
     Admin(settings).init()
@@ -101,7 +105,6 @@ def environment(accord_kafka: str, tmp_path: Path) -> Iterator[dict[str, str]]:
         "ACCORD_KAFKA__BOOTSTRAP_SERVERS": accord_kafka,
         "ACCORD_TOPICS__PREFIX": settings.topics.prefix,
         "ACCORD_TOPICS__PARTITIONS": str(PARTITIONS),
-        "ACCORD_AGENTS__LEASE_MS": "1000",
         "ACCORD_SERVICE__TOKENS": json.dumps([TOKEN]),
     }
     worker.stop()
@@ -112,6 +115,15 @@ def ask(url: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, An
     request = urllib.request.Request(url, content, {"Authorization": f"Bearer {TOKEN}"})
     with urllib.request.urlopen(request, timeout=20) as answer:
         return answer.status, json.load(answer)
+
+
+def told(environment: dict[str, str], task_id: str, step: str) -> Counter[str]:
+    """What the log says became of the runs of a step."""
+    prefix, servers = environment["ACCORD_TOPICS__PREFIX"], environment["ACCORD_KAFKA__BOOTSTRAP_SERVERS"]
+    settings = Settings.load(kafka={"bootstrap_servers": servers}, topics={"prefix": prefix, "partitions": PARTITIONS})
+    with open_source(settings) as source:
+        found = [one.event for one in trace(source, task_id) if one.data.get("step") == step]
+    return Counter(event for event in found if event in {"StepLost", "StepCompleted", "StepFailed"})
 
 
 def ended(url: str) -> dict[str, Any]:
@@ -128,7 +140,8 @@ def test_an_article_comes_though_its_writer_was_killed(environment: dict[str, st
         environment["ACCORD_LLM__BASE_URL"] = server.base_url
         running = [Process(environment, "serve", "--port", "0")]
         try:
-            running += [Process(environment, "work", *parts) for parts in (["content"], ["research", "aggregator"])]
+            running.append(Process(environment | SHORT_LEASE, "work", "content"))
+            running.append(Process(environment, "work", "research", "aggregator"))
             service, content, others = running
             url = service.until(r"http://127\.0\.0\.1:\d+")
             for agents in (content, others):
@@ -148,6 +161,8 @@ def test_an_article_comes_though_its_writer_was_killed(environment: dict[str, st
             assert names == ["research", "writing", "editing", "publishing"], "each is recorded once"
             assert record["steps"][1]["result"] == {"draft": "draft 2"}
             assert model.asked == {"Research": 1, "Write": 2, "Edit": 1}, "what was recorded is not asked again"
+            runs = told(environment, begun["task_id"], "writing")
+            assert runs == {"StepLost": 1, "StepCompleted": 1}, "one draft"
 
             _, begun = ask(f"{url}/create-content", {"topic": "bees"})
             assert ended(f"{url}/task/{begun['task_id']}")["result"] == record["result"]

@@ -14,6 +14,8 @@ from accord.testing.model_server import ModelServer
 from tests.agents.service.movable import SHORT_LEASE_MS, Stage, staged, until
 from tests.counts import only_long
 
+pytestmark = only_long  # at once: tests/agents/service/test_on_kafka.py, and the same in one process: test_app.py
+
 SHORT_LEASE = {"ACCORD_AGENTS__LEASE_MS": str(SHORT_LEASE_MS)}
 LATE = "not done by its deadline"
 
@@ -50,45 +52,15 @@ def model() -> Model:
     return Model()
 
 
-@pytest.fixture(params=["kafka"])
-def stage(request: pytest.FixtureRequest, model: Model, tmp_path: Path) -> Iterator[Stage]:
-    kind = str(request.param)
-    servers = str(request.getfixturevalue("accord_kafka")) if kind == "kafka" else ""
+@pytest.fixture
+def stage(accord_kafka: str, model: Model, tmp_path: Path) -> Iterator[Stage]:
     with ModelServer(model.answer, api_key="the right key") as server:
-        with staged(kind, servers, tmp_path, server.base_url) as made:
+        with staged(accord_kafka, tmp_path, server.base_url) as made:
             yield made
         for held in model.held.values():
             held.set()
 
 
-on_either = pytest.mark.parametrize("stage", ["embedded", pytest.param("kafka", marks=only_long)], indirect=True)
-
-
-@only_long
-def test_an_article_comes_from_four_processes_though_the_writer_was_killed(stage: Stage, model: Model) -> None:
-    """Killed -9 while the model writes; the draft that it would have got is nobody's."""
-    agents = [stage.work(name) for name in ("researcher", "editor", "publisher")]
-    writer = stage.work("writer", **SHORT_LEASE)
-    stage.serve()
-    for process in (*agents, writer):
-        process.wait_until_ready()
-    held = model.hold("Write")
-    begun = stage.begun("/create-content", {"topic": "bees"})
-    until(lambda: model.asked["Write..."])
-    writer.kill()
-    held.set()
-    stage.work("writer").wait_until_ready()
-    record = stage.ended(begun["task_id"])
-    assert record["result"] == {"topic": "bees", "final_article": "Bees dance.", "word_count": 2}
-    names = [step["name"] for step in record["steps"]]
-    assert names == ["research", "writing", "editing", "publishing"]
-    assert record["steps"][1]["result"] == {"draft": "draft 2"}
-    assert [model.asked[f"{verb}..."] for verb in ("Research", "Write", "Edit")] == [1, 2, 1]
-    assert len(stage.events(begun["task_id"], "StepCompleted", step="writing")) == 1, "one draft"
-    assert len(stage.events(begun["task_id"], "StepLost", step="writing")) == 1
-
-
-@only_long
 def test_research_is_there_at_its_deadline_with_what_was_found(stage: Stage, model: Model) -> None:
     """`web` answers after 35 s, `academic` fails, `news` was stopped, `social` answers."""
     slow = stage.work("web", TEST_IS_DEAF="1")
@@ -132,7 +104,6 @@ def test_research_is_there_at_its_deadline_with_what_was_found(stage: Stage, mod
     assert stage.record(task_id) == record, "and changes nothing"
 
 
-@on_either
 def test_whoever_is_killed_the_task_is_finished_at_its_deadline(stage: Stage, model: Model) -> None:
     """The service after its answer, `web` and the aggregator while they run their steps; `news` hangs."""
     web = stage.work("web", TEST_DIES_AT="started web", **SHORT_LEASE)
@@ -167,7 +138,6 @@ def test_whoever_is_killed_the_task_is_finished_at_its_deadline(stage: Stage, mo
         assert len(stage.events(task_id, "StepCompleted", step=kind)) == 1
 
 
-@only_long
 def test_a_stopped_kind_of_agent_opens_its_breaker_and_never_stops_the_others(stage: Stage) -> None:
     web = stage.work("web")
     others = stage.work("academic", "news", "social", "aggregator")
@@ -194,7 +164,6 @@ def test_a_stopped_kind_of_agent_opens_its_breaker_and_never_stops_the_others(st
     assert (result["completed_agents"], result["timed_out"], result["skipped_agents"]) == (4, False, [])
 
 
-@only_long
 def test_an_agent_does_other_work_while_a_step_waits_to_be_tried_again(stage: Stage, model: Model) -> None:
     """Its only slot: after the third failure 15 s pass on the log, and twelve articles are made meanwhile."""
     agents = stage.work("content", ACCORD_AGENTS__SLOTS="1")
@@ -220,7 +189,6 @@ def test_an_agent_does_other_work_while_a_step_waits_to_be_tried_again(stage: St
     assert stage.ended(waiting)["status"] == "completed"
 
 
-@only_long
 def test_what_comes_after_a_failed_step_is_blocked_and_what_came_before_is_returned(stage: Stage) -> None:
     """Three agents, each a process: the writer has no key for the model."""
     agents = [stage.work("researcher"), stage.work("writer", ACCORD_LLM__API_KEY="a wrong key"), stage.work("editor")]

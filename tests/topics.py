@@ -1,0 +1,37 @@
+"""Topics of tests on a real Kafka: under prefixes of their own, and gone when their module is through.
+
+Topics that stay cost the tests that come after: whoever asks the cluster for its topics is told of all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+_given: set[tuple[str, str]] = set()
+"""Address of the cluster and prefix."""
+
+
+def fresh_prefix(bootstrap_servers: str, name: str) -> str:
+    """A prefix that no other test has. The topics under it are deleted when the module's tests are through."""
+    prefix = f"{name}-{uuid4().hex[:8]}"
+    _given.add((bootstrap_servers, prefix))
+    return prefix
+
+
+def delete_topics() -> None:
+    """Deletes what is under the prefixes that were given out."""
+    for servers in {servers for servers, _ in _given}:
+        prefixes = tuple(f"{prefix}." for at, prefix in _given if at == servers)
+        admin: Any = AdminClient({"bootstrap.servers": servers})
+        names = [name for name in admin.list_topics(timeout=10).topics if name.startswith(prefixes)]
+        for deleted in admin.delete_topics(names).values() if names else ():
+            try:
+                deleted.result()
+            except KafkaException as error:
+                if error.args[0].name() != "UNKNOWN_TOPIC_OR_PART":  # the test has deleted it, too
+                    raise
+    _given.clear()
