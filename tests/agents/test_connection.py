@@ -22,10 +22,12 @@ from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock,
 from accord.schemas.messages.signals import EmitSignal, SignalEmitted
 from accord.schemas.position import Position
 from accord.schemas.topics import commands_topic, events_topic, partition_of
+from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka import Consumer, TopicPartition
 
 from accord.errors import (
     BadInput,
+    Degraded,
     KafkaUnreachable,
     LogGap,
     NotConnected,
@@ -283,9 +285,46 @@ def test_no_worker(lonely: Settings, caplog: pytest.LogCaptureFixture) -> None:
 def test_no_worker_for_what_cannot_be_withdrawn(lonely: Settings) -> None:
     connection = _open(lonely)
     submission = connection.submit("signals", "k", signal())
-    with pytest.raises(NoWorker, match=f"It may be decided later; sending it again as {submission.id} is safe."):
+    with pytest.raises(Degraded, match=f"It may be decided later; sending it again as {submission.id} is safe."):
         submission.decided.result(5)
     connection.close()
+
+
+def test_what_is_not_essential_is_tried_by_one_while_nobody_decides(lonely: Settings) -> None:
+    """All others are refused at once and write nothing; what is essential is sent and waited for."""
+    connection = _open(with_(lonely, "client", worker_warning_ms=200))
+    assert connection.health["status"] == "healthy"
+    with pytest.raises(Degraded):
+        connection.submit("signals", "k", signal()).decided.result(5)
+    health = connection.health
+    assert health["status"] == "degraded" and health["off"] == [f"signals/{partition_of(b'k', 4)}"]
+    tried, refused = (connection.submit("signals", "k", signal()) for _ in range(2))
+    with pytest.raises(
+        Degraded, match=r"Signal k was not sent: signals is off: .*Still working: reading the log"
+    ) as told:
+        refused.decided.result(0)
+    assert told.value.details["off"] == health["off"][0]
+    urgent = connection.submit("signals", "k", signal(), urgent=True)
+    asked = connection.submit("locks", "k", ACQUIRE)
+    for waiting, error in ((tried, Degraded), (urgent, Degraded), (asked, NoWorker)):
+        with pytest.raises(error):
+            waiting.decided.result(5)
+    connection.close()
+    assert len(_commands(lonely, "k", "signals")) == 3
+
+
+def test_what_was_off_is_on_with_the_first_decision(lonely: Settings) -> None:
+    connection = _open(lonely)
+    with pytest.raises(Degraded):
+        connection.submit("signals", "k", signal()).decided.result(5)
+    worker = EmbeddedWorker(lonely, timestamps="create", static=False)
+    worker.start()
+    try:
+        connection.submit("signals", "k", signal()).decided.result(10)
+        assert connection.health["status"] == "healthy" and connection.health["works"] == ["signals"]
+    finally:
+        connection.close()
+        worker.stop()
 
 
 def test_answer_ms_ends_the_wait_earlier(lonely: Settings) -> None:
@@ -468,13 +507,13 @@ def _end(settings: Settings, topic: str, key: bytes) -> int:
         client.close()
 
 
-def _commands(settings: Settings, key: str) -> list[object]:
-    topic, partition = commands_topic("locks", settings.topics.prefix), partition_of(key.encode(), 4)
+def _commands(settings: Settings, key: str, domain: str = "locks") -> list[object]:
+    topic, partition = commands_topic(domain, settings.topics.prefix), partition_of(key.encode(), 4)
     client = consumer(settings.kafka)
     try:
         client.list_topics(timeout=5)
         end = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)[1]
-        return [commands_codec("locks").decode(record.value) for record in read(client, topic, partition, 0, end)]
+        return [commands_codec(domain).decode(record.value) for record in read(client, topic, partition, 0, end)]
     finally:
         client.close()
 
