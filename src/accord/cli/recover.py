@@ -96,8 +96,8 @@ def orphans(
     that are over, transactions that are stuck, deadlines that nobody served. Changes nothing without --repair. Exits
     with 1 if anything is left.
 
-    Each repair is decided like any other command; its id begins with "repair-" and the kind, its source is your agent's
-    name (ACCORD_AGENT), and accord explain shows it as the cause of what it brought.
+    Each repair is decided like any other command. Its id begins with "repair-" and the kind, its source is your agent's
+    name (ACCORD_AGENT); accord explain shows what it brought, and who asked.
     """
     from accord.replay.orphans import orphans as find  # noqa: PLC0415
 
