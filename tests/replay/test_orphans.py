@@ -119,11 +119,11 @@ def test_a_lock_of_an_agent_that_was_lost_is_taken_away(world: World) -> None:
     assert world.kinds == []
 
 
-def test_an_agent_that_came_back_is_not_lost(world: World) -> None:
+def test_an_agent_with_another_process_is_not_lost(world: World) -> None:
     world.join(lease_ms=1_000)
+    world.send("roster", "team", JoinTeam("bob", "bob#2", ("write",), 1, 3_600_000))
     world.send("locks", "room", AcquireLock("bob", "room", 3_600_000, None))
     world.tick("roster", "team", after_ms=2_000)
-    world.join(lease_ms=3_600_000)
     world.tick("locks", "clock")
     assert world.kinds == []
 

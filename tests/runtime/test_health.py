@@ -127,6 +127,8 @@ def test_a_worker_serves_what_is_essential_while_the_rest_is_recovered(
             assert asked(port, "/nothing")[0] == 404
             until(lambda: "worker is healthy" in caplog.text)
     finally:
+        if not go_on.done():
+            go_on.set_result(None)
         embedded.stop()
 
 
@@ -143,12 +145,18 @@ def test_a_rebalance_cuts_off_what_is_recovered_and_it_is_taken_on_anew(
         return await recover(self, index)
 
     monkeypatch.setattr(Processor, "_recover", held)
-    workers = [EmbeddedWorker(log.settings(name, domains=("locks", "signals"))) for name in ("w1", "w2")]
+    ports = {"w1": free_port(), "w2": free_port()}
+    workers = [
+        EmbeddedWorker(log.settings(name, domains=("locks", "signals"), metrics_port=port))
+        for name, port in ports.items()
+    ]
     try:
         for worker in workers:
             worker._thread.start()
             load(log, 20)
             until(log.decided)
+        until(lambda: all(asked(port, "/health")[1]["stage"] == "essentials" for port in ports.values()))
+        until(lambda: asked(ports["w2"], "/health")[1]["partitions"]["deciding"] > 0)
         go_on.set()
         for worker in workers:
             worker._ready.result(30)
@@ -158,6 +166,7 @@ def test_a_rebalance_cuts_off_what_is_recovered_and_it_is_taken_on_anew(
         owners = [worker.run(lambda w: sorted(w.processors["signals"].owned)) for worker in workers]
         assert sorted([*owners[0], *owners[1]]) == list(range(PARTITIONS))
     finally:
+        go_on.set()
         for worker in workers:
             worker.stop()
 
