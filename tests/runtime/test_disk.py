@@ -42,7 +42,11 @@ def checkpoints(worker: EmbeddedWorker) -> dict[int, int]:
 
 
 def saved(worker: EmbeddedWorker) -> bool:
-    return not any(o.owner.partition.changed for o in owned(worker).values())
+    """Whether nothing has changed since the last checkpoints, and none is being written."""
+    return not any(
+        o.owner.partition.changed or (o.checkpointing is not None and not o.checkpointing.done())
+        for o in owned(worker).values()
+    )
 
 
 def decide(log: Log, worker: EmbeddedWorker, count: int = 60) -> None:
