@@ -28,6 +28,7 @@ LOOK_S: Final = 1.0
 PROBE_S: Final = 2.0
 AWAY_S: Final = 5.0
 """Brokers that have not answered for this long are away."""
+REASONS_LOGGED_MAX: Final = 3
 ANSWER_S: Final = 5.0
 """A worker whose event loop does not answer within this is stuck."""
 
@@ -115,14 +116,21 @@ class Monitor:
 
     async def _look_forever(self) -> None:
         while True:
-            health = self.health()
-            told = health.status, health.stage, tuple((reason.what, reason.where) for reason in health.reasons)
-            if told != self._told:
-                worse = logger.info if health.status in ("healthy", "recovering") else logger.warning
-                reasons = [" ".join(filter(None, reason)) for reason in health.reasons[:3]]
-                worse(f"worker is {health.status}", was=self._told[0] or None, stage=health.stage, reasons=reasons)
-                self._told = told
+            try:
+                self._tell(self.health())
+            except Exception:  # a worker decides on, though its mode is not known
+                logger.exception("a bug in accord: the worker's mode cannot be told")
             await asyncio.sleep(LOOK_S)
+
+    def _tell(self, health: Health) -> None:
+        """Logs a mode that is another one than before."""
+        told = health.status, health.stage, tuple((reason.what, reason.where) for reason in health.reasons)
+        if told == self._told:
+            return
+        log = logger.info if health.status in ("healthy", "recovering") else logger.warning
+        reasons = [" ".join(filter(None, reason)) for reason in health.reasons[:REASONS_LOGGED_MAX]]
+        log(f"worker is {health.status}", was=self._told[0] or None, stage=health.stage, reasons=reasons)
+        self._told = told
 
     async def _probe_forever(self) -> None:
         while True:
