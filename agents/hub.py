@@ -109,6 +109,18 @@ class Hub:
         return self._connection
 
     @property
+    def health(self) -> dict[str, Any]:
+        """What works for this agent, as far as it has asked: `status`, `service` (its name), `off`, `works`, `why`.
+
+        `degraded`: partitions are `off` that nobody decides. `unhealthy`: no broker takes anything, or the connection
+        has failed; `why` says it. `works` are the domains that have answered and of which nothing is off.
+
+        Raises:
+            NotConnected: it was not opened.
+        """
+        return self.connection.health
+
+    @property
     def leases(self) -> Leases:
         """The requests and leases of this hub. Raises NotConnected before it was opened."""
         if self._leases is None:

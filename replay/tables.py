@@ -108,7 +108,7 @@ def _of_rows(source: Source, partition: Partition, loaded: cp.Loaded) -> tuple[S
 def _stopped(source: Source, partition: Partition) -> tuple[str, str] | None:
     """Why workers cannot decide the next command, and what to do; None: they can, or there is none."""
     domain, number = partition.identity.domain, partition.identity.partition
-    following = Position(domain, number, partition.position + 1, commands=True)
+    following = Position(domain, number, max(0, partition.position + 1), commands=True)  # 0: no worker was there yet
     try:
         low, end = source.bounds(domain, number, commands=True)
     except LogGap as error:

@@ -19,6 +19,7 @@ from accord.agents.metrics import AgentMetrics
 from accord.agents.tasks.graph import TaskGraph
 from accord.streams.domains import DOMAINS
 from accord.streams.runtime.collector import WorkerCollector
+from accord.streams.runtime.health import Facts, judge
 from accord.streams.runtime.metrics import DomainMetrics
 
 import accord
@@ -31,6 +32,7 @@ from accord.testing.model_server import ModelServer
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHARING = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
+DEGRADED = (ROOT / "docs" / "degraded.md").read_text(encoding="utf-8")
 LLM = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
 TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 PATTERNS = (ROOT / "docs" / "patterns.md").read_text(encoding="utf-8")
@@ -98,11 +100,25 @@ def test_the_figures_are_those_that_there_are() -> None:
     processor = Mock(metrics=DomainMetrics(DOMAINS["locks"], lambda: 0), owned={})
     registry = CollectorRegistry()
     AgentMetrics(registry)
-    families = [*WorkerCollector(loop, {"locks": processor}, lambda: 0).gather(), *registry.collect()]
+    families = [
+        *WorkerCollector(loop, {"locks": processor}, lambda: 0, lambda: judge(Facts(assigned=True))).gather(),
+        *registry.collect(),
+    ]
     loop.close()
     there = {family.name + "_total" * (family.type == "counter") for family in families}
     told = set(re.findall(r"`(accord_[a-z_]+[a-z])[`{]", OBSERVABILITY))
     assert told == there
+
+
+def test_each_row_of_what_can_be_gone_has_its_test() -> None:
+    table = re.search(r"\| gone \|.*?\n\n", DEGRADED, re.DOTALL)
+    assert table is not None
+    rows = table[0].strip().splitlines()[2:]
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row)
+        assert named, row
+        for path, function in named:
+            assert f"def {function}" in (ROOT / path).read_text(encoding="utf-8"), (path, function)
 
 
 def test_the_settings_that_the_documents_name_are_settings() -> None:

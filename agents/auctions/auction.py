@@ -261,7 +261,7 @@ class Auction(Watched):
         Raises:
             Denied: another agent has announced it.
             NotFound: there is no such auction, or it ended long ago.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         answer = await self.send(CancelAuction(self._hub.agent, shortened(reason)))
         match answer.events[-1]:

@@ -49,7 +49,7 @@ class AuctionsHub(Hub):
             BadInput: an argument cannot be right.
             TermsDiffer: the key has another auction.
             CircularTrigger: auctions and bids bring each other about in too long a row.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         return await auctions.announce(
             self, description, agents=agents, reward=reward, capabilities=capabilities, weights=weights,

@@ -152,7 +152,7 @@ class Ground:
         Raises:
             BadInput: one of them cannot be.
             Denied: another agent has configured it.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         terms = checked_terms(
             capacities=capacities or {}, contradictions=contradictions, incompatible=incompatible,
@@ -243,7 +243,7 @@ class Ground:
         Raises:
             Denied: the agent did not lose it, it is not resolved, or it was appealed before. Details `reason`.
             NotFound: there is no such conflict, or it ended long ago.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         whose = self._hub.agent if agent is None else check_name(agent, "agent")
         command = AppealResolution(whose, check_name(conflict, "conflict"), party or whose, shortened(reason))
@@ -267,7 +267,7 @@ class Ground:
         Raises:
             Denied: the agent is not asked, the conflict is over, or the winner no party. Details `reason`.
             NotFound: there is no such conflict, or it ended long ago.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         whose = self._hub.agent if agent is None else check_name(agent, "agent")
         text = shortened(reasoning, TEXT_MAX_BYTES)

@@ -52,7 +52,7 @@ class ConflictsHub(Hub):
             Overloaded: too many conflicts wait on the ground.
             CircularTrigger: events and findings bring each other about in too long a row.
             Unavailable: it is not resolved within `wait_ms`; with its key it can be waited for again.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         comparison = await compare(self, findings, ground=ground, key=key)
         try:

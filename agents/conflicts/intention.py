@@ -191,7 +191,7 @@ class Intention(Watched):
             return
         with suppress(AccordError):  # it is tried again; the log ends the lease if that comes to nothing
             command = RenewIntention(self.agent, self.key)
-            self._hub.connection.submit(DOMAIN, self.id, command, answer_ms=self.intent.lease_ms)
+            self._hub.connection.submit(DOMAIN, self.id, command, answer_ms=self.intent.lease_ms, urgent=True)
         self._renew_later()
 
     # -- its life
@@ -208,7 +208,7 @@ class Intention(Watched):
             BadInput: the ground's terms do not know its mode.
             Overloaded: too many intentions stand on the ground.
             CircularTrigger: events and intentions bring each other about in too long a row.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         command = DeclareIntention(self.agent, self.key, self.intent, signals.trail.get())
         answer = await self.send(command, withdrawal=lambda _: WithdrawIntention(self.agent, self.key, "given up"))
@@ -275,7 +275,7 @@ class Intention(Watched):
 
         Raises:
             Denied: it lost none, or has appealed before.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         lost = self.lost
         if lost is None or not lost.details["conflict"]:

@@ -6,6 +6,7 @@ Rules that act here:
 - All I/O, all timers and all callbacks run on one daemon thread of accord's own; a blocked caller costs nobody a lease.
 - A partition is followed before the first command to it is sent; commands to it wait, in order, until it is.
 - At most `client.unsent_max` commands are under way; beyond that `Overloaded`.
+- A partition of a domain that is not essential and that nobody decides is tried by one command at a time.
 - Every wait is bounded: by the delivery timeout of the producer, then by `client.worker_wait_ms`. A command that is
   given up is taken back by its withdrawal, sent by the same producer to the same partition, so it comes after it.
 - A log that cannot be followed any more fails the connection and everybody who waits on it.
@@ -25,6 +26,7 @@ import uuid_utils
 from accord.agents.connection.answers import Answers, Place
 from accord.agents.connection.events_reader import EventsReader
 from accord.agents.connection.inbox_reader import InboxReader
+from accord.agents.connection.outages import Outages
 from accord.agents.connection.sender import Sender
 from accord.agents.connection.timers import Timers
 from accord.agents.connection.underway import Answer, Submission, Underway, Withdrawal, future, settle
@@ -34,7 +36,7 @@ from accord.schemas.inbox import address_in, address_of, with_address
 from accord.schemas.messages import Command
 from accord.schemas.messages.log import CommandRejected, CommandRepeated
 from accord.schemas.position import Position
-from accord.schemas.topics import DOMAINS, KEY_BYTES_MAX, commands_topic, events_topic, partition_of
+from accord.schemas.topics import DOMAINS, ESSENTIAL, KEY_BYTES_MAX, commands_topic, events_topic, partition_of
 from accord.streams.chain import Decision
 from confluent_kafka import KafkaError
 
@@ -107,6 +109,7 @@ class Connection:
         self._followed: dict[Place, _Followed] = {}
         self._watchers: dict[tuple[str, bytes], tuple[Watcher, ...]] = {}
         self._on_failure: dict[object, Callable[[AccordError], None]] = {}
+        self._outages = Outages()
         self._timers = Timers()
         self._sender: Sender | None = None
         self._answers: Answers | None = None
@@ -281,6 +284,7 @@ class Connection:
         message_id: str | None = None,
         withdrawal: Withdrawal | None = None,
         answer_ms: int | None = None,
+        urgent: bool = False,
     ) -> Submission:
         """Sends a command; never blocks.
 
@@ -291,10 +295,12 @@ class Connection:
                 None: a new one.
             withdrawal: makes, of the message id, the command that takes this one back; sent when it is given up.
             answer_ms: how long to wait for the decision; None, and at most: `client.worker_wait_ms`.
+            urgent: sent even where nobody decides: what takes back, gives back, or renews.
 
         Returns:
-            The submission. Its `decided` raises Rejected (details `reason`, `description`), NoWorker,
-            KafkaUnreachable, OutcomeUnknown (details `command_id`), NotConnected (closed meanwhile), SchemaError,
+            The submission. Its `decided` raises Rejected (details `reason`, `description`), NoWorker, Degraded (the
+            same of a domain that is not essential: see `outages.py`), KafkaUnreachable, OutcomeUnknown (details
+            `command_id`), NotConnected (closed meanwhile), SchemaError,
             ChainBroken, LogGap. Refusals of the domain (LockDenied, SignalRefused) are answers, not errors.
 
         Raises:
@@ -322,6 +328,10 @@ class Connection:
                     remedy="Send slower, or raise client.unsent_max.",
                     key=key,
                 )
+            if not urgent and not self._outages.may_send(place, message_id):
+                return Submission(message_id, self._refused(command, place, key))
+            if self._outages.is_off(place) and domain not in ESSENTIAL:
+                wait_ms = min(wait_ms, client.worker_warning_ms)
             underway = Underway(message_id, place, key, command, task, trace, withdrawal, wait_ms / 1_000)
             followed = self._follow(place)
             self._underway[domain, message_id] = underway  # before it is sent: the answer may come at once
@@ -330,11 +340,19 @@ class Connection:
                     sender.send(underway)
                 except AccordError:
                     del self._underway[domain, message_id]
+                    self._outages.ended(place, message_id)
                     self._leave(place)
                     raise
             else:
                 followed.backlog.append(underway)
         return Submission(message_id, underway.decided)
+
+    def _refused(self, command: Command, place: Place, key: str) -> Future[Answer]:
+        why = "no worker has decided what was asked of it before, and one command tries it already"
+        what = f"{type(command).__name__} {key} was not sent"
+        refused = future()
+        settle(refused, self._outages.error(what, place, why, "Start a worker: accord worker.", key=key))
+        return refused
 
     def _id(self, message_id: str) -> str:
         if not message_id or " " in message_id or len(message_id.encode()) > TEXT_BYTES_MAX:
@@ -350,10 +368,20 @@ class Connection:
         """The producer's report; on accord's thread."""
         if error is None:
             underway.offset = message.offset()
+            if self._outages.kafka:
+                self._outages.kafka = ""
+                logger.info("the log takes commands again", agent=self.agent)
             return
+        self._is_away(error.str())
         if self._forget(underway):
             settle(underway.decided, underway.undeliverable(error))
             self._withdraw(underway)
+
+    def _is_away(self, why: str) -> None:
+        """The log did not take a command."""
+        if not self._outages.kafka:
+            logger.warning("the log takes no commands", agent=self.agent, why=why)
+        self._outages.kafka = why
 
     def _withdraw(self, underway: Underway) -> None:
         """Takes back a command that was given up, if it can be."""
@@ -361,7 +389,8 @@ class Connection:
             return
         try:
             taken_back = underway.withdrawal(underway.id)
-            self.submit(underway.place[0], underway.key, taken_back, task=underway.task, trace=underway.trace)
+            task, trace = underway.task, underway.trace
+            self.submit(underway.place[0], underway.key, taken_back, task=task, trace=trace, urgent=True)
         except AccordError as error:
             about = self._about(underway)
             logger.warning("a request could not be withdrawn", request=str(underway), why=str(error), **about)
@@ -381,6 +410,7 @@ class Connection:
         with self._lock:
             if self._underway.pop((underway.place[0], underway.id), None) is None:
                 return False
+            self._outages.ended(underway.place, underway.id)
             self._leave(underway.place)
             return True
 
@@ -394,7 +424,8 @@ class Connection:
         for underway in slow:
             if now_s >= underway.give_up_s:
                 if self._forget(underway):
-                    settle(underway.decided, underway.given_up(now_s))
+                    self._was_silent(underway, now_s - underway.since_s >= warning_s)
+                    settle(underway.decided, underway.given_up(now_s, self._outages))
                     self._withdraw(underway)
             elif now_s >= underway.look_s:
                 if not underway.look_s:
@@ -413,6 +444,27 @@ class Connection:
                 if followed.started and not followed.users and now_s - followed.idle_since_s > IDLE_S:
                     del self._followed[place]
                     self._answers.stop(place)
+
+    def _was_silent(self, underway: Underway, long_enough: bool) -> None:
+        """A command was given up; with its own short time limit that says nothing of who decides."""
+        if underway.offset is None:
+            self._is_away("no broker has taken a command in time")
+            return
+        with self._lock:
+            is_news = long_enough and self._outages.silent(underway.place)
+        if is_news:
+            logger.warning("nobody decides", partition=underway.place, **self._about(underway))
+
+    @property
+    def health(self) -> dict[str, Any]:
+        """What works for this agent, as far as it has asked: `status` (healthy, degraded, unhealthy), `service` (its
+        name), `off` (partitions that nobody decides), `works` (domains that were heard of), `why`."""
+        with self._lock:
+            outages, failure = self._outages, self._failure
+            off, works, kafka = outages.off, outages.works, outages.kafka
+        why = str(failure) if failure is not None else kafka
+        status = "unhealthy" if why else "degraded" if off else "healthy"
+        return {"status": status, "service": self.agent, "off": off, "works": [] if why else works, "why": why}
 
     # -- partitions
 
@@ -533,6 +585,9 @@ class Connection:
         with self._lock:
             if self._sender is not None:
                 self._sender.received(decision.clock)
+            was_off = self._outages.decided(place)
+        if was_off:
+            logger.info("it is decided again", partition=place, agent=self.agent)
         for watcher in self._watchers.get((domain, decision.key), ()):
             _call(lambda watcher=watcher: watcher(answer))  # type: ignore[misc]
         if underway is not None:

@@ -9,8 +9,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from accord.agents.connection.answers import Place
+from accord.agents.connection.outages import Outages
 from accord.schemas.messages import Command, Event
 from accord.schemas.position import Position
+from accord.schemas.topics import ESSENTIAL
 from accord.streams.chain import Decision
 from confluent_kafka import KafkaError
 
@@ -94,7 +96,7 @@ class Underway:
     def position(self) -> Position | None:
         return None if self.offset is None else Position(*self.place, self.offset, commands=True)
 
-    def given_up(self, now_s: float) -> AccordError:
+    def given_up(self, now_s: float, outages: Outages) -> AccordError:
         """The error when the wait for a decision is over."""
         if self.offset is None:
             return self.unsent("no broker has taken it")
@@ -102,13 +104,12 @@ class Underway:
             then = "Request withdrawn."
         else:
             then = f"It may be decided later; sending it again as {self.id} is safe."
-        return NoWorker(
-            f"{self}: no worker has read it for {round(now_s - self.since_s, 1):g} s.",
-            remedy=f"Start one: accord worker. {then}",
-            key=self.key,
-            position=str(self.position),
-            command_id=self.id,
-        )
+        why = f"no worker has read it for {round(now_s - self.since_s, 1):g} s"
+        remedy = f"Start one: accord worker. {then}"
+        details: dict[str, Any] = {"key": self.key, "position": str(self.position), "command_id": self.id}
+        if self.place[0] in ESSENTIAL:
+            return NoWorker(f"{self}: {why}.", remedy=remedy, **details)
+        return outages.error(str(self), self.place, why, remedy, **details)
 
     def unsent(self, why: str) -> KafkaUnreachable:
         """The error when the broker did not take it in time; it may have all the same, if it was sent."""

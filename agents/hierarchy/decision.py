@@ -104,7 +104,7 @@ class Decision(Watched):
             BeyondAuthority: it is not for this agent to decide, or not any more. Details `reason`: `not_asked`, `late`,
                 `ended`, `authority_lost`, `not_an_option`.
             NotFound: there is no such decision, or it ended long ago.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         answer = await self.send(AnswerRequest(self._agent, self.id, shortened(choice), shortened(reason)))
         match answer.events[-1]:
@@ -122,7 +122,7 @@ class Decision(Watched):
         Raises:
             Denied: another agent has asked for it.
             NotFound: there is no such decision, or it ended long ago.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         answer = await self.send(WithdrawRequest(self._agent, self.id, shortened(reason)))
         match answer.events[-1]:
@@ -149,7 +149,7 @@ class Decision(Watched):
             TermsDiffer: the other outcome has been reported.
             NotFound: it has not been decided by a member, or long ago, or there is none.
             BadInput: the outcome is none of the two.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         if outcome not in OUTCOMES:
             raise BadInput(f"{outcome!r} is no outcome.", remedy=f"There is: {', '.join(OUTCOMES)}.")

@@ -88,7 +88,7 @@ class Organisation:
                 `several_tops`, `cycle`, `depth`, `span`, `boundary`, `unknown_deputy`, `own_deputy`.
             Denied: another agent owns the organisation.
             Rejected: a name or a number is out of bounds.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         self._hub.ensure_open("define()")
         check_number("span", span, 1, SPAN_MAX)
@@ -121,7 +121,7 @@ class Organisation:
         Raises:
             Denied: neither the member nor the owner sends it.
             NotFound: there is no such member, or organisation.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         name = self._member(member)
         await self._change_absence(BeginAbsence(self.agent, name, shortened(reason)), name)
@@ -158,7 +158,7 @@ class Organisation:
             TermsDiffer: the key is that of another delegation.
             Overloaded: too many delegations are in force.
             NotFound: there is no such organisation.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         self._hub.ensure_open("delegate()")
         check_number("duration_ms", duration_ms, 1, LIMIT_MS_MAX)
@@ -188,7 +188,7 @@ class Organisation:
         Raises:
             Denied: this agent neither gave it, nor one that it rests on, nor owns the organisation.
             NotFound: it is not in force.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         self._hub.ensure_open("revoke()")
         name = check_name(delegation, "delegation")
@@ -235,7 +235,7 @@ class Organisation:
             CircularTrigger: decisions and events bring each other about in too long a row.
             BadInput: an argument cannot be right.
             NotFound: there is no such organisation.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         self._hub.ensure_open("decide()")
         if verdict not in VERDICTS:
@@ -269,7 +269,7 @@ class Organisation:
 
         Raises:
             NotFound: there is no such organisation, or somebody whom it is about is no member of it.
-            TermsDiffer, Overloaded, CircularTrigger, BadInput, NoWorker, KafkaUnreachable: as in `decide`.
+            TermsDiffer, Overloaded, CircularTrigger, BadInput, Degraded, KafkaUnreachable: as in `decide`.
         """
         self._hub.ensure_open("request()")
         names = (self.agent,) if about is None else check_names("about", about, ABOUT_MAX, least=0, noun="members")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from accord.agents.llm.prices import cost_microusd
 from accord.agents.llm.question import Question
 
-from accord.errors import AccordError, BadInput, ConfigError, Unavailable
+from accord.errors import AccordError, BadInput, ConfigError, Degraded, Unavailable
 from accord.settings import LlmSettings
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ NO_KEY: Final = "none"
 """Sent where no key is set: endpoints on one's own machine want none, but the client sends one always."""
 TEXT_CHARS_MAX: Final = 300
 """Most of an endpoint's own error text that is passed on."""
+STILL: Final = "Still working: answers that the log has, and all that asks no model."
 BACKOFF_MS: Final = 500
 """Before the second try; doubled before the third. What the endpoint itself asks for goes before."""
 BACKOFF_MS_MAX: Final = 60_000
@@ -153,16 +154,19 @@ class Endpoint:
                 what = f"{where} takes no more requests now (429): {said}"
                 remedy = "Let fewer agents ask at once, or raise the quota there."
             case openai.APITimeoutError():
-                what = f"Model {model} at {where} did not answer in {self.settings.timeout_ms / 1_000:g} s."
-                remedy = "Allow more time: ACCORD_LLM__TIMEOUT_MS."
+                kind, what = (
+                    Degraded,
+                    f"Model {model} at {where} did not answer in {self.settings.timeout_ms / 1_000:g} s.",
+                )
+                remedy = f"Allow more time: ACCORD_LLM__TIMEOUT_MS. {STILL}"
             case openai.APIStatusError():
-                what = f"{where} failed ({error.status_code}): {said}"
+                kind, what, remedy = Degraded, f"{where} failed ({error.status_code}): {said}", STILL
             case openai.APIConnectionError():
-                what = f"No answer from {where} ({type(error.__cause__ or error).__name__})."
-                remedy = "Is ACCORD_LLM__BASE_URL right, and the endpoint running?"
+                kind, what = Degraded, f"No answer from {where} ({type(error.__cause__ or error).__name__})."
+                remedy = f"Is ACCORD_LLM__BASE_URL right, and the endpoint running? {STILL}"
             case _:
                 what = f"Asking {where} failed: {type(error).__name__}: {said}"
-        return kind(what, remedy=remedy)
+        return kind(what, remedy=remedy, **({"off": f"{model} at {where}"} if kind is Degraded else {}))
 
     def _said(self, error: Exception) -> str:
         """The endpoint's own words, cut, and without the key should it repeat it."""

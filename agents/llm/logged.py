@@ -37,7 +37,7 @@ from accord.schemas.messages.llm import (
 from accord.streams.llm.bounds import ABANDONED, ANSWER_BYTES_MAX, ANSWERED, ERROR_CHARS_MAX, FAILED
 
 from accord import logs
-from accord.errors import AccordError, BadInput, LeaseLost, Overloaded, Unavailable
+from accord.errors import AccordError, BadInput, Degraded, LeaseLost, Overloaded, Unavailable
 
 if TYPE_CHECKING:
     from accord.agents.hub import Hub
@@ -212,7 +212,9 @@ class LoggedCall:
             return
         command = RenewLease(self._agent, self._token, self._lease_ms)
         with suppress(AccordError):  # the next one may get through
-            submission = self._connection.submit(DOMAIN, self._key, command, task=self._task, answer_ms=self._lease_ms)
+            submission = self._connection.submit(
+                DOMAIN, self._key, command, task=self._task, answer_ms=self._lease_ms, urgent=True
+            )
             submission.decided.add_done_callback(self._renewed)
         self._renew_later()
 
@@ -234,7 +236,9 @@ class LoggedCall:
         """
         self._end()
         text = made.text if error is None and _is_recordable(made.text) else None
-        outcome = ANSWERED if error is None else FAILED if type(error) in (BadInput, Unavailable) else ABANDONED
+        outcome = (
+            ANSWERED if error is None else FAILED if type(error) in (BadInput, Degraded, Unavailable) else ABANDONED
+        )
         command = RecordCall(
             self._agent, self._task or "", self._step.name, self._model, self._token, outcome,
             shortened(made.model, TEXT_BYTES_MAX),

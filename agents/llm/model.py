@@ -116,7 +116,7 @@ class Model:
             Unavailable: no endpoint there, no answer in time, no text in it, or it takes no more requests.
             ConfigError: the endpoint refuses the key or does not know the model; names what to set.
             BadInput: the endpoint cannot take the question.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         cap = self.settings.max_tokens if max_tokens is None else max_tokens
         question = checked(self.settings.model, prompt, instructions, cap, parameters)
@@ -148,7 +148,7 @@ class Model:
 
         Raises:
             NotConnected: the model has no hub.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         if self._hub is None:
             raise NotConnected("forget(): this model has no log.", remedy="Make it by hub.model().")

@@ -44,7 +44,7 @@ class ProposalsHub(Hub):
             BadInput: an argument cannot be right, or this agent is none of the voters.
             TermsDiffer: the key has another proposal.
             CircularTrigger: proposals and votes bring each other about in too long a row.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         return await propose(
             self, content, voters=voters, threshold=threshold, quorum=quorum, weights=weights, deadline_ms=deadline_ms,

@@ -199,7 +199,7 @@ class Proposal(Watched):
             Denied: the agent is none of its voters.
             NotFound: there is no such proposal, or it ended long ago.
             BadInput: the choice is none of the three.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         if choice not in CHOICES:
             raise BadInput(f"{choice!r} is no vote.", remedy=f"There is: {', '.join(CHOICES)}.")
@@ -253,7 +253,7 @@ class Proposal(Watched):
         Raises:
             Denied: another agent has proposed it.
             NotFound: there is no such proposal, or it ended long ago.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         answer = await self.send(WithdrawProposal(self._hub.agent, shortened(reason)))
         match answer.events[-1]:

@@ -145,7 +145,7 @@ class Handle:
         Raises:
             NotFound: there is no such saga, or it ended long ago.
             ArtifactMissing, ArtifactAltered: a result is an artifact, and that is not there, or not the same.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         listening = End(self._hub, self.id)
         try:
@@ -208,7 +208,7 @@ class Handle:
 
         Raises:
             NotFound: there is no such saga, or it ended long ago.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         answer = await self._tell(CancelSaga(self._hub.agent, shortened(reason)))
         return not isinstance(answer.events[-1], SagaKnown)
@@ -222,7 +222,7 @@ class Handle:
         Raises:
             Refused: it is not stuck.
             NotFound: there is no such saga, or it ended long ago.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         answer = await self._tell(RetrySaga(self._hub.agent))
         refused = answer.events[-1]

@@ -34,7 +34,7 @@ class SagasHub(Hub):
             BadInput: an argument cannot be right.
             TermsDiffer: the id has another saga.
             CircularTrigger: events bring sagas about in too long a row.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         return await begin.run_saga(self, saga, input, id, lease_ms, keep_ms)
 

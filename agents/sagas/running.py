@@ -205,7 +205,9 @@ class Running:
 
     def _renew(self) -> Future[Answer]:
         command = RenewSaga(self._hub.agent, self._attempt or 0)
-        submission = self._hub.connection.submit(DOMAIN, self.id, command, task=self.id, answer_ms=self._lease_ms)
+        submission = self._hub.connection.submit(
+            DOMAIN, self.id, command, task=self.id, answer_ms=self._lease_ms, urgent=True
+        )
         return submission.decided
 
     def _renewed(self, decided: Future[Answer]) -> None:

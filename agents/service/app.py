@@ -98,7 +98,9 @@ class _Service:
             await self._log.reach()
         except Unavailable as error:
             return failure(error, status="unhealthy", service=SERVICE)
-        return JSONResponse({"status": "healthy", "service": SERVICE})
+        off = self._hub.connection.health["off"]
+        told = {"status": "degraded", "service": SERVICE, "off": off}
+        return JSONResponse(told if off else {"status": "healthy", "service": SERVICE})
 
     async def openapi(self, request: Request) -> Response:
         del request

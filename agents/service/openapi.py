@@ -55,7 +55,10 @@ SCHEMAS: Final[dict[str, Any]] = {
     "Error": _object(
         {"error": TEXT, "code": TEXT}, remedy=TEXT, key=TEXT, position=TEXT, scope=TEXT, retry_after_ms=COUNT
     ),
-    "Health": _object({"status": {"enum": ["healthy"]}, "service": {"const": "orchestrator"}}),
+    "Health": _object(
+        {"status": {"enum": ["healthy", "degraded"]}, "service": {"const": "orchestrator"}},
+        off={"type": "array", "items": TEXT},
+    ),
     "Unhealthy": _object(
         {"status": {"enum": ["unhealthy"]}, "service": {"const": "orchestrator"}, "error": TEXT, "code": TEXT}
     ),

@@ -94,7 +94,7 @@ async def commit(hub: Hub, scope: str, command: CommitChanges) -> ChangesCommitt
         VersionConflict, SnapshotTooOld, WrongType, ExceedsCapacity: nothing was changed.
         KeyHeld: a transaction over several scopes has held a key for 10 s, and again each time that it was tried.
         Rejected: the log does not take it, say for its size.
-        NoWorker, KafkaUnreachable: nobody decides, or no broker answers; it may be decided later.
+        Degraded, KafkaUnreachable: nobody decides, or no broker answers; it may be decided later.
     """
     waited_ms = 0
     while True:

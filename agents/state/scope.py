@@ -96,7 +96,7 @@ class Scope:
             SnapshotTooOld: that version is kept no more; the text says how to read it from the log.
             NotFound: there is no such version yet.
             BadInput: it cannot be a key or a version.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         entry = entry_of(await read_key(self._hub, self.name, check_key(key), _version(at)))
         if at is None:
@@ -172,7 +172,7 @@ class Scope:
             VersionConflict: it has another version; details `expected`, `found`.
             ExceedsCapacity: the scope would have more than 10,000 keys or 8 MiB.
             TooLarge, BadInput: it cannot be a key, its value or a version.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers; it may be decided later.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers; it may be decided later.
         """
         text = as_text(check_key(key), value)
         return await self._write(Write(key, PUT, text), if_version)
@@ -313,7 +313,7 @@ class Scope:
             SnapshotTooOld: so much was changed meanwhile that nobody can tell.
             ExceedsCapacity, Rejected: the scope, or the log, does not take it.
             LockTimeout: (at the beginning) no lock within 60 s.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers; it may be decided later.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers; it may be decided later.
         """
         return Transaction(self._hub, self.name, isolation, locking, self.wrote)
 

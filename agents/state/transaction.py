@@ -168,7 +168,7 @@ class Reader(Reading):
 
         Raises:
             SnapshotTooOld: so much was changed since the first read that the scope does not keep it any more.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         return await self._get(key)
 

@@ -60,7 +60,7 @@ class TransactionsHub(Hub):
             TransactionTimeout: not all agreed within `timeout_ms`.
             TransactionAborted, ExceedsCapacity, Overloaded, Rejected: a scope, or the log, does not take it.
             Of all these nothing was written.
-            NoWorker, Unavailable: nobody decides, or no broker answers; it may be decided later.
+            Degraded, Unavailable: nobody decides, or no broker answers; it may be decided later.
         """
         return Transaction(self, isolation, timeout_ms)
 

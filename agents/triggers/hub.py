@@ -35,7 +35,7 @@ class TriggersHub(Hub):
         Raises:
             BadInput: the name or the rule cannot be right.
             Overloaded: 16 triggers watch one of the events already.
-            NoWorker, Unavailable, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, Unavailable, KafkaUnreachable: nobody decides, or no broker answers.
         """
         self.ensure_open("declare_trigger()")
         triggers.check_name(name)
@@ -50,7 +50,7 @@ class TriggersHub(Hub):
 
         Raises:
             NotFound: there is none of this name.
-            NoWorker, KafkaUnreachable: nobody decides, or no broker answers.
+            Degraded, KafkaUnreachable: nobody decides, or no broker answers.
         """
         self.ensure_open("drop_trigger()")
         return await asyncio.to_thread(triggers.end, self, name)

@@ -265,6 +265,11 @@ class NoWorker(Unavailable):
     """No worker decided the command in time."""
 
 
+class Degraded(Unavailable):
+    """What is not essential is off, and everything else goes on. Details `off` (as `auctions/2`, or the model) and
+    `works`: the domains that were heard of and still work."""
+
+
 class OutcomeUnknown(Unavailable):
     """The command may or may not have been recorded; sending it again under its id is safe."""
 

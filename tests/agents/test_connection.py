@@ -22,10 +22,12 @@ from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock,
 from accord.schemas.messages.signals import EmitSignal, SignalEmitted
 from accord.schemas.position import Position
 from accord.schemas.topics import commands_topic, events_topic, partition_of
+from accord.streams.runtime.worker import EmbeddedWorker
 from confluent_kafka import Consumer, TopicPartition
 
 from accord.errors import (
     BadInput,
+    Degraded,
     KafkaUnreachable,
     LogGap,
     NotConnected,
@@ -189,7 +191,7 @@ def test_answer_that_comes_before_submit_returns(connect: Connect, monkeypatch: 
 
     monkeypatch.setattr(Sender, "send", slow_send)
     submission = connection.submit("signals", "quick", signal())
-    assert submission.decided.result(5).decision.command_id == submission.id
+    assert submission.decided.result(30).decision.command_id == submission.id
     assert connection.load["underway"] == 0
 
 
@@ -285,9 +287,46 @@ def test_no_worker(lonely: Settings, caplog: pytest.LogCaptureFixture) -> None:
 def test_no_worker_for_what_cannot_be_withdrawn(lonely: Settings) -> None:
     connection = _open(lonely)
     submission = connection.submit("signals", "k", signal())
-    with pytest.raises(NoWorker, match=f"It may be decided later; sending it again as {submission.id} is safe."):
+    with pytest.raises(Degraded, match=f"It may be decided later; sending it again as {submission.id} is safe."):
         submission.decided.result(30)
     connection.close()
+
+
+def test_what_is_not_essential_is_tried_by_one_while_nobody_decides(lonely: Settings) -> None:
+    """All others are refused at once and write nothing; what is essential is sent and waited for."""
+    connection = _open(with_(lonely, "client", worker_warning_ms=200))
+    assert connection.health["status"] == "healthy"
+    with pytest.raises(Degraded):
+        connection.submit("signals", "k", signal()).decided.result(30)
+    health = connection.health
+    assert health["status"] == "degraded" and health["off"] == [f"signals/{partition_of(b'k', 4)}"]
+    tried, refused = (connection.submit("signals", "k", signal()) for _ in range(2))
+    with pytest.raises(
+        Degraded, match=r"Signal k was not sent: signals is off: .*Still working: reading the log"
+    ) as told:
+        refused.decided.result(0)
+    assert told.value.details["off"] == health["off"][0]
+    urgent = connection.submit("signals", "k", signal(), urgent=True)
+    asked = connection.submit("locks", "k", ACQUIRE)
+    for waiting, error in ((tried, Degraded), (urgent, Degraded), (asked, NoWorker)):
+        with pytest.raises(error):
+            waiting.decided.result(30)
+    connection.close()
+    assert len(_commands(lonely, "k", "signals")) == 3
+
+
+def test_what_was_off_is_on_with_the_first_decision(lonely: Settings) -> None:
+    connection = _open(lonely)
+    with pytest.raises(Degraded):
+        connection.submit("signals", "k", signal()).decided.result(30)
+    worker = EmbeddedWorker(lonely, timestamps="create", static=False)
+    worker.start()
+    try:
+        connection.submit("signals", "k", signal()).decided.result(10)
+        assert connection.health["status"] == "healthy" and connection.health["works"] == ["signals"]
+    finally:
+        connection.close()
+        worker.stop()
 
 
 def test_answer_ms_ends_the_wait_earlier(lonely: Settings) -> None:
@@ -312,18 +351,18 @@ def test_broker_down_in_the_middle(bare_cluster: MockCluster, lonely: Settings, 
     connection = _open(lonely)
     if followed:
         with pytest.raises(NoWorker):
-            connection.submit("locks", "k", ACQUIRE).decided.result(5)
+            connection.submit("locks", "k", ACQUIRE).decided.result(30)
     bare_cluster.set_down(True)
     submission = connection.submit("locks", "k", ACQUIRE)
     with pytest.raises(KafkaUnreachable, match="was not delivered within") as raised:
-        submission.decided.result(5)
+        submission.decided.result(30)
     assert raised.value.details["command_id"] == submission.id
     assert "Is the broker up?" in str(raised.value)
     bare_cluster.set_down(False)
     deadline = time.monotonic() + 15
     while True:
         with pytest.raises((NoWorker, KafkaUnreachable)) as again:
-            connection.submit("locks", "k", ACQUIRE).decided.result(5)
+            connection.submit("locks", "k", ACQUIRE).decided.result(30)
         if isinstance(again.value, NoWorker):
             break  # it was delivered
         assert time.monotonic() < deadline
@@ -333,12 +372,12 @@ def test_broker_down_in_the_middle(bare_cluster: MockCluster, lonely: Settings, 
 def test_producer_that_failed_for_good_is_replaced(bare_cluster: MockCluster, lonely: Settings) -> None:
     connection = _open(with_(with_(lonely, "kafka", idempotent=True), "client", worker_wait_ms=1_500))
     with pytest.raises(NoWorker):
-        connection.submit("locks", "k", ACQUIRE, answer_ms=900).decided.result(5)
+        connection.submit("locks", "k", ACQUIRE, answer_ms=900).decided.result(30)
     bare_cluster.fail_next(0, OUT_OF_ORDER_SEQUENCE_NUMBER)
     with pytest.raises(KafkaUnreachable, match=r"was not delivered: .*out of order sequence.*Sending it again as"):
-        connection.submit("locks", "k", ACQUIRE).decided.result(5)
+        connection.submit("locks", "k", ACQUIRE).decided.result(30)
     with pytest.raises(NoWorker, match=r"\(locks.commands/\d@1\)"):
-        connection.submit("locks", "k", ACQUIRE).decided.result(5)
+        connection.submit("locks", "k", ACQUIRE).decided.result(30)
     connection.close()
 
 
@@ -356,7 +395,7 @@ def test_broken_log_fails_the_connection_and_everybody_on_it(lonely: Settings) -
     _write_decision(lonely, seq=5, command_id="x", confirmed=f"0 4 {'00' * 16}")  # seq 1 to 4 are not there
     for submission in (waiting, other):
         with pytest.raises(LogGap, match="Decision 1 is missing or was changed"):
-            submission.decided.result(5)
+            submission.decided.result(30)
     with pytest.raises(LogGap):
         connection.submit("locks", "k", ACQUIRE)
     with pytest.raises(LogGap):
@@ -373,7 +412,7 @@ def test_what_does_not_continue_the_chain_is_no_answer(lonely: Settings) -> None
     _write_decision(lonely, seq=7, command_id="mine")
     until(lambda: _end(lonely, events_topic("locks", lonely.topics.prefix), b"k") == 1)
     with pytest.raises(NoWorker):
-        waiting.decided.result(5)
+        waiting.decided.result(30)
     connection.close()
 
 
@@ -468,13 +507,13 @@ def _end(settings: Settings, topic: str, key: bytes) -> int:
         client.close()
 
 
-def _commands(settings: Settings, key: str) -> list[object]:
-    topic, partition = commands_topic("locks", settings.topics.prefix), partition_of(key.encode(), 4)
+def _commands(settings: Settings, key: str, domain: str = "locks") -> list[object]:
+    topic, partition = commands_topic(domain, settings.topics.prefix), partition_of(key.encode(), 4)
     client = consumer(settings.kafka)
     try:
         client.list_topics(timeout=5)
         end = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)[1]
-        return [commands_codec("locks").decode(record.value) for record in read(client, topic, partition, 0, end)]
+        return [commands_codec(domain).decode(record.value) for record in read(client, topic, partition, 0, end)]
     finally:
         client.close()
 

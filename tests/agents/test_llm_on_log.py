@@ -26,7 +26,7 @@ from accord.streams.llm.bounds import ANSWER_BYTES_MAX
 
 import accord
 from accord.embedded import Embedded
-from accord.errors import AccordError, BadInput, ConfigError, LeaseLost, NotConnected, NoWorker, Overloaded, Unavailable
+from accord.errors import AccordError, BadInput, ConfigError, Degraded, LeaseLost, NotConnected, Overloaded, Unavailable
 from accord.settings import Settings
 from accord.testing.model_server import MODEL, ModelServer
 from tests.agents.support import with_
@@ -487,7 +487,7 @@ async def test_an_answer_that_cannot_be_recorded_is_given_all_the_same(
 async def test_without_a_worker_nobody_is_asked(lonely: Settings, endpoint: Endpoint, prompt: str) -> None:
     settings = with_(lonely, "llm", base_url=endpoint.base_url)
     async with Accord(agent="wim", settings=settings) as hub, hub.model() as model:
-        with pytest.raises(NoWorker):
+        with pytest.raises(Degraded):
             await model.ask(prompt)
     assert endpoint.asked == 0
 

@@ -144,9 +144,7 @@ async def test_three_providers_one_of_which_fails(make_hub: MakeHub) -> None:
     assert (outcome.status, outcome.yes, outcome.no, outcome.abstain) == ("approved", 2, 0, 2)
     found = choices(outcome)
     assert found["bob"] == ("yes", "") and found["cleo"] == ("abstain", "no vote: NO one KNOWs")
-    assert found["dan"][0] == "abstain" and found["dan"][1].startswith(
-        "failed: Unavailable: No answer from 127.0.0.1:9"
-    )
+    assert found["dan"][0] == "abstain" and found["dan"][1].startswith("failed: Degraded: No answer from 127.0.0.1:9")
     assert [count.answered for count in counts] == [1, 1]
 
 

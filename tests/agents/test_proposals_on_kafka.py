@@ -66,7 +66,7 @@ def test_three_providers_one_of_which_fails(settings: Settings) -> None:
             outcome = await proposal.outcome(wait_ms=WAIT_MS)
         assert (outcome.status, outcome.yes, outcome.no, outcome.abstain) == ("approved", 2, 1, 1)
         (failed,) = [ballot for ballot in outcome.ballots if ballot.choice == "abstain"]
-        assert failed.voter == "third" and failed.reason.startswith("failed: Unavailable: No answer from 127.0.0.1:9")
+        assert failed.voter == "third" and failed.reason.startswith("failed: Degraded: No answer from 127.0.0.1:9")
 
     with ModelServer(lambda _: "yes", delay_ms=200) as first, ModelServer(lambda _: "no", delay_ms=200) as second:
         run(main({"first": first.base_url, "second": second.base_url, "third": "http://127.0.0.1:9/v1"}))

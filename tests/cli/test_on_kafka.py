@@ -25,10 +25,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from accord.admin import send
 from accord.cli.app import run
+from accord.cli.health import examine
 from accord.kafka import producer
 from accord.settings import Settings
 from tests.agents.support import until
 from tests.counts import only_long
+from tests.runtime.test_metrics import free_port
 from tests.topics import fresh_prefix
 
 PROGRAM = str(Path(sys.executable).with_name("accord"))
@@ -111,6 +113,7 @@ def eventually(what: Callable[[], Any]) -> Any:
 @pytest.fixture
 def cluster(accord_kafka: str, tmp_path: Path) -> Cluster:
     return Cluster(accord_kafka, tmp_path, fresh_prefix(accord_kafka, "cli"))
+    served.environment["ACCORD_WORKER__METRICS_PORT"] = str(free_port())
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +219,17 @@ def test_doctor_without_topics_and_without_a_worker(cluster: Cluster) -> None:
     ran = cluster.accord("doctor")
     assert ran.returncode == 1 and "Start one: accord worker." in ran.stdout
     found = {row["check"]: row["ok"] for row in cluster.objects("doctor")}
-    assert found == {"settings": True, "broker": True, "topics": True, "clock": True, "workers": False}
+    right = dict.fromkeys(("settings", "broker", "topics", "clock", "decided"), True)
+    assert found == right | {"workers": False}
+
+
+def test_doctor_tells_of_commands_that_nobody_decides(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.accord("topics", "init")
+    send(cluster.settings, "locks", {"room": AcquireLock("ada", "ada/1", 5_000, None)}, source="ada")
+    monkeypatch.setattr("accord.cli.health.FAILOVER_MS", -cluster.settings.worker.session_timeout_ms)
+    time.sleep(0.01)
+    (told,) = [finding for finding in examine(cluster.settings) if finding.check == "decided"]
+    assert told.ok is False and "1 command undecided, the first for " in told.text
 
 
 def test_an_inbox_is_checked_once_it_is_there_and_workers_look_for_it_when_they_start(cluster: Cluster) -> None:
@@ -256,6 +269,7 @@ def test_a_log_that_nobody_decided(cluster: Cluster) -> None:
 def test_doctor_with_a_worker(served: Cluster) -> None:
     ran = served.accord("doctor", "--probe")
     assert ran.returncode == 0, ran.stdout
+    assert f"is healthy, full: {2 * len(DOMAINS)} deciding" in ran.stdout, ran.stdout
     assert f"{2 * len(DOMAINS)} partitions" in ran.stdout and "decided at locks/0@" in ran.stdout
     assert served.accord("replay", "verify").returncode == 0
 

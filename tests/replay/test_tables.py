@@ -131,3 +131,9 @@ def test_rules_that_this_release_lacks(play: Play) -> None:
     play.send("room_1", SwitchRules(99, "a trial"))
     found = judged(play, {})
     assert found.state == "halted" and "version 99" in found.text and found.remedy == "Run a release that has it."
+
+
+def test_a_partition_that_no_worker_has_had_yet_is_not_halted() -> None:
+    play = Play(locks=1)
+    play.log_events[WHERE].clear()
+    assert judged(play, {}).state == "missing"

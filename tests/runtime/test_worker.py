@@ -256,15 +256,21 @@ def test_a_schema_registry_that_does_not_answer_pauses_its_partition_and_no_othe
     schema_id = Registry(server.url).register(log.prefix)[commands_topic("locks", log.prefix)]
     try:
         server.broken = True
-        with log.worker():
+        with log.worker() as worker:
             log.send_raw(here.encode(), codec.encode(acquire("a"), frame=confluent_frame(schema_id)))
             log.send(here, acquire("b"))
             log.send(there, acquire("c"))
             until(log.events)
             time.sleep(RETRY_S)
             assert [event.owner for _, event in log.events()] == ["c"]
+            health = worker.run(lambda w: w.health())
+            assert (health.status, [(one.what, one.where) for one in health.reasons]) == (
+                "degraded",
+                [("waiting", f"locks/{partition_of(here.encode(), PARTITIONS)}")],
+            )
             server.broken = False
             until(log.decided)
+            until(lambda: worker.run(lambda w: w.health()).status == "healthy")
         assert [(type(event), event.owner) for key, event in log.events() if key == here] == [
             (LockGranted, "a"),
             (LockQueued, "b"),

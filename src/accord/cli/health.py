@@ -6,9 +6,11 @@ a decision without events, and shows whether the worker that decided it sends no
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer
 
@@ -20,10 +22,20 @@ from accord.schemas.headers import INBOX
 from accord.schemas.messages.log import Tick
 from accord.schemas.topics import commands_topic, events_topic, inbox_topic
 from accord.settings import Settings
-from accord.streams.chain import genesis
+from accord.streams.chain import genesis, parse
 
 PROBE_DOMAIN: Final = "locks"
 PROBE_WAIT_S: Final = 5.0
+HEALTH_WAIT_S: Final = 6.0
+"""A worker that is stuck says so after 5 s."""
+HEALTH_BYTES_MAX: Final = 1 << 20
+FAILOVER_MS: Final = 5_000
+"""What a failover takes beyond the session timeout."""
+REMEDIES: Final = {
+    "recovering": "Wait: it goes on by itself, locks and tasks first. See docs/degraded.md.",
+    "degraded": "It goes on without what is named. See docs/degraded.md.",
+    "unhealthy": "It decides nothing. See docs/degraded.md.",
+}
 
 
 class Finding(NamedTuple):
@@ -53,6 +65,8 @@ def examine(settings: Settings, *, probe: bool = False) -> Iterator[Finding]:
     try:
         yield from _clock(settings, client)
         yield from _workers(settings, admin)
+        yield from _modes(settings, admin)
+        yield from _undecided(settings, client, cluster)
         if probe:
             yield from _probe(settings, client)
     finally:
@@ -130,6 +144,69 @@ def _workers(settings: Settings, admin: Admin) -> Iterator[Finding]:
         yield Finding(
             "workers", False, f"no worker has {', '.join(idle)}", "Start one for their domain: accord worker."
         )
+
+
+def _modes(settings: Settings, admin: Admin) -> Iterator[Finding]:
+    """What workers say of themselves, where they listen for it."""
+    port, host = settings.worker.metrics_port, settings.worker.metrics_host
+    members = admin.workers() if port else []
+    own_machine = host in ("127.0.0.1", "::1", "localhost")
+    places = {host: ""} if own_machine else {member.host: member.name for member in members or []}
+    for place, name in places.items() if members else ():
+        try:
+            told = _health(place, port)
+        except (OSError, ValueError) as error:
+            yield Finding("mode", None, f"{name or 'a worker'} does not tell at {place}:{port}: {error}")
+            continue
+        status, partitions = str(told.get("status")), told.get("partitions", {})
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(partitions.items()))
+        text = f"{name or place} is {status}, {told.get('stage')}: {counts or 'no partitions'}"
+        yield Finding("mode", status == "healthy", text, REMEDIES.get(status, ""))
+        for reason in told.get("reasons", []):
+            yield Finding("mode", False, " ".join(filter(None, (reason["what"], reason["where"], reason["why"]))))
+
+
+def _health(host: str, port: int) -> dict[str, Any]:
+    """What `GET /health` answers, with whatever status."""
+    import http.client  # noqa: PLC0415
+
+    connection = http.client.HTTPConnection(host, port, timeout=HEALTH_WAIT_S)
+    try:
+        connection.request("GET", "/health")
+        told = json.loads(connection.getresponse().read(HEALTH_BYTES_MAX))
+    finally:
+        connection.close()
+    if not isinstance(told, dict):
+        raise ValueError("that is no accord worker")
+    return told
+
+
+def _undecided(settings: Settings, client: Consumer, cluster: str) -> Iterator[Finding]:
+    """Commands that lie in the log for longer than a failover takes, by their partition's last decision."""
+    prefix, now_ms, late = settings.topics.prefix, time.time_ns() // 1_000_000, 0
+    limit_ms = settings.worker.session_timeout_ms + FAILOVER_MS
+    for domain in settings.worker.domains:
+        commands, events = commands_topic(domain, prefix), events_topic(domain, prefix)
+        for partition in range(settings.topics.partitions):
+            following = _following(client, events, partition, genesis(cluster, events, partition))
+            low, end = bounds(client, commands, partition)
+            first = next(read(client, commands, partition, max(low, following), end), None)
+            if first is not None and now_ms - first.timestamp > limit_ms:
+                late += 1
+                waits_s, count = (now_ms - first.timestamp) // 1_000, _plural(end - first.offset, "command")
+                text = f"{domain}/{partition}: {count} undecided, the first for {waits_s} s"
+                yield Finding("decided", False, text, "Does a worker serve it, and is it halted? accord recover tells.")
+    if not late:
+        yield Finding("decided", True, "no command waits for longer than a failover takes")
+
+
+def _following(client: Consumer, events: str, partition: int, root: bytes) -> int:
+    """One past the cause of a partition's last decision; 0 without any that can be read."""
+    low, end = bounds(client, events, partition)
+    for record in read(client, events, partition, max(low, end - 1), end):
+        with suppress(ValueError):
+            return parse(root, record).cause + 1
+    return 0
 
 
 def _probe(settings: Settings, client: Consumer) -> Iterator[Finding]:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from accord.cli.options import Bootstrap, Domains, Json, Prefix, attach_registry, load, names
+from accord.cli.options import (
+    Bootstrap,
+    Domains,
+    Json,
+    Prefix,
+    Processes,
+    Source,
+    attach_registry,
+    load,
+    names,
+    open_log,
+)
 from accord.cli.output import json_line, plural, say
+from accord.cli.sharing import now_of
+from accord.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from accord.fetch import Fetcher
+    from accord.replay.orphans import Orphan
     from accord.replay.tables import TableState
     from accord.settings import Settings
 
@@ -21,10 +36,14 @@ COLOURS: Final = {"right": "green", "missing": "yellow"}
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(recover)
+    group = typer.Typer(help="What of a broken deployment can go on, what has to be made anew, what was left over.")
+    group.callback(invoke_without_command=True)(recover)
+    group.command()(orphans)
+    app.add_typer(group, name="recover")
 
 
 def recover(
+    ctx: typer.Context,
     apply: Annotated[
         bool, typer.Option("--apply/--dry-run", help="Delete the rows that are wrong. Without it, only tell of them.")
     ] = False,
@@ -45,6 +64,8 @@ def recover(
 
         accord recover
     """
+    if ctx.invoked_subcommand is not None:
+        return
     settings = load(bootstrap, prefix)
     attach_registry(settings)
     judged = _judged(settings, names(domain))
@@ -61,6 +82,68 @@ def recover(
         say(f"{plural(len(judged), 'partition')}, {len(judged) - len(wrong)} of them can go on")
     if wrong or any(one.state == "halted" for one in judged):
         raise typer.Exit(WRONG)
+
+
+def orphans(
+    source: Source = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Send what mends each; every repair is a command on the log.")
+    ] = False,
+    processes: Processes = 0,
+    as_json: Json = False,
+) -> None:
+    """Find what nobody looks after: locks of agents that were lost, steps and slots whose other side is gone, waits
+    that are over, transactions that are stuck, deadlines that nobody served. Changes nothing without --repair. Exits
+    with 1 if anything is left.
+
+    Each repair is decided like any other command. Its id begins with "repair-" and the kind, its source is your agent's
+    name (ACCORD_AGENT); accord explain shows what it brought, and who asked.
+    """
+    from accord.replay.orphans import orphans as find  # noqa: PLC0415
+
+    if repair and source is not None and Path(source).exists():
+        raise BadInput("what is past cannot be repaired.", remedy="Name a live cluster.")
+    settings = load(source if repair else None)
+    by = settings.agent or "accord-recover"
+    with open_log(source) as log:
+        found = find(log, by=by, now_ms=now_of(log), processes=processes)
+    if not repair:
+        for one in found:
+            _tell(one, "", as_json=as_json)
+        if not as_json:
+            say(f"{plural(len(found), 'orphan')}" + ("; what mends them is done with --repair" if found else ""))
+        if found:
+            raise typer.Exit(WRONG)
+        return
+    if found:
+        _repair(settings, by, found, as_json=as_json)
+    if not as_json:
+        say(f"{plural(len(found), 'repair')}")
+
+
+def _tell(one: Orphan, position: str, *, as_json: bool) -> None:
+    if as_json:
+        told = {"kind": one.kind, "domain": one.domain, "key": one.key, "description": one.text}
+        json_line(told | {"position": position or one.position, "repair": type(one.command).__name__})
+        return
+    from rich.markup import escape  # noqa: PLC0415
+
+    where = f"[red]{one.kind}[/]  [cyan]{one.domain} {escape(one.key)}[/]"
+    say(f"{where}  {escape(one.text)}" + (f": [green]repaired[/] {position}" if position else f" ({one.position})"))
+
+
+def _repair(settings: Settings, by: str, found: Sequence[Orphan], *, as_json: bool) -> None:
+    from uuid_utils import uuid7  # noqa: PLC0415
+
+    from accord import sync  # noqa: PLC0415
+
+    # From the events: an id that says what it is for has no room for an inbox's address.
+    settings = settings.model_copy(update={"client": settings.client.model_copy(update={"answers": "events"})})
+    with sync.Accord(agent=by, settings=settings) as hub:
+        for one in found:
+            message_id = f"repair-{one.kind}-{uuid7()}"
+            submitted = hub.connection.submit(one.domain, one.key, one.command, message_id=message_id, urgent=True)
+            _tell(one, str(submitted.decided.result().position), as_json=as_json)
 
 
 def _print(one: TableState, deleted: int) -> None:
