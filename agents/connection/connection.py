@@ -281,6 +281,7 @@ class Connection:
         message_id: str | None = None,
         withdrawal: Withdrawal | None = None,
         answer_ms: int | None = None,
+        on_delivered: Callable[[], None] | None = None,
     ) -> Submission:
         """Sends a command; never blocks.
 
@@ -291,6 +292,7 @@ class Connection:
                 None: a new one.
             withdrawal: makes, of the message id, the command that takes this one back; sent when it is given up.
             answer_ms: how long to wait for the decision; None, and at most: `client.worker_wait_ms`.
+            on_delivered: called, on accord's thread, when the log has the command; not if the decision was there first.
 
         Returns:
             The submission. Its `decided` raises Rejected (details `reason`, `description`), NoWorker,
@@ -322,7 +324,7 @@ class Connection:
                     remedy="Send slower, or raise client.unsent_max.",
                     key=key,
                 )
-            underway = Underway(message_id, place, key, command, task, trace, withdrawal, wait_ms / 1_000)
+            underway = Underway(message_id, place, key, command, task, trace, withdrawal, wait_ms / 1_000, on_delivered)
             followed = self._follow(place)
             self._underway[domain, message_id] = underway  # before it is sent: the answer may come at once
             if followed.started:
@@ -350,6 +352,8 @@ class Connection:
         """The producer's report; on accord's thread."""
         if error is None:
             underway.offset = message.offset()
+            if underway.on_delivered is not None:
+                _call(underway.on_delivered)
             return
         if self._forget(underway):
             settle(underway.decided, underway.undeliverable(error))

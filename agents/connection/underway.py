@@ -50,6 +50,7 @@ class Underway:
         "key",
         "look_s",
         "offset",
+        "on_delivered",
         "place",
         "sent",
         "since_s",
@@ -68,6 +69,7 @@ class Underway:
         trace: str | None,
         withdrawal: Withdrawal | None,
         wait_s: float,
+        on_delivered: Callable[[], None] | None = None,
     ) -> None:
         self.id = message_id
         self.place = place
@@ -78,6 +80,7 @@ class Underway:
         self.withdrawal = withdrawal
         self.since_s = time.monotonic()
         self.give_up_s = self.since_s + wait_s
+        self.on_delivered = on_delivered
         self.sent = False
         self.look_s = 0.0
         """When it is looked for again; 0: it has not been slow yet."""
