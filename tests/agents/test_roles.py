@@ -22,7 +22,6 @@ from accord.settings import HealthSettings
 from tests.agents import support
 from tests.agents.support import detached, run
 
-
 FAIL_MS = 10_000
 HOUR_MS = 3_600_000
 
