@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 from accord.agents.connection.connection import Answer
@@ -24,7 +24,7 @@ from accord.schemas.messages.roster import AgentFailed
 from accord.schemas.topics import commands_topic, events_topic
 from accord.streams.chain import Chain, genesis
 
-from accord import Accord, kafka
+from accord import Accord, LeaseLost, kafka
 from benchmarks.bench import Bench, bench
 from benchmarks.report import Goal, Line, Sample, progress, quantile, summary
 
@@ -128,7 +128,7 @@ async def kills(
     taken_s: dict[str, float] = {}
     killed_s: dict[str, float] = {}
     agents = [name for of_process in names for name in of_process]
-    all_wait, done = asyncio.Event(), asyncio.Event()
+    all_wait = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def watch(agent: str, answer: Answer) -> None:
@@ -138,11 +138,10 @@ async def kills(
     async def stand_by(agent: str) -> None:
         role = hub.role(agent)
         role.on_queued = lambda _: loop.call_soon_threadsafe(queued)
-        async with role:
-            taken_s[agent] = time.monotonic()
-            if len(taken_s) == len(agents):
-                done.set()
-            await done.wait()
+        tenure = await role.acquire()
+        taken_s[agent] = time.monotonic()
+        with suppress(LeaseLost):  # it has been there
+            await tenure.release()
 
     waiting = 0
 

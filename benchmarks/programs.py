@@ -193,7 +193,7 @@ def beating(settings: dict[str, Any], agents: list[str]) -> None:
 
 
 def cycling(settings: dict[str, Any], chains: int) -> None:
-    """Call chains that take and free locks until told to stop; prints when they begin, then how many cycles a second."""
+    """Call chains that take and free locks until told to stop; prints when they begin, then the cycles a second."""
     from accord.settings import Settings  # noqa: PLC0415
     from accord.sync import Accord  # noqa: PLC0415
 

@@ -335,7 +335,7 @@ class Hold:
             self._cancel_timers()
             if self._until_s - time.monotonic() > self.lease_ms / RENEWALS_A_LEASE / 1_000:
                 settle(self.granted, self)  # first of all: somebody waits
-                self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
+                self._later("renewal", self._first_renewal_ms, self._renew)
                 self._watch_belief()
             else:
                 self._renew()
@@ -366,6 +366,12 @@ class Hold:
     @property
     def _tie(self) -> Tie:
         return Tie(self.terms.domain, self.key, self.id)
+
+    @property
+    def _first_renewal_ms(self) -> float:
+        """Who has waited is tied by now, and may have his whole lease at once."""
+        tied = self.terms.heartbeat is not None and self.terms.heartbeat.is_tied(self.id)
+        return 0 if tied and self.lease_ms < self.terms.lease_ms else self.lease_ms / RENEWALS_A_LEASE
 
     def _gone(self) -> LeaseLost:
         """The error of a request that ended with its heartbeat."""
