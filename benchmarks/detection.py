@@ -39,7 +39,8 @@ LOADERS = 8
 PAUSE_S = 0.7
 """Between two kills, of no beat's rhythm."""
 WAIT_S = 60.0
-CONNECT_MS = 60_000
+START_MS = 60_000
+"""How long programs may look for a broker and a worker: what is measured has not begun."""
 DETECTED_S = 5.0
 TRUE_PERCENT = 99.0
 RECORDS_A_BEAT = 2
@@ -62,7 +63,8 @@ def benchmark(bootstrap_servers: str, runs: int, size: int | None) -> list[Line]
     for run in range(runs):
         with ExitStack() as stack:
             place = stack.enter_context(bench(bootstrap_servers, PARTITIONS))
-            stack.enter_context(place.worker(domains=["roster", "locks", "waits"]))
+            worker = stack.enter_context(place.worker(domains=["roster", "locks", "waits"]))
+            place.wait_decided(0, worker)
             found.append(measure(place, stack, size or SIZE))
         one = found[-1]
         progress(
@@ -92,14 +94,15 @@ def measure(place: Bench, stack: ExitStack, seconds: float) -> Found:
     settings = place.worker_arguments()
     settings = {name: settings[name] for name in ("kafka", "topics")}
     names = [[f"agent-{process}-{number}" for number in range(AGENTS)] for process in range(PROCESSES)]
-    settings["kafka"]["connect_timeout_ms"] = CONNECT_MS
+    settings["kafka"]["connect_timeout_ms"] = START_MS
+    settings["client"] = {"worker_wait_ms": START_MS}
     told: dict[str, str] = {}
     processes = []
     for of_process in names:  # one by one: what they take to start is no load that is meant
         processes.append(stack.enter_context(place.program("beating", settings=settings, agents=of_process)))
-        told |= _said(processes[-1])
+        told |= _said(place, "beating", processes[-1])
     loader = stack.enter_context(place.program("cycling", settings=settings, chains=LOADERS))
-    _said(loader)
+    _said(place, "cycling", loader)
     before, began_s = records(place), time.monotonic()
     time.sleep(seconds)
     records_a_second = (records(place) - before) / (time.monotonic() - began_s)
@@ -108,15 +111,16 @@ def measure(place: Bench, stack: ExitStack, seconds: float) -> Found:
     assert loader.stdin is not None
     loader.stdin.write("stop\n")
     loader.stdin.flush()
-    progress("detection", load=_said(loader)["a_second"])
+    progress("detection", load=_said(place, "cycling", loader)["a_second"])
     return Found(failed, taken, counted, suspected, records_a_second)
 
 
-def _said(process: subprocess.Popen[str]) -> Any:
+def _said(place: Bench, program: str, process: subprocess.Popen[str]) -> Any:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"a process ended with {process.wait()} before it said anything")
+        words = "".join((place.directory / f"{program}.log").read_text().splitlines(keepends=True)[-20:])
+        raise RuntimeError(f"{program} ended with {process.wait()} before it said anything:\n{words}")
     return json.loads(line)
 
 
