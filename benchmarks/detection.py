@@ -107,12 +107,12 @@ def measure(place: Bench, stack: ExitStack, seconds: float) -> Found:
     time.sleep(seconds)
     records_a_second = (records(place) - before) / (time.monotonic() - began_s)
     counted, suspected = beats(place)
-    failed, taken = asyncio.run(kills(place, processes, names, told))
+    failed, taken, deposed = asyncio.run(kills(place, processes, names, told))
     assert loader.stdin is not None
     loader.stdin.write("stop\n")
     loader.stdin.flush()
     progress("detection", load=_said(place, "cycling", loader)["a_second"])
-    return Found(failed, taken, counted, suspected, records_a_second)
+    return Found(failed, taken, counted, suspected | {told[agent] for agent in deposed}, records_a_second)
 
 
 def _said(place: Bench, program: str, process: subprocess.Popen[str]) -> Any:
@@ -126,11 +126,13 @@ def _said(place: Bench, program: str, process: subprocess.Popen[str]) -> Any:
 
 async def kills(
     place: Bench, processes: list[subprocess.Popen[str]], names: list[list[str]], told: dict[str, str]
-) -> tuple[list[float], list[float]]:
-    """Kills each process; returns when its agents counted as failed, and when the standby had their roles, in s."""
+) -> tuple[list[float], list[float], set[str]]:
+    """Kills each process; returns when its agents counted as failed, and when the standby had their roles, in s; and
+    the agents that had lost their roles before, of which nothing is measured."""
     failed_s: dict[str, float] = {}
     taken_s: dict[str, float] = {}
     killed_s: dict[str, float] = {}
+    deposed: set[str] = set()
     agents = [name for of_process in names for name in of_process]
     all_wait = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -143,6 +145,9 @@ async def kills(
         role = hub.role(agent)
         role.on_queued = lambda _: loop.call_soon_threadsafe(queued)
         tenure = await role.acquire()
+        if agent not in killed_s:
+            deposed.add(agent)
+            queued()
         taken_s[agent] = time.monotonic()
         with suppress(LeaseLost):  # it has been there
             await tenure.release()
@@ -152,7 +157,7 @@ async def kills(
     def queued() -> None:
         nonlocal waiting
         waiting += 1
-        if waiting == len(agents):
+        if waiting >= len(agents):
             all_wait.set()
 
     async with Accord(agent="standby", settings=place.settings) as hub:
@@ -167,10 +172,14 @@ async def kills(
             await asyncio.sleep(PAUSE_S)
         async with asyncio.timeout(WAIT_S):
             await asyncio.gather(*tasks)
-    missing = set(agents) - set(failed_s)
+    counted = [agent for agent in agents if agent not in deposed]
+    missing = set(counted) - set(failed_s)
     if missing:
         raise RuntimeError(f"{len(missing)} roles went on without a failure on the log: {sorted(missing)[:5]}")
-    return [failed_s[one] - killed_s[one] for one in agents], [taken_s[one] - killed_s[one] for one in agents]
+    if not counted:
+        raise RuntimeError("every agent lost its role before anybody was killed: nothing is left to measure")
+    failed, taken = ([times[one] - killed_s[one] for one in counted] for times in (failed_s, taken_s))
+    return failed, taken, deposed
 
 
 def records(place: Bench) -> int:
