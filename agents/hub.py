@@ -20,6 +20,7 @@ from accord.agents.artifacts.artifacts import BlockingArtifacts
 from accord.agents.connection.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
 from accord.agents.discovery import resolve
+from accord.agents.leases.heartbeat import Heartbeat
 from accord.agents.leases.leases import Leases
 from accord.agents.signals.handlers import F, when_on
 from accord.agents.signals.signals import Receipt, emit_on
@@ -62,6 +63,7 @@ class Hub:
         self._timestamp_ms: Callable[[], int] | None = None
         self._connection: Connection | None = None
         self._leases: Leases | None = None
+        self._heartbeat: Heartbeat | None = None
         self._token: Token[Hub | None] | None = None
         self._artifacts: BlockingArtifacts | None = None
         self._drain_hooks: list[Hook] = []
@@ -126,6 +128,14 @@ class Hub:
         if self._leases is None:
             raise self._not_open("a lock")
         return self._leases
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """Tells the log that this process is alive, while something hangs on it. Raises NotConnected before the hub was
+        opened."""
+        if self._heartbeat is None:
+            raise self._not_open("the heartbeat")
+        return self._heartbeat
 
     @property
     def blocking_artifacts(self) -> BlockingArtifacts:
@@ -205,6 +215,7 @@ class Hub:
         self._settings = resolve(self._settings, self._bootstrap_servers)
         self._connection = Connection(self._settings, agent=self.agent, timestamp_ms=self._timestamp_ms)
         self._leases = Leases(self._connection)
+        self._heartbeat = Heartbeat(self._connection)
         return self._connection.opening()
 
     def _enter(self) -> list[Hook]:
@@ -225,9 +236,11 @@ class Hub:
             context.leave(self, self._token)
         if self._leases is not None:
             self._leases.close()
+        if self._heartbeat is not None:
+            self._heartbeat.close()
         self._drain_hooks.clear()
         connection, self._connection = self._connection, None
-        self._leases = self._token = self.loop = None
+        self._leases = self._heartbeat = self._token = self.loop = None
         if connection is None:  # it never came to that
             nothing: Future[None] = Future()
             nothing.set_result(None)

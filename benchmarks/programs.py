@@ -1,7 +1,8 @@
 """The processes that benchmarks start: `python -m benchmarks.programs NAME JSON`.
 
 `worker` is accord's; `echo`, `noop` and `tumbling` are ordinary Faust agents, `responder` is a loop over plain Kafka
-clients, `readers` are clients of accord, many in one process; `replayed` reads an archive again.
+clients, `readers` are clients of accord, many in one process; `replayed` reads an archive again; `beating` are agents,
+each in a role of its name; `cycling` takes and frees locks as fast as it can.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -181,6 +183,46 @@ def readers(settings: dict[str, Any], agents: list[str], commands: int, pause_s:
     sys.stdin.readline()  # connected as long as others work
 
 
+def beating(settings: dict[str, Any], agents: list[str]) -> None:
+    """Agents that each have the role of their name until they are killed; prints what their heartbeats are called."""
+    from accord.settings import Settings  # noqa: PLC0415
+    from accord.sync import Accord  # noqa: PLC0415
+
+    names = {}
+    for agent in agents:
+        hub = Accord(agent=agent, settings=Settings.load(**settings))
+        hub.__enter__()
+        hub.role(agent).acquire()
+        names[agent] = hub.heartbeat.name
+    print(json.dumps(names), flush=True)
+    threading.Event().wait()
+
+
+def cycling(settings: dict[str, Any], chains: int) -> None:
+    """Call chains that take and free locks until told to stop; prints when they begin, then the cycles a second."""
+    from accord.settings import Settings  # noqa: PLC0415
+    from accord.sync import Accord  # noqa: PLC0415
+
+    stopping, counts = threading.Event(), [0] * chains
+
+    def cycle(number: int) -> None:
+        while not stopping.is_set():
+            with hub.lock(f"load-{number}"):
+                counts[number] += 1
+
+    with Accord(agent="load", settings=Settings.load(**settings)) as hub:
+        threads = [threading.Thread(target=cycle, args=(number,)) for number in range(chains)]
+        began_s = time.monotonic()
+        for thread in threads:
+            thread.start()
+        print(json.dumps({}), flush=True)
+        sys.stdin.readline()
+        stopping.set()
+        for thread in threads:
+            thread.join()
+        print(json.dumps({"a_second": sum(counts) / (time.monotonic() - began_s)}), flush=True)
+
+
 def _faust(bootstrap_servers: str, group: str) -> Any:
     import faust  # noqa: PLC0415
 
@@ -214,6 +256,8 @@ PROGRAMS: Final[dict[str, Callable[..., None]]] = {
     "responder": responder,
     "readers": readers,
     "replayed": replayed,
+    "beating": beating,
+    "cycling": cycling,
 }
 
 if __name__ == "__main__":

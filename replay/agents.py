@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 from accord.replay.auctions import auctions_at
+from accord.replay.health import ProcessView
 from accord.replay.llm import Bill, costs
 from accord.replay.performance import Failures, Performance, outcomes
 from accord.replay.proposals import proposals_at
@@ -16,7 +17,7 @@ from accord.replay.roster import MemberView
 from accord.replay.sharing import sharing_at
 from accord.replay.source import Source
 from accord.replay.state import Point
-from accord.replay.work import teams_at
+from accord.replay.work import processes_at, teams_at
 
 
 class Holding(msgspec.Struct, frozen=True):
@@ -55,7 +56,8 @@ class Working(msgspec.Struct, frozen=True):
 
 
 class AgentView(msgspec.Struct, frozen=True):
-    """An agent. `votes` and `bids` are the proposals and auctions that wait for its answer."""
+    """An agent. `votes` and `bids` are the proposals and auctions that wait for its answer, `processes` its own that
+    beat."""
 
     name: str
     teams: tuple[Membership, ...]
@@ -67,11 +69,12 @@ class AgentView(msgspec.Struct, frozen=True):
     performance: Performance | None
     failures: Failures | None
     costs: Bill | None
+    processes: tuple[ProcessView, ...] = ()
 
     @property
     def is_known(self) -> bool:
         """Whether the log has anything to tell of it."""
-        told = (self.teams, self.holds, self.waits, self.votes, self.bids, self.works)
+        told = (self.processes, self.teams, self.holds, self.waits, self.votes, self.bids, self.works)
         return any(told) or any(one is not None for one in (self.performance, self.failures, self.costs))
 
 
@@ -130,4 +133,5 @@ def agent_at(
         next((one for one in ended if one.name == name), None),
         next((one for one in failed if one.name == name), None),
         next((one for one in costs(source, processes=processes) if one.name == name), None),
+        tuple(one for one in processes_at(source, point, now_ms=now_ms, processes=processes) if one.agent == name),
     )

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import msgspec
+from accord.replay.health import Health
 from accord.replay.timeline import iso
+from accord.streams.roster.presence import ALIVE, FAILED
 from accord.streams.roster.team import Breaker, Key, Team
 
 _UNTRIED = Breaker()
@@ -25,7 +27,11 @@ class RunView(msgspec.Struct, frozen=True):
 
 
 class MemberView(msgspec.Struct, frozen=True):
-    """A process of an agent, by `member`. It is gone once its lease is over. `done` and `took_ms`: see `Pace`."""
+    """A process of an agent, by `member`. It is gone once its lease is over. `done` and `took_ms`: see `Pace`.
+
+    `health` is alive, suspected or failed, as its heartbeat tells, since `health_since`; `suspicions` were false. Of
+    one that hangs on no heartbeat it is what its lease tells.
+    """
 
     member: str
     agent: str
@@ -37,6 +43,9 @@ class MemberView(msgspec.Struct, frozen=True):
     runs: tuple[RunView, ...]
     done: int
     took_ms: int | None
+    health: str = ALIVE
+    health_since: str | None = None
+    suspicions: int = 0
 
 
 class BreakerView(msgspec.Struct, frozen=True):
@@ -152,6 +161,7 @@ def view_of(
     paces: Mapping[tuple[str, str], Pace],
     position: str,
     now_ms: int,
+    healths: Mapping[str, Health],
 ) -> TeamView:
     """A team as it stands.
 
@@ -160,6 +170,7 @@ def view_of(
         running: what runs in which slot, as the tasks tell: who has completed a step goes on in the same slot.
         paces: by `("member", NAME)` and `("capability", NAME)`.
         now_ms: what durations are counted to, in ms since 1970.
+        healths: of those of its members that hang on a heartbeat.
     """
     runs: dict[str, list[RunView]] = {}
     for key, taken in team.taken:
@@ -171,6 +182,7 @@ def view_of(
         MemberView(
             m.name, m.agent, m.capabilities, m.slots, m.busy, m.slots - m.busy, m.deadline_ms - now_ms,
             tuple(runs.get(m.name, ())), *_measured(paces.get(("member", m.name), NO_PACE)),
+            *healths.get(m.name, (ALIVE if m.deadline_ms > now_ms else FAILED, None, 0)),
         )
         for m in team.members
     )  # fmt: skip

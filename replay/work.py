@@ -6,13 +6,14 @@ that record, and for the others up to the time of its decision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 import msgspec
-from accord.replay import roster, tasks
+from accord.replay import health, roster, tasks
+from accord.replay.health import ProcessView
 from accord.replay.parallel import each, processes_for
 from accord.replay.roster import NO_PACE, Pace, Queue, Running, TeamView
 from accord.replay.source import Source
@@ -21,6 +22,7 @@ from accord.replay.tasks import Clock, StepView, TaskView, Times
 from accord.schemas.position import Position
 from accord.schemas.topics import partition_of
 from accord.streams.decider import dump, restore
+from accord.streams.roster.presence import Presence
 from accord.streams.roster.team import Key, Team
 from accord.streams.tasks.progress import COMPLETED
 from accord.streams.tasks.task import Task
@@ -30,6 +32,7 @@ from accord.errors import NotFound
 TASKS: Final = "tasks"
 ROSTER: Final = "roster"
 _NO_TEAM: Final = Team()
+_ROSTER: Final[Any] = Team | Presence
 
 Where = tuple[str, int]
 
@@ -76,8 +79,19 @@ def teams_at(
     return tuple(sorted(_everything(source, point, now_ms, processes).teams(), key=lambda team: team.team))
 
 
-def _everything(source: Source, point: Point, now_ms: int | None, processes: int) -> _View:
-    here = tuple(domain for domain in (TASKS, ROSTER) if domain in source.partitions)
+def processes_at(
+    source: Source, point: Point = None, *, now_ms: int | None = None, processes: int = 1
+) -> tuple[ProcessView, ...]:
+    """The processes that beat at a point, and those that failed of late, by name. Arguments and errors as for
+    `tasks_at`."""
+    found = _everything(source, point, now_ms, processes, (ROSTER,)).processes()
+    return tuple(sorted(found, key=lambda one: one.process))
+
+
+def _everything(
+    source: Source, point: Point, now_ms: int | None, processes: int, domains: tuple[str, ...] = (TASKS, ROSTER)
+) -> _View:
+    here = tuple(domain for domain in domains if domain in source.partitions)
     view = _View(source, point, now_ms)
     view.fold(source.all_partitions(here) if here else (), processes)
     return view
@@ -170,15 +184,31 @@ class _View:
 
     def teams(self) -> list[TeamView]:
         running, paces = self._running(), self._paces()
+        healths: dict[str, dict[str, health.Health]] = {}
+        for (team, member), known in health.healths_of(dict(self._presences())).items():
+            healths.setdefault(team, {})[member] = known
         found = []
         for (domain, _), folded in self._folded.items():
             for name, row in folded.aggregates.items() if domain == ROSTER else ():
-                team, now_ms = restore(row, Team), self._now_of(folded)
-                found.append(
-                    roster.view_of(
-                        name, team, self._queues_of(name), running, paces.get(name, {}), folded.position, now_ms
-                    )
-                )
+                team, now_ms = restore(row, _ROSTER), self._now_of(folded)
+                if isinstance(team, Team):
+                    queues, pace = self._queues_of(name), paces.get(name, {})
+                    position, of_members = folded.position, healths.get(name, {})
+                    found.append(roster.view_of(name, team, queues, running, pace, position, now_ms, of_members))
+        return found
+
+    def _presences(self) -> Iterator[tuple[str, Presence]]:
+        for (domain, _), folded in self._folded.items():
+            for name, row in folded.aggregates.items() if domain == ROSTER else ():
+                known = restore(row, _ROSTER)
+                if isinstance(known, Presence):
+                    yield name, known
+
+    def processes(self) -> list[ProcessView]:
+        found = []
+        for name, known in self._presences():
+            folded = self._folded[self.where(ROSTER, name)]
+            found.append(health.process_of(name, known, folded.position, self._now_of(folded)))
         return found
 
     def _paces(self) -> dict[str, dict[tuple[str, str], Pace]]:
@@ -216,7 +246,9 @@ class _View:
             folded = self._folded.get(self.where(ROSTER, team)) if ROSTER in self._source.partitions else None
             row = folded.aggregates.get(team) if folded else None
             now_ms = self._now_of(folded) if folded else 0
-            known = self._queues[team] = roster.queues_of(_NO_TEAM if row is None else restore(row, Team), now_ms)
+            state = _NO_TEAM if row is None else restore(row, _ROSTER)
+            of_team = state if isinstance(state, Team) else _NO_TEAM
+            known = self._queues[team] = roster.queues_of(of_team, now_ms)
         return known
 
     def _now_of(self, folded: _Folded) -> int:

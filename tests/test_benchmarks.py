@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cycles, readers, recovery, state_cost, tasks_cost, transfers, waiters, workflows
+from benchmarks import cycles, detection, readers, recovery, state_cost, tasks_cost, transfers, waiters, workflows
 from benchmarks.clients import Figures, figures
 from benchmarks.engines.engine import Engine
 from benchmarks.peers import eventsourcing
@@ -56,6 +56,12 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
         pytest.param("flows", 3_000, ["flows_fold", "flows_log"], marks=only_long),
         pytest.param("state_cost", 300, [f"state_{kind}" for kind in state_cost.KINDS], marks=only_long),
         pytest.param("deadlocks", 1, ["deadlock_told", "deadlock_told_last"], marks=only_long),
+        pytest.param(
+            "detection",
+            3,
+            ["detection", "detection_slow", "detection_taken", "detection_true", "detection_records"],
+            marks=only_long,
+        ),
         ("conflicts", 5, [f"conflicts_{what}" for what in ("precision", "recall", "decision_among_5")]),
     ],
 )
@@ -68,6 +74,8 @@ def test_a_benchmark_prints_its_lines(
     monkeypatch.setattr(readers, "INBOXES", 16)
     monkeypatch.setattr(readers, "WORKER_COMMANDS", 500)
     monkeypatch.setattr(waiters, "COMMANDS", 3_000)
+    monkeypatch.setattr(detection, "PROCESSES", 2)
+    monkeypatch.setattr(detection, "AGENTS", 2)
     status = command.main([name, "--bootstrap", accord_kafka, "--runs", "1", "--size", str(size)])
     lines: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["name"] for line in lines] == names

@@ -45,6 +45,7 @@ HIERARCHY = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
 STATE = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
 TRANSACTIONS = (ROOT / "docs" / "transactions.md").read_text(encoding="utf-8")
 SAGAS = (ROOT / "docs" / "sagas.md").read_text(encoding="utf-8")
+FAILOVER = (ROOT / "docs" / "failover.md").read_text(encoding="utf-8")
 CONFLICTS = (ROOT / "docs" / "conflicts.md").read_text(encoding="utf-8")
 OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 _PRINTS = re.compile(r"^\s*print\(.*\) +# (.*)$", re.MULTILINE)
@@ -71,6 +72,7 @@ DOCUMENTS = {
     "conflicts": CONFLICTS,
     "signals": SIGNALS, "triggers": TRIGGERS, "flows": FLOWS,
     "sagas": SAGAS,
+    "failover": FAILOVER,
     "observability": OBSERVABILITY,
 }  # fmt: skip
 

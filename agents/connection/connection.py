@@ -285,6 +285,7 @@ class Connection:
         withdrawal: Withdrawal | None = None,
         answer_ms: int | None = None,
         urgent: bool = False,
+        on_delivered: Callable[[], None] | None = None,
     ) -> Submission:
         """Sends a command; never blocks.
 
@@ -296,6 +297,7 @@ class Connection:
             withdrawal: makes, of the message id, the command that takes this one back; sent when it is given up.
             answer_ms: how long to wait for the decision; None, and at most: `client.worker_wait_ms`.
             urgent: sent even where nobody decides: what takes back, gives back, or renews.
+            on_delivered: called, on accord's thread, when the log has the command; not if the decision was there first.
 
         Returns:
             The submission. Its `decided` raises Rejected (details `reason`, `description`), NoWorker, Degraded (the
@@ -332,7 +334,7 @@ class Connection:
                 return Submission(message_id, self._refused(command, place, key))
             if self._outages.is_off(place) and domain not in ESSENTIAL:
                 wait_ms = min(wait_ms, client.worker_warning_ms)
-            underway = Underway(message_id, place, key, command, task, trace, withdrawal, wait_ms / 1_000)
+            underway = Underway(message_id, place, key, command, task, trace, withdrawal, wait_ms / 1_000, on_delivered)
             followed = self._follow(place)
             self._underway[domain, message_id] = underway  # before it is sent: the answer may come at once
             if followed.started:
@@ -371,6 +373,8 @@ class Connection:
             if self._outages.kafka:
                 self._outages.kafka = ""
                 logger.info("the log takes commands again", agent=self.agent)
+            if underway.on_delivered is not None:
+                _call(underway.on_delivered)
             return
         self._is_away(error.str())
         if self._forget(underway):

@@ -52,6 +52,7 @@ class Underway:
         "key",
         "look_s",
         "offset",
+        "on_delivered",
         "place",
         "sent",
         "since_s",
@@ -70,6 +71,7 @@ class Underway:
         trace: str | None,
         withdrawal: Withdrawal | None,
         wait_s: float,
+        on_delivered: Callable[[], None] | None = None,
     ) -> None:
         self.id = message_id
         self.place = place
@@ -80,6 +82,7 @@ class Underway:
         self.withdrawal = withdrawal
         self.since_s = time.monotonic()
         self.give_up_s = self.since_s + wait_s
+        self.on_delivered = on_delivered
         self.sent = False
         self.look_s = 0.0
         """When it is looked for again; 0: it has not been slow yet."""

@@ -39,6 +39,7 @@ from accord.agents.leases.call_chain import Owners, owner_of
 from accord.agents.locks.refusals import deadlock, no_condition, ordinal
 from accord.agents.signals.signals import current_task
 from accord.schemas.messages import Command, Event, limits, locks
+from accord.schemas.messages.roster import Tie
 from accord.schemas.position import Position
 
 from accord import logs
@@ -52,6 +53,7 @@ from accord.errors import (
 from accord.tracing import traceparent
 
 if TYPE_CHECKING:
+    from accord.agents.leases.heartbeat import Heartbeat
     from accord.agents.locks.barriers import Arrival
 
 logger = logs.get("accord.locks")
@@ -95,15 +97,17 @@ class Terms(ABC):
     Args:
         lease_ms: of the lease, in ms.
         wait_ms: how long to queue, in ms; None is without limit, 0 tries once.
+        heartbeat: on which it hangs; None: on none.
     """
 
     domain: ClassVar[str]
     noun: ClassVar[str]
     """What it is a lease on, for texts: `lock`."""
 
-    def __init__(self, lease_ms: int, wait_ms: int | None) -> None:
+    def __init__(self, lease_ms: int, wait_ms: int | None, heartbeat: Heartbeat | None = None) -> None:
         self.lease_ms: Final = lease_ms
         self.wait_ms: Final = wait_ms
+        self.heartbeat: Final = heartbeat
 
     def told(self, request: str) -> str | None:
         """What tells a grant from others with its token; None: nothing needs to."""
@@ -212,6 +216,8 @@ class Hold:
         try:
             self._undo.append(connection.watch(self.terms.domain, self.key, self._heard))
             self._undo.append(connection.on_failure(self._failed))
+            if self.terms.heartbeat is not None:
+                self._undo.append(self.terms.heartbeat.hang(self._tie, self._silent))
             self._sent_s = time.monotonic()
             submission = connection.submit(
                 self.terms.domain,
@@ -248,6 +254,8 @@ class Hold:
                     self._deny(self.terms.denial(self.key, event, answer.position))
                 case locks.DeadlockBroken(request) | limits.DeadlockBroken(request) if request == self.id:
                     self._deny(deadlock(self.key, event, answer.position))
+                case locks.RequestWithdrawn(request) if request == self.id and self.terms.heartbeat is not None:
+                    self._deny(self._gone())
                 case locks.RequestWithdrawn(request) | limits.RequestWithdrawn(request) if request == self.id:
                     self._deny(LockTimeout(f"{self.key}: the request was withdrawn.", key=self.key))
                 case locks.LeaseExpired() | limits.LeaseExpired() if self._is_meant(event):
@@ -323,11 +331,11 @@ class Hold:
                 self._believe(self._sent_s, event.deadline_ms - since_ms),
                 self._believe(time.monotonic(), event.lease_ms),
             )
-            self._state = "held"
+            self._state, self.lease_ms = "held", event.lease_ms
             self._cancel_timers()
             if self._until_s - time.monotonic() > self.lease_ms / RENEWALS_A_LEASE / 1_000:
                 settle(self.granted, self)  # first of all: somebody waits
-                self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
+                self._later("renewal", self._first_renewal_ms, self._renew)
                 self._watch_belief()
             else:
                 self._renew()
@@ -353,12 +361,45 @@ class Hold:
         settle(self.granted, error)
         settle(self.ended, error)
 
+    # -- the heartbeat on which it hangs
+
+    @property
+    def _tie(self) -> Tie:
+        return Tie(self.terms.domain, self.key, self.id)
+
+    @property
+    def _first_renewal_ms(self) -> float:
+        """Who has waited is tied by now, and may have his whole lease at once."""
+        tied = self.terms.heartbeat is not None and self.terms.heartbeat.is_tied(self.id)
+        return 0 if tied and self.lease_ms < self.terms.lease_ms else self.lease_ms / RENEWALS_A_LEASE
+
+    def _gone(self) -> LeaseLost:
+        """The error of a request that ended with its heartbeat."""
+        return LeaseLost(
+            f"{self.key}: the request was given up: no heartbeat of this process was recorded in time.",
+            remedy="Ask again.",
+            agent=self.agent,
+            key=self.key,
+            waiting=True,
+        )
+
+    def _silent(self) -> None:
+        """The heartbeat was given up; on accord's thread."""
+        if self._state in ("asking", "queued", "asleep"):
+            self.withdraw(self._gone())
+        self._lose("no heartbeat of this process was recorded in time", self.position)
+
     # -- holding
 
     @property
     def valid(self) -> bool:
         """Whether the holder may believe that it holds it."""
-        return self._state == "held" and self.error is None and time.monotonic() < self._until_s
+        return (
+            self._state == "held"
+            and self.error is None
+            and time.monotonic() < self._until_s
+            and (self.terms.heartbeat is None or self.terms.heartbeat.valid)
+        )
 
     def check_not_released(self) -> None:
         """Raises NotOwner when it was given back already; what was lost is told by `release`."""
@@ -429,6 +470,9 @@ class Hold:
                         self._until_s = self._believe(sent_s, event.deadline_ms - answer.decision.now_ms)
                         if self._state == "held":
                             self._watch_belief()
+                        if self.lease_ms != event.lease_ms:  # longer, once it is tied to the heartbeat
+                            self.lease_ms = event.lease_ms
+                            self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
                     settle(self.granted, self)
                 case locks.RenewalRefused() | limits.RenewalRefused() if self._is_meant(event):
                     self._lose("its renewal was refused", answer.position)

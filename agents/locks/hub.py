@@ -10,6 +10,7 @@ from accord.agents.locks.arguments import check_permits
 from accord.agents.locks.barriers import Barrier
 from accord.agents.locks.conditions import Condition
 from accord.agents.locks.locks import Lock, MultiLock, OnLoss, RWLock
+from accord.agents.locks.roles import Role
 
 
 class LocksHub(Hub):
@@ -24,6 +25,7 @@ class LocksHub(Hub):
         on_loss: OnLoss = "cancel",
         priority: int = 0,
         reentrant: bool = False,
+        heartbeat: bool = False,
     ) -> Lock:
         """A lock: one holder at a time, by lease, first come first served.
 
@@ -37,11 +39,30 @@ class LocksHub(Hub):
             priority: -10 to 10; higher goes first. Who is overtaken rises by one each time, so nobody starves.
             reentrant: a call chain that holds the lock enters it again, and frees it when it has left as often; without
                 it, that is WouldSelfDeadlock.
+            heartbeat: the lock, or the wait for it, ends when this process's heartbeat fails, however long its lease
+                is: after 4 s (`health` in the settings).
 
         Raises:
             BadInput: the name, a duration or the priority cannot be one.
         """
-        return Lock(self, name, lease_ms, wait_ms, on_loss, priority=priority, reentrant=reentrant)
+        return Lock(self, name, lease_ms, wait_ms, on_loss, priority=priority, reentrant=reentrant, heartbeat=heartbeat)
+
+    def role(self, name: str, *, wait_ms: int | None = None, on_loss: OnLoss = "cancel", priority: int = 0) -> Role:
+        """A role: what one agent does for all while others stand by, in order; `async with` waits for it.
+
+        It is a lock that hangs on the heartbeat: if its holder fails, the first standby has it within 5 s. What it
+        gives is a grant whose `token` only grows: guard by it what the role writes (`FencedResource`).
+
+        Args:
+            name: 1 to 250 bytes of UTF-8.
+            wait_ms: how long to stand by; 0 tries once, None waits without limit.
+            on_loss: as for `lock`.
+            priority: -10 to 10; of those who stand by, higher goes first.
+
+        Raises:
+            BadInput: the name, a duration or the priority cannot be one.
+        """
+        return Role(self, name, None, wait_ms, on_loss, priority=priority)
 
     def semaphore(
         self,

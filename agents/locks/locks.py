@@ -102,13 +102,16 @@ class AskedLock(Asked):
         permits: int | None = None,
         priority: int = 0,
         reentrant: bool = False,
+        heartbeat: bool = False,
     ) -> None:
         super().__init__(hub, name, lease_ms, wait_ms, priority=priority)
         self._permits = permits
+        self._heartbeat = heartbeat
         self._reentrant = reentrant
 
     def _terms(self, lease_ms: int, wait_ms: int | None) -> Terms:
-        return LockTerms(lease_ms, wait_ms, self._permits, self._priority)
+        heartbeat = self._hub.heartbeat if self._heartbeat else None
+        return LockTerms(lease_ms, wait_ms, self._permits, self._priority, heartbeat)
 
     def _ask(self, wait_ms: int | EllipsisType | None) -> Hold:
         """Asks for it; or enters it once more, where that is wanted and this call chain holds it."""

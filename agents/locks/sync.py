@@ -15,9 +15,10 @@ from accord.agents.hub import Hub
 from accord.agents.leases.call_chain import enter_chain, leave_chain
 from accord.agents.leases.leases import Hold
 from accord.agents.locks import conditions
-from accord.agents.locks.arguments import check_permits
+from accord.agents.locks.arguments import check_permits, check_wait_ms
 from accord.agents.locks.barriers import Reached
 from accord.agents.locks.locks import Asked, AskedLock, Held, RWLock, SeveralLocks
+from accord.agents.locks.roles import AskedRole, role_of, stands_by_again
 
 from accord import logs
 from accord.errors import BadInput, LeaseLost, NotOwner, Unavailable
@@ -98,6 +99,32 @@ class Lock(Leased[Grant], AskedLock):
 
     def _granted(self, hold: Hold) -> Grant:
         return Grant(hold)
+
+
+class Tenure(Grant):
+    """As `accord.agents.locks.roles.Tenure`."""
+
+    @property
+    def role(self) -> str:
+        """Its name."""
+        return role_of(self)
+
+
+class Role(Leased[Tenure], AskedRole):
+    """As `accord.agents.locks.roles.Role`."""
+
+    def _granted(self, hold: Hold) -> Tenure:
+        return Tenure(hold)
+
+    def acquire(self, *, wait_ms: int | EllipsisType | None = ...) -> Tenure:
+        """Stands by until the role is free; arguments and errors are those of a lock's `acquire`."""
+        left_ms = countdown(self._wait_ms if isinstance(wait_ms, EllipsisType) else check_wait_ms(wait_ms))
+        while True:
+            try:
+                return super().acquire(wait_ms=left_ms())
+            except LeaseLost as lost:
+                if not stands_by_again(lost):
+                    raise
 
 
 class MultiLock(SeveralLocks[Lock]):
@@ -198,9 +225,14 @@ class SyncLocksHub(Hub):
         wait_ms: int | None = None,
         priority: int = 0,
         reentrant: bool = False,
+        heartbeat: bool = False,
     ) -> Lock:
         """A lock: one holder at a time, by lease, first come first served; as `accord.Accord.lock`."""
-        return Lock(self, name, lease_ms, wait_ms, priority=priority, reentrant=reentrant)
+        return Lock(self, name, lease_ms, wait_ms, priority=priority, reentrant=reentrant, heartbeat=heartbeat)
+
+    def role(self, name: str, *, wait_ms: int | None = None, priority: int = 0) -> Role:
+        """A role, with others standing by; as `accord.Accord.role`."""
+        return Role(self, name, None, wait_ms, priority=priority)
 
     def semaphore(
         self, name: str, permits: int, *, lease_ms: int | None = None, wait_ms: int | None = None, priority: int = 0

@@ -11,7 +11,7 @@ from accord.agents.tasks.fan_out import DEADLINE_MS, fan_out
 from accord.agents.tasks.graph import TEAM, TaskGraph
 from accord.agents.tasks.handle import Handle
 from accord.agents.tasks.submit import KEEP_MS, find, submit
-from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
+from accord.agents.tasks.work import DRAIN_MS, Work
 
 
 class TasksHub(Hub):
@@ -88,7 +88,7 @@ class TasksHub(Hub):
         capabilities: Iterable[str] | None = None,
         slots: int = 8,
         team: str | None = None,
-        lease_ms: int = LEASE_MS,
+        lease_ms: int | None = None,
         drain_ms: int = DRAIN_MS,
     ) -> Work:
         """Takes steps and runs them, for as long as `async with` lasts.
@@ -101,7 +101,8 @@ class TasksHub(Hub):
             capabilities: what it is able to do; None: all that these agents are, and these functions need.
             slots: how many steps at a time. Plain functions run in as many threads.
             team: None: that of the graphs.
-            lease_ms: after so long without a sign of life others get its steps. 1,000 to 86,400,000.
+            lease_ms: after so long without a sign of life others get its steps, 1,000 to 86,400,000. None: it hangs on
+                the process's heartbeat (`health` in the settings).
             drain_ms: how long leaving waits for what runs; the rest is given back and cancelled.
 
         Raises (when entered):

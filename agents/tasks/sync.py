@@ -13,7 +13,7 @@ from accord.agents.tasks import handle as tasks
 from accord.agents.tasks.fan_out import DEADLINE_MS, fan_out
 from accord.agents.tasks.graph import TEAM, TaskGraph
 from accord.agents.tasks.submit import KEEP_MS, find, submit
-from accord.agents.tasks.work import DRAIN_MS, LEASE_MS, Work
+from accord.agents.tasks.work import DRAIN_MS, Work
 from anyio.from_thread import BlockingPortal
 
 
@@ -83,7 +83,7 @@ class SyncTasksHub(SyncHub):
         capabilities: Iterable[str] | None = None,
         slots: int = 8,
         team: str | None = None,
-        lease_ms: int = LEASE_MS,
+        lease_ms: int | None = None,
         drain_ms: int = DRAIN_MS,
     ) -> AbstractContextManager[Work]:
         """Takes steps and runs them in threads, for as long as `with` lasts; as `accord.Accord.work`."""

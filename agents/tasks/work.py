@@ -9,7 +9,8 @@ Rules that act here:
 - Who completed a step may be told in the same breath to go on with the next one.
 - A run that the log has ended (its time is over, its agent was counted as lost, the task was cancelled) is cancelled
   here, and nothing of it is told. A plain function cannot be: it ends by itself, and its word is ignored.
-- Membership is a lease, renewed on accord's own thread. Who lost it has lost its runs, and joins again.
+- Membership hangs on the process's heartbeat, which beats on accord's own thread, and is a lease beside. Who lost it
+  has lost its runs, and joins again. With a lease of a length that was asked for it hangs on nothing else.
 - Who leaves takes nothing new, waits a bounded time for what runs, and gives back the rest.
 """
 
@@ -46,6 +47,7 @@ from accord.schemas.messages.roster import (
     MemberLost,
     RenewalRefused,
     RenewMembership,
+    Tie,
 )
 from accord.schemas.messages.tasks import (
     CompleteStep,
@@ -75,6 +77,9 @@ if TYPE_CHECKING:
 logger = logs.get("accord.tasks")
 
 LEASE_MS: Final = 10_000
+"""Of a membership that hangs on the heartbeat, before the log has said that it does."""
+TIED_LEASE_MS: Final = 60_000
+"""And after."""
 DRAIN_MS: Final = 10_000
 AGAIN_MS: Final = 500
 """How long to wait before telling again what could not be told."""
@@ -146,7 +151,7 @@ class Work:
         capabilities: Iterable[str] | None,
         slots: int,
         team: str | None,
-        lease_ms: int,
+        lease_ms: int | None,
         drain_ms: int,
     ) -> None:
         self._hub = hub
@@ -171,7 +176,8 @@ class Work:
                 remedy="Give agents, or graphs whose steps have functions here, or name capabilities.",
             )
         self.slots: Final = check_number("slots", slots, 1, SLOTS_MAX)
-        self._lease_ms = check_lease_ms(lease_ms, 0)
+        self._hangs = lease_ms is None
+        self._lease_ms = LEASE_MS if lease_ms is None else check_lease_ms(lease_ms, 0)
         self._drain_ms = drain_ms
         self._agent = hub.agent
         self.member = f"{self._agent}/{str(uuid_utils.uuid7())[-12:]}"
@@ -180,6 +186,7 @@ class Work:
         self._stopping = False
         self._idle = asyncio.Event()
         self._stop_renewing: Callable[[], None] = lambda: None
+        self._take_off: Callable[[], None] = lambda: None
         self._unwatch: Callable[[], None] = lambda: None
         self._no_failure: Callable[[], None] = lambda: None
 
@@ -198,7 +205,7 @@ class Work:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._threads = ThreadPoolExecutor(self.slots, f"accord-{self._agent}")
-        self._connection = self._hub.connection
+        self._connection, self._heartbeat = self._hub.connection, self._hub.heartbeat
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._no_failure = self._connection.on_failure(self._fail)
         self._unwatch = self._connection.watch("roster", self.team, self._heard)
@@ -215,6 +222,9 @@ class Work:
         except BaseException:
             self._leave()
             raise
+        if self._hangs:
+            with suppress(AccordError):  # its lease is left, and the next membership
+                self._take_off = self._heartbeat.hang(Tie("roster", self.team, self.member), now=True)
         self._renew_later()
         return self
 
@@ -238,6 +248,7 @@ class Work:
     def _leave(self) -> None:
         self._stopping = True
         self._stop_renewing()
+        self._take_off()
         self._unwatch()
         self._no_failure()
         self._failed.cancel()
@@ -256,18 +267,23 @@ class Work:
             self._failed.exception()  # nobody need wait for it
 
     def _join(self) -> Future[Answer]:
-        command = JoinTeam(self._agent, self.member, self.capabilities, self.slots, self._lease_ms)
+        command = JoinTeam(self._agent, self.member, self.capabilities, self.slots, self._lease())
         return self._connection.submit("roster", self.team, command).decided
 
     def _renew_later(self) -> None:
-        self._stop_renewing = self._connection.call_later(self._lease_ms / RENEWALS_A_LEASE, self._renew)
+        self._stop_renewing = self._connection.call_later(self._lease() / RENEWALS_A_LEASE, self._renew)
+
+    def _lease(self) -> int:
+        tied = self._hangs and self._heartbeat.is_tied(self.member)
+        return TIED_LEASE_MS if tied else self._lease_ms
 
     def _renew(self) -> None:
         if self._stopping:
             return
-        command = RenewMembership(self._agent, self.member, self._lease_ms)
+        lease_ms = self._lease()
+        command = RenewMembership(self._agent, self.member, lease_ms)
         with suppress(AccordError):  # the next one may get through
-            self._connection.submit("roster", self.team, command, answer_ms=self._lease_ms)
+            self._connection.submit("roster", self.team, command, answer_ms=lease_ms)
         self._renew_later()
 
     def _heard(self, answer: Answer) -> None:
@@ -282,8 +298,10 @@ class Work:
                     logger.warning("lost its place; joining again", team=self.team, member=member, agent=self._agent)
                     for run in list(self._runs.values()):
                         self._end(run)
+                    self._stop_renewing()
                     with suppress(AccordError):
                         self._join()
+                    self._renew_later()
 
     # -- taking steps
 

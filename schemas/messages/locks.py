@@ -38,6 +38,12 @@ class RevokeLease(Command, frozen=True):
     request: str | None = None
 
 
+class DropRequest(Command, frozen=True):
+    by: str
+    request: str
+    reason: str
+
+
 class BreakDeadlock(Command, frozen=True):
     request: str
     token: int
@@ -289,6 +295,7 @@ COMMANDS = (
     BreakDeadlock,
     PinLease,
     UnpinLease,
+    DropRequest,
 )
 EVENTS = (
     LockGranted,

@@ -1,4 +1,4 @@
-"""Roster: teams of agents, what each is able to do, and which step each one is given."""
+"""Roster: teams of agents, what each is able to do, which step each one is given; heartbeats of their processes."""
 
 import msgspec
 from accord.schemas.messages import Command, Event
@@ -23,6 +23,14 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     step: str
     attempt: int
     capability: str
+
+
+class Tie(msgspec.Struct, frozen=True, gc=False):
+    """Something that hangs on an agent's heartbeat."""
+
+    domain: str
+    key: str
+    name: str
 
 
 class JoinTeam(Command, frozen=True):
@@ -56,6 +64,31 @@ class FreeAgents(Command, frozen=True):
 
 class ReadTeam(Command, frozen=True):
     agent: str
+
+
+class BeginPresence(Command, frozen=True):
+    agent: str
+    beat_ms: int
+    suspect_ms: int
+    fail_ms: int
+    tie: tuple[Tie, ...]
+
+
+class Beat(Command, frozen=True):
+    agent: str
+    tie: tuple[Tie, ...]
+    untie: tuple[Tie, ...]
+
+
+class EndPresence(Command, frozen=True):
+    agent: str
+
+
+class FailMember(Command, frozen=True):
+    agent: str
+    member: str
+    presence: str
+    failed_ms: int
 
 
 class MemberJoined(Event, frozen=True):
@@ -146,7 +179,75 @@ class TeamRead(Event, frozen=True):
     waiting: int
 
 
-COMMANDS = (JoinTeam, RenewMembership, LeaveTeam, RequestAgents, FreeAgents, ReadTeam)
+class AgentAppeared(Event, frozen=True):
+    agent: str
+    beat_ms: int
+    suspect_ms: int
+    fail_ms: int
+    at_ms: int
+    tied: tuple[Tie, ...]
+
+
+class AgentBeat(Event, frozen=True):
+    agent: str
+    at_ms: int
+    tied: tuple[Tie, ...]
+    untied: tuple[Tie, ...]
+
+
+class AgentSuspected(Event, frozen=True):
+    agent: str
+    beat_at_ms: int
+    suspected_ms: int
+
+
+class AgentRecovered(Event, frozen=True):
+    agent: str
+    suspected_ms: int
+    silent_ms: int
+    suspicions: int
+
+
+class AgentFailed(Event, frozen=True):
+    agent: str
+    beat_at_ms: int
+    failed_ms: int
+    ties: tuple[Tie, ...]
+
+
+class AgentLeft(Event, frozen=True):
+    agent: str
+
+
+class AgentForgotten(Event, frozen=True):
+    agent: str
+
+
+class BeatRefused(Event, frozen=True):
+    agent: str
+    reason: str
+
+
+class MemberFailed(Event, frozen=True):
+    agent: str
+    member: str
+    presence: str
+    failed_ms: int
+    deadline_ms: int
+
+
+COMMANDS = (
+    JoinTeam,
+    RenewMembership,
+    LeaveTeam,
+    RequestAgents,
+    FreeAgents,
+    ReadTeam,
+    BeginPresence,
+    Beat,
+    EndPresence,
+    FailMember,
+)
 EVENTS = (
     MemberJoined,
     JoinRefused,
@@ -162,4 +263,13 @@ EVENTS = (
     BreakerHalfOpened,
     BreakerClosed,
     TeamRead,
+    AgentAppeared,
+    AgentBeat,
+    AgentSuspected,
+    AgentRecovered,
+    AgentFailed,
+    AgentLeft,
+    AgentForgotten,
+    BeatRefused,
+    MemberFailed,
 )

@@ -32,7 +32,7 @@ from accord.mock import FETCH_WAIT_MS, SESSION_TIMEOUT_MS, MockCluster
 from accord.replay.archive import ArchiveWriter
 from accord.schemas.headers import LogRecord
 from accord.schemas.topics import commands_topic, events_topic, topic_table
-from accord.settings import Settings
+from accord.settings import HealthSettings, Settings
 from accord.streams.runtime.worker import EmbeddedWorker
 
 logger = logs.get("accord.embedded")
@@ -43,6 +43,8 @@ CHECKPOINT_DECISIONS: Final = 2_000
 ADVANCE_S: Final = 30.0
 ADVANCE_POLL_S: Final = 0.002
 KEEP_POLL_S: Final = 0.05
+HEALTH: Final = HealthSettings(beat_ms=2_000)
+"""Unless it was set: who moves the log's clock on by the 5 s of a retry is not to lose agents by it."""
 
 
 class Embedded:
@@ -78,6 +80,7 @@ class Embedded:
                         "idempotent": False,
                     }
                 ),
+                "health": HEALTH if base.health == HealthSettings() else base.health,
                 "topics": base.topics.model_copy(update={"partitions": PARTITIONS}),
                 "artifacts": base.artifacts.model_copy(
                     update={"url": base.artifacts.url or (Path(self._folder) / "artifacts").as_uri()}

@@ -11,9 +11,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -73,6 +73,23 @@ class LockSettings(_Group):
     """Largest step of the brokers' clocks that a holder must survive: it stops believing this much early."""
     wait_warning_ms: int = Field(10_000, ge=100)
     """After this long without a grant, a waiting call says so in the log."""
+
+
+class HealthSettings(_Group):
+    """The heartbeat of an agent's process, on which its memberships, roles and some locks hang."""
+
+    beat_ms: int = Field(800, ge=100, le=60_000)
+    """How often it beats."""
+    suspect_beats: int = Field(3, ge=2, le=60)
+    """After so many missed beats it is suspected; nothing follows from that but the word."""
+    fail_beats: int = Field(5, ge=3, le=60)
+    """After so many it has failed: others get what hung on it. More than `suspect_beats`."""
+
+    @model_validator(mode="after")
+    def _suspected_first(self) -> Self:
+        if self.fail_beats <= self.suspect_beats:
+            raise ValueError(f"fail_beats={self.fail_beats}: more than suspect_beats={self.suspect_beats} is needed")
+        return self
 
 
 class ClientSettings(_Group):
@@ -241,6 +258,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     locks: LockSettings = LockSettings()
+    health: HealthSettings = HealthSettings()
     client: ClientSettings = ClientSettings()
     worker: WorkerSettings = WorkerSettings()
     artifacts: ArtifactsSettings = ArtifactsSettings()

@@ -22,6 +22,7 @@ from accord.schemas.messages.locks import (
     BarrierRefused,
     BreakDeadlock,
     ConditionRefused,
+    DropRequest,
     LeaseRenewed,
     LockDenied,
     NotifyCondition,
@@ -143,6 +144,13 @@ def _withdraw(barrier: Barrier, command: WithdrawRequest, _: At) -> list[Event]:
     return [_broken(barrier, command.agent, "withdrawn")]
 
 
+def _drop(barrier: Barrier, command: DropRequest, _: At) -> list[Event]:
+    for party in barrier.waiting:
+        if party.request == command.request:
+            return [_broken(barrier, party.agent, "failed")]
+    return []
+
+
 def _denied(_: Barrier, command: AcquireLock, at: At) -> list[Event]:
     return [LockDenied(at.request, command.agent, "barrier", "", 0, 0, 0, 0)]
 
@@ -165,6 +173,7 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Barrier, Any, At], list[Event]]
     WaitOnCondition: _no_condition,
     NotifyCondition: _no_condition,
     BreakDeadlock: lambda _, __, ___: [],
+    DropRequest: _drop,
     PinLease: lambda _, c, __: [
         PinRefused(c.agent, c.transaction, c.token, "not_holder", "it is a barrier, no lock", None, None)
     ],

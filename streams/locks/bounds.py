@@ -41,7 +41,7 @@ def problem_of(command: Command) -> str | None:
 _BOUNDS: Final = Bounds(
     "locks",
     COMMANDS,
-    ("agent", "owner", "resource", "reason", "request", "transaction"),
+    ("agent", "by", "owner", "resource", "reason", "request", "transaction"),
     TEXT_BYTES_MAX,
     {
         "parties": (1, PARTIES_MAX, f"a barrier has 1 to {PARTIES_MAX} parties"),

@@ -26,7 +26,8 @@ Rules:
 
     (free) --AcquireLock--> held --ReleaseLock | deadline--> next waiter, or free
                              |  RenewLease: new deadline
-    waiting --grant--> held  |  waiting --deadline | WithdrawRequest | BreakDeadlock--> gone
+    waiting --grant--> held  |  waiting --deadline | WithdrawRequest | DropRequest | BreakDeadlock--> gone
+    held --RevokeLease | DropRequest--> next waiter, or free
     held --WaitOnCondition--> sleeping --NotifyCondition | deadline--> waiting
 """
 
@@ -51,6 +52,7 @@ from accord.schemas.messages.locks import (
     ConditionRefused,
     ConditionTimedOut,
     DeadlockBroken,
+    DropRequest,
     LeaseExpired,
     LeasePinned,
     LeaseRenewed,
@@ -282,6 +284,15 @@ def _withdraw(lock: Lock, command: WithdrawRequest, _: At) -> list[Event]:
     return []
 
 
+def _drop(lock: Lock, command: DropRequest, _: At) -> list[Event]:
+    """Ends the request of one whose process has failed; one that is gone already needs nothing."""
+    for holder in lock.holders:
+        if holder.request == command.request:
+            return [LeaseRevoked(holder.agent, holder.token, command.by, command.reason, _told(holder))]
+    waiter = lock.waiters.get(command.request) or lock.sleepers.get(command.request)
+    return [] if waiter is None else [RequestWithdrawn(waiter.request, waiter.agent)]
+
+
 def _break(lock: Lock, command: BreakDeadlock, _: At) -> list[Event]:
     """Denies a deadlock's victim, if it still waits for who held the lock then."""
     if any(holder.token == command.token for holder in lock.holders):
@@ -348,6 +359,7 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Lock, Any, At], list[Event]]]] 
     ReportStaleWrite: _report,
     PinLease: PINS.pin,
     UnpinLease: PINS.unpin,
+    DropRequest: _drop,
 }
 """What each command brings, to a lock of which nothing is due any more."""
 

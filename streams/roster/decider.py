@@ -1,10 +1,12 @@
-"""Rosters: one aggregate a team. Its members say what they are able to do; it says who does which step.
+"""Rosters: one aggregate a team, and one a process that beats (`presence.py`). A team's members say what they are able
+to do; it says who does which step.
 
 Rules:
 - A step goes to a member that is able to do it and has a free slot: to whom the least part of its slots is taken,
   among equals to whom nothing was given for longest. If nobody is free it waits; who has a slot again, or joins, gets
   what has waited longest of all that it is able to do.
-- A member that does not renew its membership is gone: what it had been given is told to the tasks, which ask again.
+- A member that does not renew its membership is gone, and so is one whose process failed: what it had been given is
+  told to the tasks, which ask again.
 - Five failures of a capability in a row open its breaker: for 60 s such work is refused at once. Then one request is
   let through: it closes the breaker if it is completed, else it is open again. A failure is a failed run, a missed
   limit of time, an agent that is gone, and nobody there for what is urgent. A breaker that is open for want of anybody
@@ -22,6 +24,7 @@ import msgspec
 from accord.schemas.messages import Command, Event
 from accord.schemas.messages.log import CommandRejected, Reason, Tick
 from accord.schemas.messages.roster import (
+    AgentFailed,
     AgentsAssigned,
     AgentsAwaited,
     AgentsFreed,
@@ -30,10 +33,12 @@ from accord.schemas.messages.roster import (
     BreakerClosed,
     BreakerHalfOpened,
     BreakerOpened,
+    FailMember,
     FreeAgents,
     JoinRefused,
     JoinTeam,
     LeaveTeam,
+    MemberFailed,
     MemberJoined,
     MemberLeft,
     MemberLost,
@@ -46,7 +51,7 @@ from accord.schemas.messages.roster import (
     TeamRead,
 )
 from accord.schemas.messages.tasks import Freed, LoseSteps, Refusal, RefuseSteps, Slot, Wanted
-from accord.streams.decider import At, Domain, Order
+from accord.streams.decider import At, Decider, Domain, Order
 from accord.streams.roster.bounds import (
     ASSIGNED_AT_ONCE_MAX,
     BREAKERS_MAX,
@@ -57,6 +62,7 @@ from accord.streams.roster.bounds import (
     WAITING_MAX,
     problem_of,
 )
+from accord.streams.roster.presence import OWN_COMMANDS, OWN_EVENTS, Presence, PresenceDecider, tell_failed
 from accord.streams.roster.team import CLOSED, HALF_OPEN, OPEN, Breaker, Key, Member, Taken, Team
 
 _replace: Final = msgspec.structs.replace
@@ -64,15 +70,12 @@ _NOBODY: Final = Team()
 _UNTRIED: Final = Breaker()
 
 
-class RosterDecider:
-    """Version 1."""
+class TeamDecider:
+    """The rules of a name that is a team's."""
 
     state_type = Team
 
     def decide(self, state: Team | None, command: Command, at: At) -> Sequence[Event]:
-        problem = problem_of(command)
-        if problem is not None:
-            return [CommandRejected(Reason.INVALID, problem)]
         draft = Draft(_NOBODY if state is None else state, at)
         draft.lose_the_silent()
         _ANSWERS[type(command)](draft, command)
@@ -85,6 +88,40 @@ class RosterDecider:
 
     def deadline_ms(self, state: Team) -> int | None:
         return 0 if state.more else state.members.due_ms
+
+
+class RosterDecider:
+    """Version 1 of the domain. A name is a team's or a process's."""
+
+    state_type: Any = Team | Presence
+
+    def __init__(self) -> None:
+        self._teams: Decider[Any] = TeamDecider()
+        self._presences: Decider[Any] = PresenceDecider()
+
+    def decide(self, state: Team | Presence | None, command: Command, at: At) -> Sequence[Event]:
+        problem = problem_of(command)
+        if problem is not None:
+            return [CommandRejected(Reason.INVALID, problem)]
+        own = type(command) in OWN_COMMANDS
+        if type(state) is Presence:
+            if own or type(command) is Tick:
+                return self._presences.decide(state, command, at)
+            return [CommandRejected(Reason.INVALID, "the name is a process's, no team's")]
+        if own:
+            if state is None:
+                return self._presences.decide(None, command, at)
+            return [CommandRejected(Reason.INVALID, "the name is a team's, no process's")]
+        return self._teams.decide(state, command, at)
+
+    def evolve(self, state: Team | Presence | None, event: Event) -> Team | Presence | None:
+        if type(state) is Presence or type(event) in OWN_EVENTS:
+            return self._presences.evolve(state, event)
+        return self._teams.evolve(state, event)
+
+    def deadline_ms(self, state: Team | Presence) -> int | None:
+        rules = self._teams if type(state) is Team else self._presences
+        return rules.deadline_ms(state)
 
 
 class Draft:
@@ -186,6 +223,13 @@ def _leave(draft: Draft, c: LeaveTeam) -> None:
         draft.add(MemberLeft(c.agent, c.member, _requests(draft.team.taken.of(c.member))))
 
 
+def _fail(draft: Draft, c: FailMember) -> None:
+    """Ends a membership at once; what is more than one decision can tell, the next one does."""
+    if draft.team.members.get(c.member) is not None:
+        draft.add(MemberFailed(c.agent, c.member, c.presence, c.failed_ms, draft.at.now_ms))
+        draft.lose_the_silent()
+
+
 def _request(draft: Draft, c: RequestAgents) -> None:
     awaited: dict[Key, Wanted] = {}
     refusals: list[Refusal] = []
@@ -247,6 +291,7 @@ _ANSWERS: Final[Mapping[type[Command], Callable[[Draft, Any], None]]] = {
     JoinTeam: _join,
     RenewMembership: _renew,
     LeaveTeam: _leave,
+    FailMember: _fail,
     RequestAgents: _request,
     FreeAgents: _free,
     ReadTeam: _read,
@@ -276,7 +321,7 @@ def _joined(team: Team, e: MemberJoined) -> Team:
     return _replace(team, members=team.members.put(member))
 
 
-def _renewed(team: Team, e: MembershipRenewed) -> Team:
+def _renewed(team: Team, e: MembershipRenewed | MemberFailed) -> Team:
     member = team.members.get(e.member)
     assert member is not None
     return _replace(team, members=team.members.put(_replace(member, deadline_ms=e.deadline_ms)))
@@ -393,6 +438,7 @@ _CHANGES: Final[Mapping[type[Event], Callable[[Team, Any], Team]]] = {
     MemberJoined: _joined,
     JoinRefused: _unchanged,
     MembershipRenewed: _renewed,
+    MemberFailed: _renewed,
     RenewalRefused: _unchanged,
     MemberLeft: _left,
     MemberLost: _lost,
@@ -425,6 +471,11 @@ def _tell_refused(_: str, e: AgentsRefused) -> list[Order]:
 DOMAIN: Final = Domain(
     "roster",
     {1: RosterDecider()},
-    reactions={MemberLost: _tell_lost, MemberLeft: _tell_lost, AgentsRefused: _tell_refused},
+    reactions={
+        MemberLost: _tell_lost,
+        MemberLeft: _tell_lost,
+        AgentsRefused: _tell_refused,
+        AgentFailed: tell_failed,
+    },
 )
-"""Who does what: one aggregate a team."""
+"""Who does what, and who is there: one aggregate a team, one a process."""

@@ -274,7 +274,7 @@ NO_SLOTS: Final = Slots(Map())
 NO_LINES: Final = Lines(Map(), Map(), 0)
 
 
-class Team(msgspec.Struct, frozen=True):
+class Team(msgspec.Struct, frozen=True, tag=True):
     """A team. `more` is whether another decision is needed at once to give out what waits."""
 
     members: Members = NO_MEMBERS

@@ -212,7 +212,7 @@ def test_agents_list(archive: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ran.code == 0
     assert ran.out.startswith("default  2 agents, 0 of 3 slots busy, 2 waiting, as of roster.commands/0@")
     found = rows(ran.out)
-    assert found["ada"] == ["ada", "0", "of", "2", "24.0", "h", "1.5", "s", "research,", "write", "-"]
+    assert found["ada"] == ["ada", "0", "of", "2", "alive", "24.0", "h", "1.5", "s", "research,", "write", "-"]
     assert found["translate"] == ["translate", "nobody", "0", "0", "1", "0", "-", "0", "closed"]
     assert found["print"] == ["print", "1", "1", "0", "0", "0", "-", "1", "closed"], "what failed is not counted"
     assert found["research"] == ["research", "1", "2", "0", "0", "1", "1.5", "s", "0", "closed"]
@@ -233,6 +233,9 @@ def test_agents_list_as_json(archive: str, capsys: pytest.CaptureFixture[str]) -
         "runs",
         "done",
         "took_ms",
+        "health",
+        "health_since",
+        "suspicions",
     }
     assert (ada["done"], ada["took_ms"]) == (1, 1_510)
     queues = {queue["capability"]: queue for queue in team["capabilities"]}

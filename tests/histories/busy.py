@@ -23,10 +23,14 @@ from accord.schemas.messages.log import Tick
 from accord.schemas.messages.roster import (
     AgentsAssigned,
     Assignment,
+    Beat,
+    BeginPresence,
+    EndPresence,
     JoinTeam,
     LeaveTeam,
     ReadTeam,
     RenewMembership,
+    Tie,
 )
 from accord.schemas.messages.signals import EmitInGroup, ReportMissingCauses
 from accord.schemas.messages.tasks import (
@@ -126,6 +130,31 @@ def office(seed: int = 5, count: int = 500) -> Office:
         else:
             made.now_ms += chance.choice((0, 0, LEASE_MS))
             made.tick()
+    return made
+
+
+def heartbeats(seed: int = 3, count: int = 300) -> Office:
+    """Processes that beat, are late, fail and leave; on their heartbeats hang memberships, locks and waits for them."""
+    made, chance = Bustle(), Random(seed)
+    names: dict[str, str] = {}
+    for number in range(count):
+        agent, after_ms = chance.choice(AGENTS), chance.choice((1, 20, 300, 800, 800, 2_500))
+        name = names.get(agent, "")
+        kind = chance.randrange(20)
+        if not name or kind == 0:
+            names[agent] = name = f"{agent}/{number}"
+            member = Tie("roster", TEAM, name)
+            made.tell("roster", TEAM, JoinTeam(agent, name, STEPS, 2, LEASE_MS), after_ms=after_ms)
+            made.tell("roster", name, BeginPresence(agent, 800, 2_400, 4_000, (member,)))
+        elif kind < 4:
+            asked = AcquireLock(agent, name, LEASE_MS, None)
+            request = made.send(f"room_{kind}", asked, after_ms=after_ms).decision.command_id
+            made.tell("roster", name, Beat(agent, (Tie("locks", f"room_{kind}", request),), ()))
+        elif kind == 4:
+            made.tell("roster", name, EndPresence(agent), after_ms=after_ms)
+        else:
+            made.tell("roster", name, Beat(agent, (), ()), after_ms=after_ms)
+        made.tick()
     return made
 
 

@@ -13,8 +13,10 @@ from accord.schemas.messages import conflicts as c
 from accord.schemas.messages import hierarchy as h
 from accord.schemas.messages import llm
 from accord.schemas.messages import signals as s
+from accord.schemas.messages.locks import AcquireLock
 from accord.schemas.messages.log import Tick
-from accord.schemas.messages.roster import JoinTeam
+from accord.schemas.messages.roster import Beat, BeginPresence, JoinTeam, Tie
+from accord.streams.roster.bounds import FORGET_MS
 from hypothesis import given, settings
 
 from tests.histories.crowd import Crowd
@@ -180,3 +182,32 @@ def test_why_a_model_was_called_or_not() -> None:
     expired = ask("ada", Tick(), after_ms=5_001)
     assert reason(expired, "LeaseEnded")[0].text == "there was no sign of life in time"
     assert reason(expired, "CallGranted")[0].text == "whoever asked before is not waited for any more"
+
+
+def test_why_a_process_counts_as_failed_and_what_ended_with_it() -> None:
+    office = Office()
+    office.tell("roster", "default", JoinTeam("ada", "ada/1", ("write",), 1, 60_000))
+    lock = AcquireLock("ada", "ada/o", 60_000, None)
+    request = office.send("room", lock).decision.command_id
+    ties = (Tie("roster", "default", "ada/1"), Tie("locks", "room", request))
+    office.tell("roster", "ada/77", BeginPresence("ada", 800, 2_400, 4_000, ties))
+    office.tell("roster", "ada/77", Tick(), after_ms=2_400)
+    told = reason(explain(office, "ada/77"), "AgentSuspected")
+    assert told[0].text.endswith("for 2.4 s there was none") and told[0].position is not None
+    office.tell("roster", "ada/77", Beat("ada", (), ()), after_ms=100)
+    told = reason(explain(office, "ada/77"), "AgentRecovered")
+    assert told[0].text == "it beat again after 2.5 s: it had been suspected falsely" and told[0].position is not None
+    office.tell("roster", "ada/77", Tick(), after_ms=4_000)
+    failed = explain(office, "ada/77")
+    assert reason(failed, "AgentFailed")[1].text == "what hung on its heartbeat ends: roster default, locks room"
+    lost = reason(explain(office, "default"), "MemberLost")
+    assert lost[0].text.startswith("its process ada/77 failed at ")
+    assert "accord" in str(explain(office, "room").decided[0].event.data)
+    office.tell("roster", "ada/77", Beat("ada", (), ()))
+    refused = reason(explain(office, "ada/77"), "BeatRefused")
+    assert refused[0].text.startswith("it counts as failed, for good") and refused[0].position is not None
+    office.tell("roster", "ada/77", Tick(), after_ms=FORGET_MS)
+    assert reason(explain(office, "ada/77"), "AgentForgotten")[0].text == "it failed long ago"
+    office.tell("roster", "ada/77", Beat("ada", (), ()))
+    (text,) = texts(explain(office, "ada/77"))
+    assert text == "no process of this name beats: it never began, has left, or failed long ago"

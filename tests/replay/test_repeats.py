@@ -39,6 +39,7 @@ FIRST_SEQ = 2
 
 SOURCES: dict[str, Callable[[], Source]] = {
     "office": busy.office,
+    "heartbeats": busy.heartbeats,
     "pools": busy.pools,
     "victims": busy.victims,
     "groups": busy.groups,
@@ -124,9 +125,9 @@ def test_a_command_that_comes_five_times_has_one_effect(name: str) -> None:
     ("domain", "names_of"),
     [
         ("tasks", ("office",)),
-        ("roster", ("office",)),
+        ("roster", ("office", "heartbeats")),
         ("limits", ("pools", "transfers")),
-        ("locks", ("family", "hotel", "victims", "transfers")),
+        ("locks", ("family", "hotel", "victims", "transfers", "heartbeats")),
         ("signals", ("hotel", "rejections", "payments", "groups", "shop")),
         ("triggers", ("payments",)),
         ("sagas", ("trips",)),

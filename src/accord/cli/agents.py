@@ -1,4 +1,5 @@
-"""`accord agents`: who works in which team, on what; what each queue has before it; how fast and how well."""
+"""`accord agents`: who works in which team, on what; what each queue has before it; how fast and how well; who beats,
+and who has which role."""
 
 from __future__ import annotations
 
@@ -26,6 +27,8 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Agents: who works in which team, on what, and what waits for them.")
     group.command("list")(list_agents)
     group.command()(show)
+    group.command("health")(list_processes)
+    group.command("roles")(list_roles)
     group.command("performance")(show_performance)
     group.command("failures")(show_failures)
     app.add_typer(group, name="agents")
@@ -84,6 +87,9 @@ def show(
         json_line(view)
         return
     say(f"[bold cyan]{escape(name)}[/]")
+    for process in view.processes:
+        say(f"  is {_health(process.health)} as {escape(process.process)} since {process.since}, last beat "
+            f"{span(process.silent_ms)} ago, {plural(process.suspicions, 'false suspicion')}")  # fmt: skip
     for team, member in [(one.team, one.member) for one in view.teams]:
         runs = some(tuple(_run(run) for run in member.runs), 3)
         running = f": {runs}" if runs else ""
@@ -118,6 +124,79 @@ def show(
         unknown = f" and {cost.unpriced:,} of unknown price" if cost.unpriced else ""
         say(f"  {plural(cost.calls, 'call')} of models, {plural(cost.cached, 'answer')} without one: "
             f"{usd(cost.cost_microusd)}{unknown}")  # fmt: skip
+
+
+def list_processes(
+    source: Source = None,
+    at: At = None,
+    processes: Processes = 0,
+    as_json: Json = False,
+) -> None:
+    """List the processes that beat, and those that failed within the last 10 minutes: alive, suspected or failed.
+
+    `false` is how often a process was suspected and beat again.
+    """
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.replay.state import parse_point  # noqa: PLC0415
+    from accord.replay.work import processes_at  # noqa: PLC0415
+
+    with open_log(source) as log:
+        found = processes_at(log, parse_point(at), now_ms=now_of(log), processes=processes)
+    if as_json:
+        for one in found:
+            json_line(one)
+        return
+    if not found:
+        say("no process beats")
+        return
+    rows = [
+        (
+            f"[bold]{escape(one.agent)}[/]",
+            escape(one.process),
+            _health(one.health),
+            one.since,
+            span(one.silent_ms),
+            str(one.suspicions),
+            escape(some(one.hangs, 3)) or "-",
+        )
+        for one in found
+    ]
+    print_table(("agent", "process", "health", "since", "<last beat", "<false", "hangs on it"), rows)
+
+
+def list_roles(
+    source: Source = None,
+    at: At = None,
+    processes: Processes = 0,
+    as_json: Json = False,
+) -> None:
+    """List the roles: who has each, under which token, and who stands by for it, the next one first."""
+    from rich.markup import escape  # noqa: PLC0415
+
+    from accord.replay.health import roles_at  # noqa: PLC0415
+    from accord.replay.state import parse_point  # noqa: PLC0415
+
+    with open_log(source) as log:
+        found = roles_at(log, parse_point(at), now_ms=now_of(log), processes=processes)
+    if as_json:
+        for one in found:
+            json_line(one)
+        return
+    if not found:
+        say("nobody has a role")
+        return
+    rows = [
+        (
+            f"[bold]{escape(one.role)}[/]",
+            "[red]nobody[/]" if one.holder is None else escape(one.holder),
+            "-" if one.token is None else str(one.token),
+            "-" if one.held_ms is None else span(one.held_ms),
+            escape(some(tuple(standby.agent for standby in one.standbys), 5)) or "[yellow]nobody[/]",
+        )
+        for one in found
+    ]
+    print_table(("role", "held by", "<token", "<for", "stand by"), rows)
 
 
 def show_performance(source: Source = None, by: By = "agent", processes: Processes = 0, as_json: Json = False) -> None:
@@ -188,6 +267,7 @@ def _print(view: TeamView) -> None:
             (
                 f"[bold]{escape(member.member)}[/]",
                 f"{member.busy} of {member.slots}",
+                _health(member.health),
                 span(member.lease_left_ms) if member.lease_left_ms > 0 else "over",
                 _took(member.took_ms),
                 escape(some(member.capabilities, 3)),
@@ -195,7 +275,7 @@ def _print(view: TeamView) -> None:
             )
             for member in view.members
         ]
-        print_table(("agent", "<busy", "<lease left", "<took", "able to do", "runs"), rows, indent=2)
+        print_table(("agent", "<busy", "health", "<lease left", "<took", "able to do", "runs"), rows, indent=2)
     if view.capabilities:
         queues = [
             (
@@ -213,6 +293,10 @@ def _print(view: TeamView) -> None:
         ]
         heads = ("capability", "<agents", "<free", "<running", "<waiting", "<done", "<took", "<failures", "=breaker")
         print_table(heads, queues, indent=2)
+
+
+def _health(health: str) -> str:
+    return {"suspected": "[yellow]suspected[/]", "failed": "[red]failed[/]"}.get(health, health)
 
 
 def _took(took_ms: int | None) -> str:
