@@ -42,6 +42,7 @@ import accord
 from tests.counts import only_long
 from tests.histories import busy
 from tests.histories.answers import answers
+from tests.histories.failover import failover
 from tests.histories.payments import payments
 from tests.histories.play import Play
 from tests.histories.scenarios import SCENARIOS
@@ -202,6 +203,7 @@ HISTORIES: dict[str, Callable[[], Play]] = {
     "wrong_grant": wrong_grant,
     "answers": answers,
     "office": lambda: busy.office(seed=8, count=250),
+    "failover": failover,
     "pools": busy.pools,
     "victims": busy.victims,
     "groups": busy.groups,
