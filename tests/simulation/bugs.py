@@ -397,7 +397,7 @@ def followups_sent_once(patch: MonkeyPatch) -> None:
     patch.setattr(Followups, "_reported", lambda self, entry, offset: reported(self, entry, offset or 0))
 
 
-@planted("state", "tasks")
+@planted("state", kinds=("loss", "crash", "crash", "producer", "delay"), **BUSY)
 def checkpoint_does_not_wait_for_followups(patch: MonkeyPatch) -> None:
     """A checkpoint is written although what follows from decisions before it is still under way."""
     patch.setattr(Followups, "done", lambda self, seq: True)
