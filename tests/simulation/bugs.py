@@ -403,20 +403,10 @@ def checkpoint_does_not_wait_for_followups(patch: MonkeyPatch) -> None:
     patch.setattr(Followups, "done", lambda self, seq: True)
 
 
-@planted("locks", "limits")
+@planted("locks", kinds=("loss", "loss", "cut", "producer"))
 def lost_ticks_not_sent_again(patch: MonkeyPatch) -> None:
     """A tick that failed is taken for one that is under way, for ever."""
     patch.setattr(Processor, "_tick_reported", lambda self, owned, key, offset: None)
-
-
-@planted()
-def memory_kept_without_a_look(patch: MonkeyPatch) -> None:
-    """A partition that comes back to its worker is taken for what it was."""
-
-    async def fits(self: Processor, index: int, kept: Any) -> bool:
-        return True
-
-    patch.setattr(Processor, "_still_fits", fits)
 
 
 @planted()

@@ -19,6 +19,7 @@ from accord.settings import Settings
 from accord.streams.chain import Decision
 from accord.streams.decider import Domain
 from accord.streams.domains import DOMAINS
+from accord.streams.partition import Partition
 from accord.testing.simulation import faults as fault_kinds
 from accord.testing.simulation import invariants
 from accord.testing.simulation.auditor import Auditor
@@ -40,6 +41,7 @@ DRIFT: Final = 0.0005
 QUIET_MS: Final = 300_000
 """After the faults everything must come to rest within this time."""
 AUDIT_MS: Final = 2_000
+OVERDUE_MS: Final = 5_000
 
 Program = Callable[[Client], Coroutine[Any, Any, None]]
 """What an agent does; run anew when its process was killed."""
@@ -265,7 +267,15 @@ class Cluster:
             owner = owned.owner
             if owner.contested or owner.pending or owned.ticking or not owned.followups.done(owner.partition.head.seq):
                 return f"{domain}/{index} is not settled"
+            if self._overdue(owner.partition):
+                return f"{domain}/{index} has a deadline that nobody handles"
         return None
+
+    def _overdue(self, partition: Partition) -> bool:
+        """Whether a deadline has passed, by the clock of the partition's broker, for longer than a tick takes."""
+        until_ms = self.log.clock_ms(partition.identity.partition) - OVERDUE_MS
+        due = (partition.decider.deadline_ms(state) for state in partition.aggregates.values())
+        return any(deadline_ms is not None and deadline_ms <= until_ms for deadline_ms in due)
 
     # -- faults
 
