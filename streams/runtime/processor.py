@@ -19,7 +19,6 @@ reading and writing around it. What acts here:
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,12 +40,13 @@ from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
 from accord.streams.runtime.consequences import RECENT_COUNT, Consequences
 from accord.streams.runtime.followups import UNSENT_MAX
+from accord.streams.runtime.machine import Machine
 from accord.streams.runtime.metrics import DomainMetrics
 from accord.streams.runtime.output import Outgoing, Output
 from accord.streams.runtime.owned import Owned
 from accord.streams.runtime.table import TableDamaged
 from accord.streams.runtime.waits import WaitReports
-from uuid_utils import uuid7
+from msgspec import MsgspecError
 
 from accord import logs
 from accord.errors import AccordError, ChainBroken, Corrupt, KafkaUnreachable, LogGap, Unavailable
@@ -61,6 +61,7 @@ CHUNK_RECORDS: Final = 256
 TICKS_MAX: Final = 1_000
 """Most ticks of one partition under way; further due aggregates wait for the next round."""
 TICK_ROUND_S: Final = 0.5
+"""Deadlines are looked at when the next is due, and at least so often."""
 TICK_ROUND_MIN_S: Final = 0.005
 SETTLE_JITTER_S: Final = 0.2
 RETRY_S: Final = 1.0
@@ -86,6 +87,7 @@ class Processor:
         log: the worker's way to read the log.
         timestamps: where the log's clock comes from, for partitions that are opened now.
         clock_ms: the time that records get now; used until the log told its own.
+        machine: the time that passes, and chance.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class Processor:
         log: Fetcher,
         timestamps: str,
         clock_ms: Callable[[], int],
+        machine: Machine = Machine(),  # noqa: B008
     ) -> None:
         self.domain = domain
+        self._machine = machine
         self.settings = settings
         self.cluster = cluster
         self.partition_count = partition_count
@@ -121,6 +125,7 @@ class Processor:
         self._log = log
         self._reading = ThreadPoolExecutor(1, f"accord-{domain.name}-reader")
         self._wake = asyncio.Event()
+        self.tick_round_s = TICK_ROUND_S
         self._ticker: asyncio.Task[None] | None = None
         self._delivery: Delivery | None = None
 
@@ -204,7 +209,7 @@ class Processor:
                 async with asyncio.timeout(0 if owned.followups.failing else REVOKE_S):
                     await owned.wait(lambda owned=owned: owned.owner.contested or not owned.owner.pending)  # type: ignore[misc]
                     await self._checkpoint(index, owned)
-            except (TimeoutError, AccordError, Contested) as error:
+            except Exception as error:  # whoever takes the partition on does so without it
                 logger.warning("revoked before its checkpoint", partition=self._identity(index).name, why=repr(error))
             self._kept[index] = owned
 
@@ -217,7 +222,10 @@ class Processor:
     async def _still_fits(self, index: int, kept: Owned) -> bool:
         """Whether the memory of a partition that was revoked is still good: nobody wrote another checkpoint, and
         what it believes of the log is there."""
-        stored = self.delivery.table.get_row(index, cp.CHECKPOINT_KEY)
+        try:
+            stored = self.delivery.table.get_row(index, cp.CHECKPOINT_KEY)
+        except TableDamaged:
+            return False
         if kept.checkpoint is None or stored != kept.checkpoint.encode() or kept.reports:
             return False
         try:
@@ -227,7 +235,7 @@ class Processor:
 
     async def _recover(self, index: int) -> Owned:
         """Loads a partition; a broken one comes back halted."""
-        began = time.monotonic()
+        began = self._machine.time_s()
         identity = self._identity(index)
         loaded = cp.load(identity.root, self.delivery.table.rows(index))
         try:
@@ -269,7 +277,7 @@ class Processor:
             seq=partition.head.seq,
             aggregates=len(partition.aggregates),
             checkpoint=recovered.checkpoint.seq if recovered.checkpoint else None,
-            seconds=round(time.monotonic() - began, 3),
+            seconds=round(self._machine.time_s() - began, 3),
         )
         return owned
 
@@ -454,7 +462,7 @@ class Processor:
         identity = self._identity(index)
         while self.owned.get(index) is owned and owned.owner.contested:
             await owned.wait(lambda: owned.reports == 0)
-            await asyncio.sleep(random.uniform(0, SETTLE_JITTER_S))
+            await asyncio.sleep(self._machine.uniform(0, SETTLE_JITTER_S))
             if not owned.owner.contested:
                 break
             try:
@@ -474,6 +482,7 @@ class Processor:
             if self.owned.get(index) is owned:
                 self._consequences.tell_waits_anew(rebuilt)
                 self.owned[index] = rebuilt
+                self._wake.set()
                 await self.delivery.seek(index, rebuilt.owner.next_command)
             owned.halted = ChainBroken("replaced by a rebuilt state")
             return False
@@ -488,6 +497,7 @@ class Processor:
             for key in owned.ticking:  # another worker may have decided them: nobody here would ask again
                 owned.owner.partition.deadlines.rearm(key)
             owned.ticking.clear()
+            self._wake.set()
             if accepted:  # as they lie in the log, and whoever made them: he may be gone
                 owned.followups.forget(accepted[0].seq)
                 await self._follow_again(index, owned, accepted)
@@ -500,7 +510,7 @@ class Processor:
     async def _tick_forever(self, app: StreamApp) -> None:
         try:
             while True:
-                pause = TICK_ROUND_S
+                pause = self.tick_round_s
                 for index, owned in list(self.owned.items()):
                     if owned.halted is None:
                         pause = min(pause, self._tick(index, owned), self._consequences.tell_waits(owned))
@@ -522,12 +532,15 @@ class Processor:
                 self._send_tick(index, owned, key)
             if len(owned.ticking) >= TICKS_MAX:
                 break
+        pause = self.tick_round_s
         if owned.owner.partition.changed:
-            due = owned.checkpointed_at + self.settings.worker.checkpoint_ms / 1_000
-            if time.monotonic() >= due:
+            due_s = owned.checkpointed_at + self.settings.worker.checkpoint_ms / 1_000 - self._machine.time_s()
+            if due_s <= 0:
                 self._checkpoint_soon(index, owned)
+            else:
+                pause = min(pause, due_s)
         following = deadlines.next()
-        return TICK_ROUND_S if following is None else (following - now) / 1_000
+        return pause if following is None else min(pause, (following - now) / 1_000)
 
     def _probe(self, index: int, owned: Owned) -> None:
         """After an assignment the log's time is a guess: one tick, to the first deadline, tells it."""
@@ -541,7 +554,7 @@ class Processor:
     def _send_tick(self, index: int, owned: Owned, key: str) -> None:
         owned.ticking[key] = None
         source = f"accord/{self._identity(index).name}"
-        headers = command_headers(f"tick-{uuid7()}", source, self._tick_type, b"")
+        headers = command_headers(f"tick-{self._machine.new_id()}", source, self._tick_type, b"")
         report = partial(self._tick_reported, owned, key)
         self.output.send(self.commands_topic, index, key.encode(), self._tick_value, headers, report)
 
@@ -549,6 +562,7 @@ class Processor:
         if offset is None and key in owned.ticking:
             del owned.ticking[key]
             owned.owner.partition.deadlines.rearm(key)
+            self._wake.set()
 
     # -- checkpoints
 
@@ -574,7 +588,7 @@ class Processor:
 
     async def _checkpoint_alone(self, index: int, owned: Owned) -> None:
         owner = owned.owner
-        owned.checkpointed_at = began_s = time.monotonic()
+        owned.checkpointed_at = began_s = self._machine.time_s()
         if owner.contested or not owner.partition.changed:
             return
         taken = cp.snapshot(owner.partition)
@@ -590,7 +604,15 @@ class Processor:
                 recovery.read_back, self._log, self.events_topic, identity, owned.verified, mine
             )
             table = self.delivery.table
-            rows, done, stale = cp.rows_of(taken, owned.checkpoint, partial(table.get_row, index))
+            try:
+                rows, done, stale = cp.rows_of(taken, owned.checkpoint, partial(table.get_row, index))
+            except MsgspecError:  # the table was damaged since it was loaded: the next checkpoint writes all of it
+                owner.partition.changed.update(owner.partition.aggregates)
+                owned.checkpoint, owned.stale_rows = (
+                    None,
+                    [key for key, _ in table.rows(index) if key != cp.CHECKPOINT_KEY],
+                )
+                raise
             rows = dict.fromkeys(owned.stale_rows) | rows
             await table.write_rows(index, rows)
             await table.write_rows(index, {cp.CHECKPOINT_KEY: done.encode()})
@@ -607,8 +629,8 @@ class Processor:
 
     def _new(self, owner: Owner, checkpoint: cp.Checkpoint | None) -> Owned:
         contention = self.domain.contention
-        waits = None if contention is None else WaitReports(contention, self.partition_count)
-        return Owned(owner, checkpoint, self.output, waits)
+        waits = None if contention is None else WaitReports(contention, self.partition_count, self._machine)
+        return Owned(owner, checkpoint, self.output, waits, self._machine)
 
     def _identity(self, index: int) -> Identity:
         return Identity(self.cluster, self.domain.name, index, self.settings.topics.prefix)
