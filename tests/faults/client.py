@@ -1,7 +1,7 @@
 """A client of a fault run: `python -m tests.faults.client CONFIG`, settings from the environment.
 
 Until its input ends it plays its parts, all at once. A part is a module of `tests/faults/parts` with a line in `PARTS`;
-which client plays which, `run.Plan.parts` says. A careless program: it writes under a grant that it no longer believes
+which client plays which, `plan.Plan.parts` says. A careless program: it writes under a grant that it no longer believes
 in; the fence is there to stop it. Everything is noted in its history before and after it is done.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 
 from accord import Accord, logs
 from tests.faults.history import History
-from tests.faults.parts import calls, counting, gate, library, pipeline, probes, rooms, seats, store, table
+from tests.faults.parts import calls, counting, gate, library, load, pipeline, probes, rooms, seats, store, table
 from tests.faults.parts.player import Config, Player, Turn
 from tests.faults.resource import Counter
 
@@ -32,6 +32,7 @@ PARTS: dict[str, Callable[[Player], list[Turn]]] = {
     "calls": calls.turns,
     "table": table.turns,
     "pipeline": pipeline.turns,
+    "load": load.turns,
 }
 
 

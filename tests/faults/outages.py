@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
-from statistics import quantiles
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate, zip_longest
 
 import msgspec
 from accord.schemas.topics import partition_of
@@ -23,6 +24,7 @@ DOMAIN_OF = {
 }
 """Which domain answers an operation."""
 DOMAINS = frozenset(DOMAIN_OF.values())
+PLACES = frozenset(f"{domain}/{partition}" for domain in DOMAINS for partition in range(PARTITIONS))
 
 
 class Fault(msgspec.Struct):
@@ -34,34 +36,56 @@ class Fault(msgspec.Struct):
     over_ns: int = 0
 
 
-def outages_ms(faults: Sequence[Fault], operations: Sequence[Operation]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Times without service, by kind of fault, of the faults that stand alone: see `run.Report`."""
+class Answers:
+    """When partitions answered.
+
+    Args:
+        operations: in any order.
+    """
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for operation in operations:
+            if operation.ok and (where := place(operation)) is not None:
+                assert operation.ended_ns is not None
+                found[where].append((operation.invoked_ns, operation.ended_ns))
+        self._asked: dict[str, list[int]] = {}
+        self._answered: dict[str, list[int]] = {}
+        """By place and begin of an operation: when the first one that began then or later had ended."""
+        for where, pairs in found.items():
+            pairs.sort()
+            self._asked[where] = [asked for asked, _ in pairs]
+            self._answered[where] = list(accumulate((answered for _, answered in reversed(pairs)), min))[::-1]
+
+    def after(self, at_ns: int) -> dict[str, int]:
+        """When each partition had answered a question asked after a time; without those that were not asked."""
+        found = {}
+        for where, asked in self._asked.items():
+            first = bisect_right(asked, at_ns)
+            if first < len(asked):
+                found[where] = self._answered[where][first]
+        return found
+
+
+def outages(faults: Sequence[Fault], operations: Iterable[Operation]) -> Iterator[tuple[str, int, bool]]:
+    """Of each fault its kind, the time without service in ms, and whether it stood alone: it did not meet an earlier
+    outage, and was not met by the next fault. Of others the time contains what those faults did."""
+    answers = Answers(operations)
     for fault in faults:
-        fault.over_ns = answered_ns(fault.at_ns, operations)
-    alone: defaultdict[str, list[float]] = defaultdict(list)
+        fault.over_ns = max(answers.after(fault.at_ns).values(), default=fault.at_ns)
     over_ns = 0
     for fault, following in zip_longest(faults, faults[1:]):
-        if over_ns <= fault.at_ns and (following is None or fault.over_ns <= following.at_ns):
-            alone[fault.kind].append(round((fault.over_ns - fault.at_ns) / 1e6))
+        alone = over_ns <= fault.at_ns and (following is None or fault.over_ns <= following.at_ns)
+        yield fault.kind, round((fault.over_ns - fault.at_ns) / 1e6), alone
         over_ns = max(over_ns, fault.over_ns)
-    for kind, found in sorted(alone.items()):
-        percentiles = quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
-        yield kind, {"p50": percentiles[49], "p99": percentiles[98], "max": max(found), "count": len(found)}
 
 
 def place(operation: Operation) -> str | None:
     """The partition that an operation asked, as `locks/0`."""
     domain = DOMAIN_OF.get(operation.kind)
-    return f"{domain}/{partition_of(operation.key.encode(), PARTITIONS)}" if domain else None
+    return f"{domain}/{_home(operation.key)}" if domain else None
 
 
-def answered_ns(at_ns: int, operations: Sequence[Operation]) -> int:
-    """When each partition had answered a question asked after a fault."""
-    first: dict[str, int] = {}
-    for operation in operations:
-        if operation.ok and operation.invoked_ns > at_ns:
-            assert operation.ended_ns is not None
-            if (where := place(operation)) is None:
-                continue
-            first[where] = min(first.get(where, operation.ended_ns), operation.ended_ns)
-    return max(first.values(), default=at_ns)
+@lru_cache(maxsize=10_000)
+def _home(key: str) -> int:
+    return partition_of(key.encode(), PARTITIONS)

@@ -1,0 +1,40 @@
+"""How long a fault left a partition without service."""
+
+from __future__ import annotations
+
+from accord.schemas.topics import partition_of
+
+from tests.faults.cluster import PARTITIONS
+from tests.faults.history import Operation
+from tests.faults.outages import Answers, Fault, outages
+
+KEYS = {
+    partition: next(f"k{n}" for n in range(99) if partition_of(b"k%d" % n, PARTITIONS) == partition)
+    for partition in range(PARTITIONS)
+}
+MS = 1_000_000
+
+
+def answered(partition: int, asked_ms: int, ended_ms: int | None) -> Operation:
+    ended_ns = None if ended_ms is None else ended_ms * MS
+    return Operation("p", 1, "acquire", KEYS[partition], asked_ms * MS, ended_ns, ended_ms is not None)
+
+
+def test_an_outage_lasts_until_every_partition_has_answered_what_was_asked_after_the_fault() -> None:
+    operations = [
+        answered(0, 5, 90),
+        answered(0, 20, 50),
+        answered(0, 30, 40),
+        answered(1, 20, 80),
+        answered(1, 60, None),
+    ]
+    assert Answers(operations).after(10 * MS) == {"locks/0": 40 * MS, "locks/1": 80 * MS}
+    assert Answers(operations).after(25 * MS) == {"locks/0": 40 * MS}, "nobody has asked the other one"
+    assert list(outages([Fault("kill", "w", 10 * MS)], operations)) == [("kill", 70, True)]
+    assert list(outages([Fault("kill", "w", 99 * MS)], operations)) == [("kill", 0, True)]
+
+
+def test_faults_that_meet_an_outage_do_not_stand_alone() -> None:
+    operations = [answered(0, asked, asked + 15) for asked in (11, 31, 36, 61)]
+    faults = [Fault("a", "", at_ms * MS) for at_ms in (10, 30, 35, 60)]
+    assert [alone for _, _, alone in outages(faults, operations)] == [True, False, False, True]
