@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests import document
 from tests.faults.plan import TIMED, Plan, legs
 from tests.faults.report import Report, Sum, add, markdown
 from tests.faults.run import run
@@ -33,17 +34,17 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="how long faults go on; the numbers of faults are proportions")
     parser.add_argument("--keep", action="store_true", help="keep histories and logs")
     parser.add_argument("--add", nargs="+", type=Path, metavar="FILE", help="what earlier runs have written to stdout")
-    parser.add_argument("--markdown", action="store_true", help="with --add: as tables for docs/reliability.md")
+    parser.add_argument("--into", type=Path, metavar="DOCUMENT", help="with --add: puts the sum there, as tables")
     arguments = vars(parser.parse_args())
     minutes, keep, files = (arguments.pop(name) for name in ("minutes", "keep", "add"))
-    as_tables = arguments.pop("markdown")
+    into = arguments.pop("into")
     if files:
-        return _added([read for file in files for read in _read(file)], as_tables)
+        return _added([read for file in files for read in _read(file)], into)
     given = {name: value for name, value in arguments.items() if value is not None}
     if minutes is None:
         return 1 if _told(Plan(**given), keep).violations else 0
     reports = [_told(plan, keep) for plan in legs(minutes, TIMED._replace(**given))]
-    _tell_sum(add(reports), as_tables=False)
+    _tell_sum(add(reports))
     return 1 if any(report.violations for report in reports) else 0
 
 
@@ -63,19 +64,18 @@ def _read(file: Path) -> list[Report]:
     return [msgspec.json.decode(line, type=Report) for line in lines if line.startswith(b'{"plan"')]
 
 
-def _added(reports: list[Report], as_tables: bool) -> int:
+def _added(reports: list[Report], into: Path | None) -> int:
     if not reports:
         print("There is no report in these files.", file=sys.stderr)
         return 2
     total = add(reports)
-    _tell_sum(total, as_tables)
+    _tell_sum(total)
+    if into is not None:
+        document.put(into, "faults", markdown(total))
     return 0 if all(demand.holds for demand in total.demands()) else 1
 
 
-def _tell_sum(total: Sum, as_tables: bool) -> None:
-    if as_tables:
-        print(markdown(total))
-        return
+def _tell_sum(total: Sum) -> None:
     print(msgspec.json.encode(total).decode())
     for demand in total.demands():
         bound = "at most" if demand.at_most else "at least"

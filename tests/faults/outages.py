@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, zip_longest
+from itertools import accumulate, pairwise, zip_longest
 
 import msgspec
 from accord.schemas.topics import partition_of
@@ -78,6 +78,33 @@ def outages(faults: Sequence[Fault], operations: Iterable[Operation]) -> Iterato
         alone = over_ns <= fault.at_ns and (following is None or fault.over_ns <= following.at_ns)
         yield fault.kind, round((fault.over_ns - fault.at_ns) / 1e6), alone
         over_ns = max(over_ns, fault.over_ns)
+
+
+def handovers_ms(faults: Sequence[Fault], operations: Iterable[Operation]) -> Iterator[int]:
+    """From the kill of a client to the next grant of each lock that it held alone and another one waited for; where no
+    other fault came in between. Of faults that `outages` has seen."""
+    by_key: defaultdict[str, list[Operation]] = defaultdict(list)
+    released: set[tuple[str, int]] = set()
+    for operation in operations:
+        if operation.kind == "acquire" and operation.ok and operation.permits is None:
+            by_key[operation.key].append(operation)
+        elif operation.kind == "release":  # was on its way, at least
+            released.add((operation.process, operation.of))
+    for grants in by_key.values():
+        grants.sort(key=lambda grant: grant.token or 0)
+    for fault in faults:
+        if fault.kind != "client kill":
+            continue
+        others = [other for other in faults if other is not fault]
+        for grants in by_key.values():
+            for held, following in pairwise(grants):
+                if held.process != fault.target or (held.process, held.op) in released:
+                    continue
+                assert following.ended_ns is not None
+                waited = following.queued_ns is not None and following.queued_ns < fault.at_ns
+                met = any(other.over_ns > fault.at_ns and other.at_ns < following.ended_ns for other in others)
+                if waited and not met:
+                    yield round((following.ended_ns - fault.at_ns) / 1e6)
 
 
 def place(operation: Operation) -> str | None:

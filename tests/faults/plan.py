@@ -58,10 +58,14 @@ class Plan(NamedTuple):
             parts.append("calls")
         return parts
 
+    def counts(self) -> dict[str, int]:
+        """How many of each fault, by name."""
+        fields = self._asdict()
+        return {kind: fields[f"{kind.replace(' ', '_')}s"] for kind in KINDS}
+
     def faults(self, generator: random.Random) -> Iterator[str]:
         """The faults by name, in the order in which they come; without end if the plan has `seconds`."""
-        counts = self._asdict()
-        deck = [kind for kind in KINDS for _ in range(counts[f"{kind.replace(' ', '_')}s"])]
+        deck = [kind for kind, count in self.counts().items() for _ in range(count)]
         while deck:
             generator.shuffle(deck)
             yield from deck

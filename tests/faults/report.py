@@ -11,6 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from tests.faults.checker import RULES, Violation
+from tests.faults.parts.player import LEASE_MS
+
+HANDOVER_MS = LEASE_MS + 1_000
 
 
 class Report(msgspec.Struct):
@@ -32,6 +35,8 @@ class Report(msgspec.Struct):
     fault."""
     overlapped_ms: dict[str, list[int]]
     """Of all others, from the fault until service was back after whatever came meanwhile."""
+    handover_ms: list[int]
+    """From the kill of a client to the next grant of a lock that it held, where somebody waited for it."""
     commands: int
     decisions: int
     grants: int
@@ -88,6 +93,7 @@ class Sum(msgspec.Struct):
     outage_ms: dict[str, dict[str, float]]
     recovery_ms: dict[str, float]
     """Over all faults, those that overlap included."""
+    handover_ms: dict[str, float]
     skipped_records: int
     contests: int
     rebuilds: int
@@ -113,6 +119,7 @@ class Sum(msgspec.Struct):
             Demand("stale tokens refused, of 100", _share(self.stale_refused, self.stale_writes), 100),
             Demand("runs that verify as identical, of 100", _share(self.identical, self.runs), 100),
             Demand("recovery p99, ms", self.recovery_ms["p99"], 15_000, at_most=True),
+            Demand("a killed holder's lock to who waits, p99, ms", self.handover_ms["p99"], HANDOVER_MS, at_most=True),
         ]
 
 
@@ -153,6 +160,7 @@ def add(reports: Sequence[Report]) -> Sum:
         stale_refused=_total(reports, lambda report: report.stale_refused),
         outage_ms={kind: percentiles(times) for kind, times in sorted(alone.items())},
         recovery_ms=percentiles(every),
+        handover_ms=percentiles([time_ms for report in reports for time_ms in report.handover_ms]),
         skipped_records=_total(reports, lambda report: report.skipped_records),
         contests=_total(reports, lambda report: report.contests),
         rebuilds=_total(reports, lambda report: report.rebuilds),
@@ -198,6 +206,9 @@ def markdown(total: Sum) -> str:
     found = total.recovery_ms
     figures = f"| | {found['p50']:,.0f} | {found['p99']:,.0f} | {found['max']:,.0f} |"
     lines.append(f"| all, also those that overlap | {sum(total.faults.values()):,} {figures}")
+    found = total.handover_ms
+    figures = f"{found['count']:,} | | {found['p50']:,.0f} | {found['p99']:,.0f} | {found['max']:,.0f} |"
+    lines.append(f"| a killed holder's lock to who waits | {figures}")
     lines += ["", "| figure | |", "| --- | --- |"]
     figures_of = {"commands": total.commands, **total.operations, "stale writes refused": total.stale_refused}
     figures_of |= {"records that the chain skipped": total.skipped_records, "contests": total.contests}

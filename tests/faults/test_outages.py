@@ -6,7 +6,7 @@ from accord.schemas.topics import partition_of
 
 from tests.faults.cluster import PARTITIONS
 from tests.faults.history import Operation
-from tests.faults.outages import Answers, Fault, outages
+from tests.faults.outages import Answers, Fault, handovers_ms, outages
 
 KEYS = {
     partition: next(f"k{n}" for n in range(99) if partition_of(b"k%d" % n, PARTITIONS) == partition)
@@ -38,3 +38,19 @@ def test_faults_that_meet_an_outage_do_not_stand_alone() -> None:
     operations = [answered(0, asked, asked + 15) for asked in (11, 31, 36, 61)]
     faults = [Fault("a", "", at_ms * MS) for at_ms in (10, 30, 35, 60)]
     assert [alone for _, _, alone in outages(faults, operations)] == [True, False, False, True]
+
+
+def test_a_killed_holders_lock_comes_to_who_waits() -> None:
+    def held(process: str, token: int, ended_ms: int, queued_ms: int | None = None) -> Operation:
+        grant = Operation(process, token, "acquire", "room", 0, ended_ms * MS, True, token=token)
+        grant.queued_ns = None if queued_ms is None else queued_ms * MS
+        return grant
+
+    kill = Fault("client kill", "a", 100 * MS, 100 * MS)
+    first, waited = held("a", 1, 50), held("b", 2, 2_100, queued_ms=60)
+    assert list(handovers_ms([kill], [waited, first])) == [2_000]
+    assert list(handovers_ms([kill], [first, held("b", 2, 2_100, queued_ms=110)])) == [], "nobody waited then"
+    release = Operation("a", 9, "release", "room", 90 * MS, None, token=1, of=1)
+    assert list(handovers_ms([kill], [first, release, waited])) == [], "it was giving it back"
+    another = Fault("kill", "w", 900 * MS, 4_000 * MS)
+    assert list(handovers_ms([kill, another], [first, waited])) == []

@@ -12,7 +12,7 @@ from tests.faults.api import Api
 from tests.faults.checker import Decided, Violation
 from tests.faults.cluster import Cluster
 from tests.faults.history import Operation
-from tests.faults.outages import Fault, outages
+from tests.faults.outages import Fault, handovers_ms, outages
 from tests.faults.parts import counting, store
 from tests.faults.plan import FIRST, Plan
 from tests.faults.report import Report
@@ -75,6 +75,7 @@ def judge(run: Evidence, violations: Sequence[Violation]) -> Report:
         fault_commands=_asked_between(log, *run.faults_ms),
         outage_ms=times[0],
         overlapped_ms=times[1],
+        handover_ms=list(handovers_ms(run.faults, operations)),
         commands=sum(partition.commands for partition in log.values()),
         decisions=sum(len(partition.events.accepted) for partition in log.values()),
         grants=done["acquire"] + done["take"],
