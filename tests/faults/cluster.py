@@ -200,8 +200,8 @@ class Cluster:
         for domain in DOMAINS:
             events, commands = events_topic(domain, PREFIX), commands_topic(domain, PREFIX)
             for partition in range(PARTITIONS):
-                asked = rawlog.read_all(consumer, commands, partition)  # first: what is asked meanwhile is not decided
+                asked = rawlog.count(consumer, commands, partition)  # first: what is asked meanwhile is not decided
                 chained = rawlog.chain(cluster, events, partition, rawlog.read_all(consumer, events, partition))
-                log[f"{domain}/{partition}"] = Decided(chained, len(asked))
+                log[f"{domain}/{partition}"] = Decided(chained, asked)
         consumer.close()
         return log

@@ -109,9 +109,9 @@ TIMED = Plan(
 with two owners, and 20 restarts of the broker."""
 LEG_S = 360.0
 """A longer run is several of this length, each on a Kafka of its own: histories and logs have a bound that way."""
-INCREMENTS_PER_S = 1.5
-ITEMS_PER_S = 0.5
-"""Of one client; they are done about when the faults are."""
+INCREMENTS_PER_S = 0.6
+ITEMS_PER_S = 0.15
+"""Of one client; on a slow machine they are done about when the faults are."""
 
 
 def legs(minutes: float, plan: Plan) -> Iterator[Plan]:
