@@ -16,6 +16,9 @@ DOMAINS: Final = (
     "conflicts", "triggers", "sagas",
 )  # fmt: skip
 """Domains in the order in which tables list them; `accord.streams.domains` has their deciders."""
+ESSENTIAL: Final = ("locks", "limits", "tasks", "roster")
+"""Who holds what, who does what: a worker takes these on before all others. Nothing in them waits for another domain,
+so they go on while others are off."""
 
 DAY_MS: Final = 24 * 3_600_000
 KEY_BYTES_MAX: Final = 255

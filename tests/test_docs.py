@@ -19,6 +19,7 @@ from accord.agents.metrics import AgentMetrics
 from accord.agents.tasks.graph import TaskGraph
 from accord.streams.domains import DOMAINS
 from accord.streams.runtime.collector import WorkerCollector
+from accord.streams.runtime.health import Facts, judge
 from accord.streams.runtime.metrics import DomainMetrics
 
 import accord
@@ -98,7 +99,10 @@ def test_the_figures_are_those_that_there_are() -> None:
     processor = Mock(metrics=DomainMetrics(DOMAINS["locks"], lambda: 0), owned={})
     registry = CollectorRegistry()
     AgentMetrics(registry)
-    families = [*WorkerCollector(loop, {"locks": processor}, lambda: 0).gather(), *registry.collect()]
+    families = [
+        *WorkerCollector(loop, {"locks": processor}, lambda: 0, lambda: judge(Facts(assigned=True))).gather(),
+        *registry.collect(),
+    ]
     loop.close()
     there = {family.name + "_total" * (family.type == "counter") for family in families}
     told = set(re.findall(r"`(accord_[a-z_]+[a-z])[`{]", OBSERVABILITY))

@@ -7,10 +7,16 @@ name freely and without bound: locks, tasks, keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, make_wsgi_app
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from accord.errors import ConfigError
@@ -36,11 +42,18 @@ def text(registry: CollectorRegistry) -> bytes:
     return generate_latest(registry)
 
 
-def serve(registry: CollectorRegistry, host: str, port: int) -> tuple[int, Callable[[], None]]:
-    """Answers `GET /metrics` in a thread of its own.
+Page = Callable[[], tuple[int, Mapping[str, Any]]]
+"""Gives an HTTP status and what is answered as JSON; called in a thread of the server's."""
+
+
+def serve(
+    registry: CollectorRegistry, host: str, port: int, pages: Mapping[str, Page] | None = None
+) -> tuple[int, Callable[[], None]]:
+    """Answers `GET /metrics`, and what else is named, in threads of its own.
 
     Args:
         port: 0: a free one.
+        pages: by path, as `/health`.
 
     Returns:
         The port, and what ends it.
@@ -48,13 +61,32 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> tuple[int, Calla
     Raises:
         ConfigError: it cannot be listened there.
     """
+    figures, known = make_wsgi_app(registry), dict(pages or {})
+
+    def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        page = known.get(environ["PATH_INFO"])
+        if page is None and environ["PATH_INFO"] in ("/", "/metrics"):
+            found: Iterable[bytes] = figures(environ, start)
+            return found
+        status, told = page() if page is not None else (404, {"error": "there are: " + ", ".join(["/metrics", *known])})
+        body = json.dumps(told).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        start(f"{status} {HTTPStatus(status).phrase}", headers)
+        return [body]
+
+    class Server(ThreadingMixIn, WSGIServer):
+        daemon_threads = True
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     try:
-        server, thread = start_http_server(port, host, registry)
+        server = make_server(host, port, app, Server, handler_class=_Quiet)
     except OSError as error:
         raise ConfigError(
             f"Metrics: {host}:{port} cannot be listened at: {error.strerror or error}.",
             remedy="Take another metrics_port; 0 is none.",
         ) from None
+    thread = threading.Thread(target=server.serve_forever, name="accord-metrics", daemon=True)
+    thread.start()
 
     def end() -> None:
         server.shutdown()
@@ -62,3 +94,8 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> tuple[int, Calla
         thread.join()
 
     return server.server_port, end
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """A line a look of Prometheus's would be no use."""

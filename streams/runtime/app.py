@@ -2,7 +2,8 @@
 
 A `StreamApp` serves domains. For each it calls, on its event loop and never two at once for one domain:
 
-    on_assigned(partitions)      their tables are recovered; nothing of them has been delivered yet
+    on_assigned(partitions)      their tables are recovered; nothing of them has been delivered yet. It may be cancelled
+                                 by the next rebalance, and then leaves none of them taken on
     on_batch(partition, records) in offset order, each record once an assignment
     on_revoked(partitions)       awaited before another worker may have them; nothing of them comes after
 
@@ -43,6 +44,10 @@ from confluent_kafka.cimpl import NewTopic
 from faust.tables.manager import TableManager
 from faust.types import TP
 from yarl import URL
+
+from accord import logs
+
+logger = logs.get("accord.worker")
 
 OnBatch: TypeAlias = Callable[[int, list[Record]], Awaitable[None]]
 """(partition, records): records as they were fetched, never empty, timestamps in ms."""
@@ -122,10 +127,16 @@ class Domain:
     """One domain of a `StreamApp`: its deliveries and its table. Made by `StreamApp.domain`."""
 
     def __init__(
-        self, app: StreamApp, name: str, commands_topic: str, callbacks: tuple[OnBatch | None, OnAssigned, OnRevoked]
+        self,
+        app: StreamApp,
+        name: str,
+        commands_topic: str,
+        callbacks: tuple[OnBatch | None, OnAssigned, OnRevoked],
+        rank: int,
     ) -> None:
         self.name = name
         self.commands_topic = commands_topic
+        self.rank = rank
         self._app = app
         self._on_batch, self._on_assigned, self._on_revoked = callbacks
         self._held: frozenset[int] = frozenset()
@@ -140,8 +151,13 @@ class Domain:
 
     @property
     def assigned(self) -> frozenset[int]:
-        """Partitions between their `on_assigned` and their `on_revoked`."""
+        """Partitions from their `on_assigned` to their `on_revoked`."""
         return self._held
+
+    @property
+    def recovering(self) -> frozenset[int]:
+        """Partitions that the group gave, and whose delivery has not begun."""
+        return self._app.given(self.commands_topic) - self._epochs.keys()
 
     @property
     def changelog_topic(self) -> str:
@@ -154,6 +170,11 @@ class Domain:
         if self._table is None:
             raise RuntimeError(f"the table of {self.name} exists only while its app runs")
         return self._table
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it has a table: its app runs."""
+        return self._table is not None
 
     def commands_end(self, partition: int) -> int | None:
         """One past the last command, as the last fetch told it; None: none has, or the app is not running."""
@@ -282,8 +303,19 @@ class StreamApp:
         self._faust: FaustApp | None = None
         self._reader: CommandReader | None = None
         self._assignment_is_new = False
+        self._given: frozenset[TP] | None = None
+        self._later: asyncio.Task[None] | None = None
         self._settled: asyncio.Event | None = None
         self._rejoins = 0
+
+    def given(self, commands_topic: str) -> frozenset[int]:
+        """Partitions of a domain that the group gave this member, whether they are recovered or not."""
+        return frozenset(tp.partition for tp in self._given or () if tp.topic == commands_topic)
+
+    @property
+    def assigned(self) -> bool:
+        """Whether the group has given this member its partitions, if only none."""
+        return self._given is not None
 
     def domain(
         self,
@@ -293,11 +325,16 @@ class StreamApp:
         on_batch: OnBatch | None,
         on_assigned: OnAssigned,
         on_revoked: OnRevoked,
+        rank: int = 0,
     ) -> Domain:
-        """Register a domain; before `start`. Without `on_batch` nothing is read for it: it has members and a table."""
+        """Register a domain; before `start`. Without `on_batch` nothing is read for it: it has members and a table.
+
+        After an assignment, domains of a lower rank are taken on first, and delivery to them begins before others are.
+        """
         if self._faust is not None:
             raise RuntimeError(f"domain {name} registered after the start")
-        self.domains[name] = domain = Domain(self, name, commands_topic, (on_batch, on_assigned, on_revoked))
+        callbacks = on_batch, on_assigned, on_revoked
+        self.domains[name] = domain = Domain(self, name, commands_topic, callbacks, rank)
         self._by_topic[commands_topic] = domain
         return domain
 
@@ -334,7 +371,7 @@ class StreamApp:
             Exception: whatever stopped Faust or a callback on the way; the app is then stopped.
         """
         self.failure, self._failed, self._settled = None, asyncio.Event(), asyncio.Event()
-        self._rejoins = 0
+        self._rejoins, self._given = 0, None
         self._loop = asyncio.get_running_loop()
         if self.options.create_changelogs:
             await self._loop.run_in_executor(None, create_changelogs, self)
@@ -377,6 +414,7 @@ class StreamApp:
         if app is None:
             return
         try:
+            await self._cut_off()
             await self._revoked({TP(d.commands_topic, p) for d in self.domains.values() for p in d.assigned})
         finally:
             try:
@@ -474,7 +512,8 @@ class StreamApp:
                 await self._rejoin(lacking)
                 return
             self._assignment_is_new, self._rejoins = False, 0
-            await _all(domain.assign(partitions) for domain, partitions in self._by_domain(self.consumer.assignment()))
+            self._given = frozenset(TP(*tp) for tp in self.consumer.assignment())
+            await self._take_on(min(self._ranks, default=0))
         except Exception as error:
             self.fail(error)
 
@@ -504,24 +543,56 @@ class StreamApp:
         await asyncio.sleep(REJOIN_WAIT_S)
         await self.consumer.rejoin()
 
+    @property
+    def _ranks(self) -> list[int]:
+        return sorted({domain.rank for domain in self.domains.values()})
+
+    async def _take_on(self, rank: int) -> None:
+        """Has the domains of a rank recover what they were given."""
+        given = self._by_domain(set(self._given or ()))
+        await _all(domain.assign(partitions) for domain, partitions in given if domain.rank == rank)
+
+    async def _begin(self, rank: int) -> None:
+        for domain in self.domains.values():
+            if domain.rank == rank:
+                await domain.open()
+
     async def _open(self) -> None:
-        """The last step of a rebalance: deliver."""
-        if self._assignment_is_new:
+        """The last step of a rebalance: deliver. The domains of higher ranks are taken on behind it, rank by rank."""
+        if self._assignment_is_new or self._given is None:
             return  # lacking topics; the next one is under way
         try:
-            for domain in self.domains.values():
-                await domain.open()
+            await self._begin(min(self._ranks, default=0))
+        except Exception as error:
+            self.fail(error)
+            return
+        await self._cut_off()
+        self._later = asyncio.create_task(self._take_on_others())
+
+    async def _take_on_others(self) -> None:
+        try:
+            for rank in self._ranks[1:]:
+                await self._take_on(rank)
+                await self._begin(rank)
             if self._settled is not None:
                 self._settled.set()
         except Exception as error:
             self.fail(error)
 
+    async def _cut_off(self) -> None:
+        """Ends what is taken on behind an assignment that is over."""
+        later, self._later = self._later, None
+        if later is not None:
+            later.cancel()
+            await asyncio.wait([later])
+
     async def _on_partitions_revoked(self, sender: Any, /, *args: Any, **_: Any) -> None:
         """Sent by faust/app/base.py:App._on_partitions_revoked with the flow stopped and buffers emptied."""
         if sender is not self._faust:
             return
-        self._assignment_is_new = False
+        self._assignment_is_new, self._given = False, None
         try:
+            await self._cut_off()
             await self._revoked(args[0])
         except Exception as error:
             self.fail(error)
@@ -555,6 +626,13 @@ class FaustApp(faust.App):
     logger = faust.App.logger
     on_crash: Callable[[BaseException], None] | None = None
     on_settled: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+    def _create_directories(self) -> None:
+        """faust/app/base.py would not start without them; tables are in memory then (`table.py`)."""
+        try:
+            super()._create_directories()
+        except OSError as error:
+            logger.warning("the data directory cannot be made", why=str(error))
 
     def _crash(self, reason: BaseException) -> None:
         """mode/services.py:Service.crash ends here for the root, from whatever thread; mode only logs it."""

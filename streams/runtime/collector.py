@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from accord.streams.runtime.health import STAGES, STATUSES, Health
 from accord.streams.runtime.metrics import Buckets, DomainMetrics, cumulative
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -28,14 +29,20 @@ class WorkerCollector(Collector):
         loop: the worker's.
         processors: by domain.
         producers: how many producers the worker had to make anew.
+        health: what the worker is able to do now.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, processors: Mapping[str, Processor], producers: Callable[[], int]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        processors: Mapping[str, Processor],
+        producers: Callable[[], int],
+        health: Callable[[], Health],
     ) -> None:
         self._loop = loop
         self._processors = processors
         self._producers = producers
+        self._health = health
 
     def collect(self) -> Iterator[Metric]:
         """From any thread but the worker's own."""
@@ -52,6 +59,17 @@ class WorkerCollector(Collector):
             "accord_producer_restarts", "Producers made anew after one had failed for good.", value=self._producers()
         )
         yield restarts
+        yield from self._of_health()
+
+    def _of_health(self) -> Iterator[Metric]:
+        health = self._health()
+        modes = GaugeMetricFamily("accord_worker_mode", "1 at what the worker is now.", labels=("mode",))
+        for status in STATUSES:
+            modes.add_metric((status,), status == health.status)
+        yield modes
+        stage = "Of its recovery: 0 nothing is decided, 1 the essential domains, 2 all."
+        yield GaugeMetricFamily("accord_worker_stage", stage, value=STAGES.index(health.stage))
+        yield GaugeMetricFamily("accord_worker_ready", "1: it decides and has caught up.", value=health.ready)
 
     def _of_domains(self, domains: Mapping[str, DomainMetrics]) -> Iterator[Metric]:
         for name, text, label, counts in (
@@ -134,6 +152,7 @@ def _checkpoint_age_s(processor: Processor, index: int, owned: Owned) -> float:
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Processor, int, Owned], float]], ...]] = (
     ("halted", "1: it cannot go on, and says why in the log.", lambda _, __, o: o.halted is not None),
     ("paused", "1: it waits for something outside the log.", lambda _, __, o: o.paused is not None),
+    ("in_memory", "1: the disk does not take its table's local copy.", lambda p, i, _: i in p.in_memory),
     ("contested", "1: another writer was met, and the log is read.", lambda _, __, o: o.owner.contested),
     ("aggregates", "Locks, tasks, teams that are remembered.", lambda _, __, o: len(o.owner.partition.aggregates)),
     ("unconfirmed_decisions", "Decisions under way to the log.", lambda _, __, o: len(o.owner.pending)),

@@ -96,6 +96,10 @@ class Output:
                         self._loop.call_soon(report, None)
                     return
 
+    def probe(self, topic: str, timeout_s: float) -> None:
+        """Asks the brokers for a topic that exists; blocks. Raises KafkaException: none answers in time."""
+        self._producer.list_topics(topic, timeout_s)
+
     def close(self) -> None:
         """Sends what is queued, for at most `FLUSH_S` seconds."""
         self._stopping.set()

@@ -42,6 +42,10 @@ class Owned:
         self.ticking: dict[str, None] = {}
         self.halted: BaseException | None = None
         self.paused: asyncio.Task[None] | None = None
+        self.waits_for = ""
+        """Why its last batch could not be decided, though it will be; empty once one was."""
+        self.catch_up_to = 0
+        """One past the last command that was in the log when it was taken on."""
         self.followups = Followups(output, self.changed.set)
         self.waits = waits
 

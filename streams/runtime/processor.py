@@ -2,6 +2,9 @@
 
 Each assigned partition is recovered, then decided command by command by its `Owner`; this module does the waiting,
 reading and writing around it. What acts here:
+- What agents need first is taken on first (`ESSENTIAL`). A partition decides only after its gate: its chain was
+  followed to the log's end, its checkpoint is what the log says or it was folded from its events, its next command is
+  there, its deadlines are armed.
 - After an assignment, delivery starts at the partition's own position, whatever the group had committed.
 - A contested partition decides nothing until every report is in and the log was read; then it goes on or is rebuilt.
 - A partition that has to wait for something outside the log (a schema registry that does not answer) is paused and
@@ -27,7 +30,7 @@ from accord.schemas.codec import commands_codec
 from accord.schemas.headers import INBOX, Confirmed, Record, command_headers
 from accord.schemas.messages.log import Tick
 from accord.schemas.position import Position
-from accord.schemas.topics import commands_topic, events_topic
+from accord.schemas.topics import ESSENTIAL, commands_topic, events_topic
 from accord.streams import checkpoint as cp
 from accord.streams.chain import Decision
 from accord.streams.decider import Domain
@@ -41,6 +44,7 @@ from accord.streams.runtime.followups import UNSENT_MAX
 from accord.streams.runtime.metrics import DomainMetrics
 from accord.streams.runtime.output import Outgoing, Output
 from accord.streams.runtime.owned import Owned
+from accord.streams.runtime.table import TableDamaged
 from accord.streams.runtime.waits import WaitReports
 from uuid_utils import uuid7
 
@@ -128,8 +132,14 @@ class Processor:
             on_batch=self.on_batch,
             on_assigned=self.on_assigned,
             on_revoked=self.on_revoked,
+            rank=0 if self.domain.name in ESSENTIAL else 1,
         )
         self._ticker = asyncio.create_task(self._tick_forever(app))
+
+    @property
+    def in_memory(self) -> dict[int, str]:
+        """Partitions whose table the disk does not take, and why."""
+        return self.delivery.table.in_memory if self.delivery.is_bound else {}
 
     @property
     def delivery(self) -> Delivery:
@@ -168,10 +178,15 @@ class Processor:
     async def on_assigned(self, partitions: frozenset[int]) -> Mapping[int, int]:
         """Recovers partitions; returns where delivery goes on for each."""
         starts = {}
-        for index in sorted(partitions):
-            owned = await self._take_on(index)
-            self.owned[index] = owned
-            starts[index] = owned.owner.next_command
+        try:
+            for index in sorted(partitions):
+                owned = await self._take_on(index)
+                self.owned[index] = owned
+                starts[index] = owned.owner.next_command
+        except BaseException:  # also where the next rebalance cuts it off: all or none of them
+            for index in partitions:
+                self.owned.pop(index, None)
+            raise
         for index in partitions:
             self._consequences.tell_waits_anew(self.owned[index])
         self.metrics.assignments += 1
@@ -237,6 +252,8 @@ class Processor:
         else:
             partition.changed.update(partition.aggregates)
             owned.stale_rows = [key for key, _ in self.delivery.table.rows(index) if key != cp.CHECKPOINT_KEY]
+            if owned.stale_rows:
+                self.delivery.table.discard(index, "its rows do not add up, or are not what the log says")
         if partition.head.seq == 0:
             self._write(index, owned, [owner.open(self.partition_count, self.timestamps)])
         try:
@@ -258,7 +275,7 @@ class Processor:
 
     async def _check_commands(self, index: int, owned: Owned) -> None:
         """The next command must still be in the log, or an operator has said to go on without it."""
-        low, _ = await self._persistently(self._log.bounds, self.commands_topic, index)
+        low, owned.catch_up_to = await self._persistently(self._log.bounds, self.commands_topic, index)
         following = owned.owner.next_command
         if following >= low:
             return
@@ -304,11 +321,13 @@ class Processor:
         except Unavailable as error:
             at = Position(self.domain.name, index, owned.owner.next_command, commands=True)
             logger.warning("partition waits", at=str(at), why=str(error))
+            owned.waits_for = str(error)
             owned.paused = asyncio.create_task(self._resume(index, owned))
             return
         except Exception as error:
             self._halt(owned, error)
             return
+        owned.waits_for = ""
         worker = self.settings.worker
         done = owned.owner.partition.head.seq - (owned.checkpoint.seq if owned.checkpoint else 0)
         if done >= worker.checkpoint_decisions:
@@ -575,8 +594,11 @@ class Processor:
             rows = dict.fromkeys(owned.stale_rows) | rows
             await table.write_rows(index, rows)
             await table.write_rows(index, {cp.CHECKPOINT_KEY: done.encode()})
-        except BaseException:
+        except BaseException as error:
             owner.partition.changed.update(taken.changed)
+            if isinstance(error, TableDamaged):  # nothing of it is left: the next checkpoint writes all rows
+                owned.checkpoint, owned.stale_rows = None, []
+                owner.partition.changed.update(owner.partition.aggregates)
             raise
         owned.checkpoint, owned.stale_rows = done, stale
         self.metrics.checkpointed(index, began_s)

@@ -21,6 +21,8 @@ from accord.schemas.topics import commands_topic, events_topic, inbox_topic
 from accord.streams.domains import DOMAINS
 from accord.streams.runtime.app import StreamApp, StreamOptions
 from accord.streams.runtime.collector import WorkerCollector
+from accord.streams.runtime.health import Health
+from accord.streams.runtime.monitor import Monitor
 from accord.streams.runtime.output import Output
 from accord.streams.runtime.processor import Processor
 from accord.streams.runtime.stacks import stacks
@@ -70,6 +72,7 @@ class Worker:
         self._app: StreamApp | None = None
         self._output: Output | None = None
         self._log: Fetcher | None = None
+        self._monitor: Monitor | None = None
         self._end_metrics: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
@@ -85,7 +88,8 @@ class Worker:
             Registry(settings.schema_registry_url).attach(settings.topics.prefix, blocking=False)
         cluster, counts, inboxes = await loop.run_in_executor(None, look, settings)
         data_dir = worker.data_dir / worker.name
-        await loop.run_in_executor(None, lambda: data_dir.mkdir(parents=True, exist_ok=True))
+        with contextlib.suppress(OSError):  # without one, tables are in memory; Faust's way to it tells
+            await loop.run_in_executor(None, lambda: data_dir.mkdir(parents=True, exist_ok=True))
         self._output = Output(settings, self._timestamp_ms)
         self._log = Fetcher(settings.kafka)
         self._app = app = StreamApp(
@@ -118,9 +122,12 @@ class Worker:
             )
             processor.attach(app)
             self.processors[name] = processor
+        topic = commands_topic(worker.domains[0], settings.topics.prefix)
+        self._monitor = monitor = Monitor(app, self.processors, self._output, topic)
         try:
             if worker.metrics_port:
-                self._end_metrics = self._tell_metrics(loop)
+                self._end_metrics = self._tell_metrics(loop, monitor)
+            monitor.start()
             await app.start()
         except BaseException as error:
             await self.stop()
@@ -128,12 +135,20 @@ class Worker:
                 raise unreachable(settings.kafka) from error
             raise
 
-    def _tell_metrics(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-        """Answers Prometheus; returns what ends that. Raises ConfigError: not at this port."""
+    def _tell_metrics(self, loop: asyncio.AbstractEventLoop, monitor: Monitor) -> Callable[[], None]:
+        """Answers Prometheus and who asks for its health; returns what ends that. Raises ConfigError: not at this
+        port."""
         registry = metrics.new_registry()
-        registry.register(WorkerCollector(loop, self.processors, lambda: self._output.number if self._output else 0))
-        _, end = metrics.serve(registry, self.settings.worker.metrics_host, self.settings.worker.metrics_port)
+        producers = lambda: self._output.number if self._output else 0  # noqa: E731
+        registry.register(WorkerCollector(loop, self.processors, producers, monitor.health))
+        terms = self.settings.worker
+        _, end = metrics.serve(registry, terms.metrics_host, terms.metrics_port, monitor.pages)
         return end
+
+    def health(self) -> Health:
+        """What it is able to do now; on its event loop."""
+        assert self._monitor is not None, "start first"
+        return self._monitor.health()
 
     def advance(self, ms: int) -> None:
         """Tells the processors that the log's time has jumped ahead (embedded broker)."""
@@ -158,6 +173,9 @@ class Worker:
         """Finishes what is under way, writes checkpoints, leaves. Safe to call twice."""
         await asyncio.get_running_loop().run_in_executor(None, self._end_metrics)
         self._end_metrics = lambda: None
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            await monitor.stop()
         app, self._app = self._app, None
         if app is not None:
             with contextlib.suppress(TimeoutError):
