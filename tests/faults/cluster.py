@@ -18,7 +18,7 @@ from accord.testing.broker import NativeKafka
 from tests.faults import rawlog
 from tests.faults.checker import Decided, Violation
 from tests.faults.disk import Disk
-from tests.faults.processes import START_TIMEOUT_S, Process
+from tests.faults.processes import START_TIMEOUT_S, STOP_TIMEOUT_S, Process
 from tests.faults.proxy import Network
 
 PREFIX = "faults"
@@ -163,9 +163,11 @@ class Cluster:
 
     def stop_workers(self) -> None:
         """In good order; then looks at what they have printed."""
+        self.wait_until_all_ready()
         for worker in self.workers.values():
-            self.wait_until_ready(worker)
-            status = worker.terminate()
+            worker.ask_to_stop()
+        for worker in self.workers.values():
+            status = worker.wait(STOP_TIMEOUT_S)
             if status != 0:
                 text = f"{worker.name} stopped with {status}:\n{worker.last_words()}"
                 self.violations.append(Violation("served", text))

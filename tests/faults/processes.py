@@ -130,10 +130,14 @@ class Process:
         assert self._process is not None and self._process.stdin is not None
         self._process.stdin.close()
 
-    def terminate(self) -> int:
-        """SIGTERM, then waits; returns the exit status."""
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
         assert self._process is not None
         self._process.terminate()
+
+    def terminate(self) -> int:
+        """SIGTERM, then waits; returns the exit status."""
+        self.ask_to_stop()
         return self.wait(STOP_TIMEOUT_S)
 
     def wait(self, timeout_s: float) -> int:

@@ -264,9 +264,11 @@ class Run:
         self.cluster.look_for_the_dead()
         self.clients.look_for_the_dead()
         self.violations += self.clients.finish(SERVED_BOUND_S)
+        self.tell("the clients have ended")
         log = self._decided()
+        self.tell("every command is decided")
         self.cluster.stop_workers()
-        self.tell("clients and workers have stopped")
+        self.tell("the workers have stopped")
         return log
 
     def _decided(self) -> dict[str, Decided]:
