@@ -95,8 +95,6 @@ class Cluster:
             disk.mount()
         for name in WORKERS:
             self.start_worker(name)
-        for worker in self.workers.values():
-            worker.wait_until_ready()
 
     def start_worker(self, name: str) -> Process:
         """Starts one for the first time."""

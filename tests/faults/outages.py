@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise, zip_longest
+from typing import NamedTuple
 
 import msgspec
 from accord.schemas.topics import partition_of
@@ -67,16 +68,25 @@ class Answers:
         return found
 
 
-def outages(faults: Sequence[Fault], operations: Iterable[Operation]) -> Iterator[tuple[str, int, bool]]:
-    """Of each fault its kind, the time without service in ms, and whether it stood alone: it did not meet an earlier
-    outage, and was not met by the next fault. Of others the time contains what those faults did."""
+class Outage(NamedTuple):
+    """`alone`: the fault did not meet an earlier outage; `over`: service was back before the next fault came. If it was
+    not, the time contains what that did."""
+
+    kind: str
+    ms: int
+    alone: bool
+    over: bool
+
+
+def outages(faults: Sequence[Fault], operations: Iterable[Operation]) -> Iterator[Outage]:
+    """Of each fault how long it was without service."""
     answers = Answers(operations)
     for fault in faults:
         fault.over_ns = max(answers.after(fault.at_ns).values(), default=fault.at_ns)
     over_ns = 0
     for fault, following in zip_longest(faults, faults[1:]):
-        alone = over_ns <= fault.at_ns and (following is None or fault.over_ns <= following.at_ns)
-        yield fault.kind, round((fault.over_ns - fault.at_ns) / 1e6), alone
+        over = following is None or fault.over_ns <= following.at_ns
+        yield Outage(fault.kind, round((fault.over_ns - fault.at_ns) / 1e6), over_ns <= fault.at_ns, over)
         over_ns = max(over_ns, fault.over_ns)
 
 

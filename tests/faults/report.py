@@ -33,8 +33,10 @@ class Report(msgspec.Struct):
     outage_ms: dict[str, list[int]]
     """Times without service, by kind of fault, of those that neither met an earlier outage nor were met by the next
     fault."""
-    overlapped_ms: dict[str, list[int]]
-    """Of all others, from the fault until service was back after whatever came meanwhile."""
+    second_outage_ms: dict[str, list[int]]
+    """Of those that met an earlier outage and were met by no fault."""
+    met_ms: dict[str, list[int]]
+    """Of those that were met by another fault: until service was back after whatever came."""
     handover_ms: list[int]
     """From the kill of a client to the next grant of a lock that it held, where somebody waited for it."""
     commands: int
@@ -92,7 +94,9 @@ class Sum(msgspec.Struct):
     stale_refused: int
     outage_ms: dict[str, dict[str, float]]
     recovery_ms: dict[str, float]
-    """Over all faults, those that overlap included."""
+    """Over all faults that were over before the next one came."""
+    met_ms: dict[str, float]
+    """Over all others, until service was back after whatever came."""
     handover_ms: dict[str, float]
     skipped_records: int
     contests: int
@@ -134,12 +138,15 @@ def _share(part: int, whole: int) -> float:
 def add(reports: Sequence[Report]) -> Sum:
     """The sum of at least one report."""
     alone: defaultdict[str, list[int]] = defaultdict(list)
-    every: list[int] = []
+    over: list[int] = []
+    met: list[int] = []
     for report in reports:
         for kind, times_ms in report.outage_ms.items():
             alone[kind] += times_ms
-        for times in (*report.outage_ms.values(), *report.overlapped_ms.values()):
-            every += times
+        for times in (*report.outage_ms.values(), *report.second_outage_ms.values()):
+            over += times
+        for times in report.met_ms.values():
+            met += times
     seconds = sum(report.fault_seconds for report in reports)
     return Sum(
         runs=len(reports),
@@ -159,7 +166,8 @@ def add(reports: Sequence[Report]) -> Sum:
         stale_writes=_total(reports, lambda report: report.stale_writes),
         stale_refused=_total(reports, lambda report: report.stale_refused),
         outage_ms={kind: percentiles(times) for kind, times in sorted(alone.items())},
-        recovery_ms=percentiles(every),
+        recovery_ms=percentiles(over),
+        met_ms=percentiles(met),
         handover_ms=percentiles([time_ms for report in reports for time_ms in report.handover_ms]),
         skipped_records=_total(reports, lambda report: report.skipped_records),
         contests=_total(reports, lambda report: report.contests),
@@ -203,12 +211,13 @@ def markdown(total: Sum) -> str:
         found = total.outage_ms.get(kind, percentiles([]))
         figures = " | ".join(f"{found[name]:,.0f}" for name in ("count", "p50", "p99", "max"))
         lines.append(f"| {kind} | {times:,} | {figures} |")
-    found = total.recovery_ms
-    figures = f"| | {found['p50']:,.0f} | {found['p99']:,.0f} | {found['max']:,.0f} |"
-    lines.append(f"| all, also those that overlap | {sum(total.faults.values()):,} {figures}")
-    found = total.handover_ms
-    figures = f"{found['count']:,} | | {found['p50']:,.0f} | {found['p99']:,.0f} | {found['max']:,.0f} |"
-    lines.append(f"| a killed holder's lock to who waits | {figures}")
+    for name, found in (
+        ("all that were over before the next one came", total.recovery_ms),
+        ("all others, until all was over", total.met_ms),
+        ("a killed holder's lock to who waits", total.handover_ms),
+    ):
+        figures = f"{found['count']:,} | | {found['p50']:,.0f} | {found['p99']:,.0f} | {found['max']:,.0f} |"
+        lines.append(f"| {name} | {figures}")
     lines += ["", "| figure | |", "| --- | --- |"]
     figures_of = {"commands": total.commands, **total.operations, "stale writes refused": total.stale_refused}
     figures_of |= {"records that the chain skipped": total.skipped_records, "contests": total.contests}

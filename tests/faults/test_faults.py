@@ -18,9 +18,9 @@ DAILY = Plan(
     client_freezes=0,
     cuts=1,
     broker_kills=0,
-    increments=15,
-    items=6,
-    think_ms=100,
+    increments=8,
+    items=4,
+    think_ms=200,
     gate=False,
     pause_s_max=0.5,
 )

@@ -30,14 +30,15 @@ def test_an_outage_lasts_until_every_partition_has_answered_what_was_asked_after
     ]
     assert Answers(operations).after(10 * MS) == {"locks/0": 40 * MS, "locks/1": 80 * MS}
     assert Answers(operations).after(25 * MS) == {"locks/0": 40 * MS}, "nobody has asked the other one"
-    assert list(outages([Fault("kill", "w", 10 * MS)], operations)) == [("kill", 70, True)]
-    assert list(outages([Fault("kill", "w", 99 * MS)], operations)) == [("kill", 0, True)]
+    assert list(outages([Fault("kill", "w", 10 * MS)], operations)) == [("kill", 70, True, True)]
+    assert list(outages([Fault("kill", "w", 99 * MS)], operations)) == [("kill", 0, True, True)]
 
 
 def test_faults_that_meet_an_outage_do_not_stand_alone() -> None:
     operations = [answered(0, asked, asked + 15) for asked in (11, 31, 36, 61)]
     faults = [Fault("a", "", at_ms * MS) for at_ms in (10, 30, 35, 60)]
-    assert [alone for _, _, alone in outages(faults, operations)] == [True, False, False, True]
+    found = [(outage.alone, outage.over) for outage in outages(faults, operations)]
+    assert found == [(True, True), (True, False), (False, True), (True, True)]
 
 
 def test_a_killed_holders_lock_comes_to_who_waits() -> None:

@@ -22,7 +22,8 @@ def a_report(**changes: Any) -> Report:
         "fault_seconds": 100.0,
         "fault_commands": 20_000,
         "outage_ms": {"kill": [4_000]},
-        "overlapped_ms": {"kill": [9_000]},
+        "second_outage_ms": {"kill": [9_000]},
+        "met_ms": {"kill": [60_000]},
         "handover_ms": [2_500],
         "stale_writes": 5,
         "stale_refused": 5,
@@ -41,12 +42,13 @@ def missed(total: Sum) -> list[str]:
 
 
 def test_reports_add_up() -> None:
-    other = a_report(plan={"seed": 8}, outage_ms={"freeze": [5_000]}, overlapped_ms={}, fault_commands=30_000)
+    other = a_report(plan={"seed": 8}, outage_ms={"freeze": [5_000]}, second_outage_ms={}, fault_commands=30_000)
     total = add([a_report(), other])
     assert (total.runs, total.seeds, total.faults, total.done["kills"]) == (2, [7, 8], {"kill": 4}, 600)
     assert total.commands_per_s == 250
     assert total.outage_ms["kill"]["max"] == 4_000 and total.outage_ms["freeze"]["count"] == 1
     assert total.recovery_ms == percentiles([4_000, 9_000, 5_000])
+    assert total.met_ms["count"] == 2
     assert missed(total) == []
     assert "| kill -9 of workers and clients | 1,000 | at least 500 | yes |" in markdown(total)
 
@@ -58,7 +60,7 @@ def test_reports_add_up() -> None:
         ({"fault_commands": 19_000}, "commands a second under faults"),
         ({"stale_refused": 4}, "stale tokens refused, of 100"),
         ({"verify": "different"}, "runs that verify as identical, of 100"),
-        ({"overlapped_ms": {"kill": [20_000] * 9}}, "recovery p99, ms"),
+        ({"second_outage_ms": {"kill": [20_000] * 9}}, "recovery p99, ms"),
         ({"handover_ms": [3_500]}, "a killed holder's lock to who waits, p99, ms"),
         ({"violations": [Violation("one_holder", "two")]}, "violations of mutual exclusion"),
         ({"violations": [Violation("acknowledged", "lost")]}, "acknowledged events lost"),

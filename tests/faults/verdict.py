@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -64,17 +65,19 @@ def judge(run: Evidence, violations: Sequence[Violation]) -> Report:
     printed = run.cluster.printed()
     done = Counts(o.kind for o in operations if o.ok)
     stale_writes, stale_refused = checker.stale(writes)
-    times: tuple[dict[str, list[int]], dict[str, list[int]]] = {}, {}
-    for kind, outage_ms, alone in outages(run.faults, operations):
-        times[not alone].setdefault(kind, []).append(outage_ms)
+    times: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for outage in outages(run.faults, operations):
+        which = "met" if not outage.over else "alone" if outage.alone else "after another"
+        times[which][outage.kind].append(outage.ms)
     return Report(
         plan=run.plan._asdict(),
         faults=dict(Counts(fault.kind for fault in run.faults)),
         done=dict(run.done),
         fault_seconds=round((run.faults_ms[1] - run.faults_ms[0]) / 1_000, 1),
         fault_commands=_asked_between(log, *run.faults_ms),
-        outage_ms=times[0],
-        overlapped_ms=times[1],
+        outage_ms=times["alone"],
+        second_outage_ms=times["after another"],
+        met_ms=times["met"],
         handover_ms=list(handovers_ms(run.faults, operations)),
         commands=sum(partition.commands for partition in log.values()),
         decisions=sum(len(partition.events.accepted) for partition in log.values()),
