@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -38,7 +40,14 @@ PARTS: dict[str, Callable[[Player], list[Turn]]] = {
 
 async def play(player: Player) -> None:
     """Plays all parts until the input ends, then what is to be done last."""
-    asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: player.stopping.set())
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        sys.stdin.read()
+        with suppress(RuntimeError):  # it has ended meanwhile
+            loop.call_soon_threadsafe(player.stopping.set)
+
+    threading.Thread(target=read, daemon=True).start()  # a client that fails ends, whoever has its input open
     async with asyncio.TaskGroup() as tasks:
         for name in player.config.parts:
             for turn in PARTS[name](player):

@@ -95,6 +95,7 @@ class Cluster:
             disk.mount()
         for name in WORKERS:
             self.start_worker(name)
+        self.wait_until_all_ready()
 
     def start_worker(self, name: str) -> Process:
         """Starts one for the first time."""

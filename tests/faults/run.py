@@ -115,7 +115,6 @@ class Run:
     def _start(self) -> None:
         self.cluster.start_workers()
         self.clients.start()
-        self.cluster.wait_until_all_ready()
         self.tell(f"{len(self.cluster.workers)} workers and {len(self.clients.at)} clients are up")
 
     # -- faults

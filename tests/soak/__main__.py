@@ -1,4 +1,4 @@
-"""`python -m tests.soak [KIND ...] [--operations N]`: a soak; progress on stderr, a JSON object a kind on stdout.
+"""`python -m tests.soak [KIND ...] [--operations N]`: a soak; progress on stderr, on stdout JSON, a line a round of a kind.
 
 Exit status 1: something is not flat.
 """
@@ -14,7 +14,7 @@ import msgspec
 
 from tests import document
 from tests.soak.kinds import kinds
-from tests.soak.soak import Figures, markdown, soak
+from tests.soak.soak import Figures, line, markdown, soak
 
 
 def main() -> int:
@@ -27,8 +27,8 @@ def main() -> int:
     parser.add_argument("--into", type=Path, metavar="DOCUMENT", help="with --add: puts the figures there, as a table")
     arguments = parser.parse_args()
     if arguments.add:
-        lines = [line for file in arguments.add for line in file.read_bytes().splitlines()]
-        table = markdown([msgspec.json.decode(line, type=Figures) for line in lines])
+        lines = [found for file in arguments.add for found in file.read_bytes().splitlines()]
+        table = markdown([msgspec.json.decode(found, type=Figures) for found in lines])
         if arguments.into is None:
             print(table)
         else:
@@ -37,11 +37,13 @@ def main() -> int:
     if unknown := set(arguments.kinds) - set(names):
         parser.error(f"there is no kind {', '.join(sorted(unknown))}")
     chosen = [kind for kind in kinds() if not arguments.kinds or kind.name in arguments.kinds]
-    tell = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-    figures = asyncio.run(soak(chosen, arguments.operations, tell, fill=not arguments.no_fill))
-    for one in figures:
-        print(msgspec.json.encode(one).decode())
+    figures = asyncio.run(soak(chosen, arguments.operations, _tell, fill=not arguments.no_fill))
     return 1 if any(one.grown for one in figures) else 0
+
+
+def _tell(figures: Figures) -> None:
+    print(line(figures), file=sys.stderr, flush=True)
+    print(msgspec.json.encode(figures).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -78,10 +78,13 @@ class Watched(NamedTuple):
         return Sample(operations, held(self.worker, self.port), held(os.getpid()))
 
 
-async def soak(kinds: Sequence[Kind], operations: int, tell: Callable[[str], None], fill: bool = True) -> list[Figures]:
+async def soak(
+    kinds: Sequence[Kind], operations: int, tell: Callable[[Figures], None], fill: bool = True
+) -> list[Figures]:
     """Does so many operations of each kind, after a tenth of that to begin with, and of each name two.
 
     Args:
+        tell: takes the figures of each round.
         fill: whether the domains are given as many ids as they remember.
     """
     with tempfile.TemporaryDirectory(prefix="accord-soak-") as directory, NativeKafka() as kafka:
@@ -109,7 +112,7 @@ async def soak(kinds: Sequence[Kind], operations: int, tell: Callable[[str], Non
                     _fill(settings, domain)
                 for number in range(1, ROUNDS_MAX + 1):
                     found = await _one(kind, operations, settings, Watched(worker.pid, port), number)
-                    tell(line(found))
+                    tell(found)
                     if not found.grown:
                         break
                 figures.append(found)
@@ -229,11 +232,11 @@ def line(figures: Figures) -> str:
 
 
 def markdown(figures: Sequence[Figures]) -> str:
-    """As a table for docs/reliability.md: of each process what it held before and after."""
+    """As a table for docs/reliability.md, of each kind its last round: what each process held before and after."""
     head = "| kind | operations | round | a second | worker: threads | handles | rows | MiB | bytes an operation "
     head += "| client: threads | handles | MiB | bytes an operation | |"
     lines = [head, "| --- " * 14 + "|"]
-    for one in figures:
+    for one in {one.kind: one for one in figures}.values():
         cells = [one.kind, f"{one.operations:,}", str(one.round), f"{one.operations_per_s:,.0f}"]
         for name, before, after in (
             ("worker", one.first.worker, one.last.worker),
