@@ -61,6 +61,8 @@ def test_reports_add_up() -> None:
         ({"stale_refused": 4}, "stale tokens refused, of 100"),
         ({"verify": "different"}, "runs that verify as identical, of 100"),
         ({"second_outage_ms": {"kill": [20_000] * 9}}, "recovery p99, ms"),
+        ({"stale_writes": 0, "stale_refused": 0}, "stale tokens refused, of 100"),
+        ({"handover_ms": []}, "a killed holder's lock to who waits, p99, ms"),
         ({"handover_ms": [3_500]}, "a killed holder's lock to who waits, p99, ms"),
         ({"violations": [Violation("one_holder", "two")]}, "violations of mutual exclusion"),
         ({"violations": [Violation("acknowledged", "lost")]}, "acknowledged events lost"),
@@ -73,7 +75,7 @@ def test_what_is_missed_is_told(changes: dict[str, Any], demand: str) -> None:
 
 
 def test_a_report_is_read_back_as_it_was_written() -> None:
-    report = a_report(violations=[Violation("served", "late")])
+    report = a_report(plan=Plan(seed=3)._asdict(), violations=[Violation("served", "late")])
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
 
 

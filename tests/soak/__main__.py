@@ -1,4 +1,4 @@
-"""`python -m tests.soak [KIND ...] [--operations N]`: a soak; progress on stderr, on stdout JSON, a line a round of a kind.
+"""`python -m tests.soak [KIND ...]`: a soak; progress on stderr, on stdout JSON, a line for each round of a kind.
 
 Exit status 1: something is not flat.
 """
