@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter as Counts
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -233,8 +233,7 @@ class Run:
         seats = {self.clients.at[seat].name: seat for seat in range(FIRST) if str(seat) != gate.LATE_SEAT}
 
         def found(waits: list[Operation]) -> list[Operation]:
-            passed_ns = max([o.ended_ns or 0 for o in waits if o.ok], default=0)
-            waiting = [o for o in waits if o.ended_ns is None and o.process not in self.clients.killed]
+            passed_ns, waiting = since_the_last_pass(waits, self.clients.killed)
             just_passed = time.monotonic_ns() < passed_ns + gate.LATE_S * 1e9 / 4
             there = waiting if just_passed and {o.process for o in waiting} == set(seats) else []
             # The histories are read one after the other: only who waits at a second look, too, did so at one time.
@@ -284,6 +283,14 @@ class Run:
             if time.monotonic() > deadline:  # the checker tells which are not
                 self.cluster.print_stacks()
                 return log
+
+
+def since_the_last_pass(waits: Sequence[Operation], killed: Collection[str]) -> tuple[int, list[Operation]]:
+    """When the barrier was passed last, and who has come to it since. Who came before has passed, too, even if it has
+    not noted that yet."""
+    passed_ns = max([o.ended_ns or 0 for o in waits if o.ok], default=0)
+    came = [o for o in waits if o.ended_ns is None and o.invoked_ns > passed_ns]
+    return passed_ns, [o for o in came if o.process not in killed]
 
 
 def run(plan: Plan, tell: Callable[[str], None] = print, keep: bool = False) -> Report:

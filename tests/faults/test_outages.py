@@ -7,6 +7,7 @@ from accord.schemas.topics import partition_of
 from tests.faults.cluster import PARTITIONS
 from tests.faults.history import Operation
 from tests.faults.outages import Answers, Fault, handovers_ms, outages
+from tests.faults.run import since_the_last_pass
 
 KEYS = {
     partition: next(f"k{n}" for n in range(99) if partition_of(b"k%d" % n, PARTITIONS) == partition)
@@ -55,3 +56,11 @@ def test_a_killed_holders_lock_comes_to_who_waits() -> None:
     assert list(handovers_ms([kill], [first, release, waited])) == [], "it was giving it back"
     another = Fault("kill", "w", 900 * MS, 4_000 * MS)
     assert list(handovers_ms([kill, another], [first, waited])) == []
+
+
+def test_who_has_not_noted_that_it_has_passed_the_barrier_does_not_wait_at_it() -> None:
+    def wait(process: str, began_ns: int, ended_ns: int | None = None) -> Operation:
+        return Operation(process, 1, "wait", "gate", began_ns, ended_ns, ended_ns is not None)
+
+    passed, late, again, dead = wait("c0", 5, 10), wait("c1", 3), wait("c2", 11), wait("c3", 12)
+    assert since_the_last_pass([passed, late, again, dead], {"c3"}) == (10, [again])
