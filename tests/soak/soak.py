@@ -79,12 +79,13 @@ class Watched(NamedTuple):
 
 
 async def soak(
-    kinds: Sequence[Kind], operations: int, tell: Callable[[Figures], None], fill: bool = True
+    kinds: Sequence[Kind], operations: int, tell: Callable[[Figures], None], fill: bool = True, rounds: int = ROUNDS_MAX
 ) -> list[Figures]:
     """Does so many operations of each kind, after a tenth of that to begin with, and of each name two.
 
     Args:
         tell: takes the figures of each round.
+        rounds: how often a kind that is not flat is done at most.
         fill: whether the domains are given as many ids as they remember.
     """
     with tempfile.TemporaryDirectory(prefix="accord-soak-") as directory, NativeKafka() as kafka:
@@ -110,7 +111,7 @@ async def soak(
             for kind in kinds:
                 for domain in kind.domains if fill else ():
                     _fill(settings, domain)
-                for number in range(1, ROUNDS_MAX + 1):
+                for number in range(1, rounds + 1):
                     found = await _one(kind, operations, settings, Watched(worker.pid, port), number)
                     tell(found)
                     if not found.grown:
