@@ -10,6 +10,7 @@ Rules:
 - `acknowledged`: what a client was told lies in the accepted chain, at the position that it was told, under its key;
   a lock that it was told to be released is, before the next grant.
 - `chained`: the chain is unbroken, and every command up to its end has exactly one decision.
+- `once`: no command has two decisions under one id, unless the second says that it repeats the first.
 - `served`: every operation has ended in bounded time, unless its process was killed, and once the faults are over, with
   success.
 - `linearizable`: there is an order of all operations in which a lock or a barrier would have answered as it did
@@ -32,6 +33,22 @@ REFUSALS = frozenset(
     {"LockTimeout", "StaleToken", "LeaseLost", "NotOwner", "BrokenBarrier", "DeadlockVictim", "Withdrawn"}
 )
 """Outcomes that are the coordination's answer, not its failure."""
+RULES = (
+    "one_holder",
+    "in_turn",
+    "guarded",
+    "acknowledged",
+    "chained",
+    "once",
+    "ended",
+    "served",
+    "linearizable",
+    "reached",
+    "gate",
+    "verify",
+    "run",
+)
+"""All that a violation can break; those that are not told above are in `steps.py`, `verdict.py` and `run.py`."""
 EVENT_OF = {"acquire": "LockGranted", "take": "CapacityGranted", "emit": "SignalEmitted"}
 
 
@@ -179,6 +196,28 @@ def chained(log: Mapping[str, Decided]) -> Iterator[Violation]:
             missing = sorted(set(expected) - set(causes))
             text = f"{len(missing)} of {partition.commands} commands without a decision, the first at {missing[:1]}"
             yield Violation("chained", f"{where}: {text}; {len(causes)} decisions are accepted")
+
+
+def once(log: Mapping[str, Decided]) -> Iterator[Violation]:
+    for where, partition in log.items():
+        seen: dict[str, int] = {}
+        for record in partition.events.accepted.values():
+            if record.kind == "CommandRepeated":
+                continue
+            if (first := seen.setdefault(record.command_id, record.seq)) != record.seq:
+                text = f"{where}: {record.command_id} has decisions {first} and {record.seq}"
+                yield Violation("once", text)
+
+
+def stale(writes: Iterable[Write]) -> tuple[int, int]:
+    """How many writes and reads had a token below the highest before, and how many of them were refused."""
+    highest: defaultdict[str, int] = defaultdict(int)
+    found: list[bool] = []
+    for write in writes:
+        if write.token < highest[write.key]:
+            found.append(not write.accepted)
+        highest[write.key] = max(highest[write.key], write.token)
+    return len(found), sum(found)
 
 
 def served(

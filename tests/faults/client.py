@@ -1,7 +1,7 @@
 """A client of a fault run: `python -m tests.faults.client CONFIG`, settings from the environment.
 
 Until its input ends it plays its parts, all at once. A part is a module of `tests/faults/parts` with a line in `PARTS`;
-which client plays which, `run.Plan.parts` says. A careless program: it writes under a grant that it no longer believes
+which client plays which, `plan.Plan.parts` says. A careless program: it writes under a grant that it no longer believes
 in; the fence is there to stop it. Everything is noted in its history before and after it is done.
 """
 
@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from accord import Accord, logs
 from tests.faults.history import History
-from tests.faults.parts import calls, counting, gate, library, pipeline, probes, rooms, seats, store, table
+from tests.faults.parts import calls, counting, gate, library, load, pipeline, probes, rooms, seats, store, table
 from tests.faults.parts.player import Config, Player, Turn
 from tests.faults.resource import Counter
 
@@ -32,12 +34,20 @@ PARTS: dict[str, Callable[[Player], list[Turn]]] = {
     "calls": calls.turns,
     "table": table.turns,
     "pipeline": pipeline.turns,
+    "load": load.turns,
 }
 
 
 async def play(player: Player) -> None:
     """Plays all parts until the input ends, then what is to be done last."""
-    asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: player.stopping.set())
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        sys.stdin.read()
+        with suppress(RuntimeError):  # it has ended meanwhile
+            loop.call_soon_threadsafe(player.stopping.set)
+
+    threading.Thread(target=read, daemon=True).start()  # a client that fails ends, whoever has its input open
     async with asyncio.TaskGroup() as tasks:
         for name in player.config.parts:
             for turn in PARTS[name](player):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
@@ -118,8 +119,12 @@ class Reader:
         self._operations: dict[int, Operation] = {}
         self._decode = msgspec.json.Decoder(Line).decode
 
-    def operations(self) -> list[Operation]:
-        """The operations so far, in the order of their begin. Reads what was added since the last call."""
+    def operations(self, since_ns: int = 0) -> list[Operation]:
+        """The operations so far, in the order of their begin. Reads what was added since the last call.
+
+        Args:
+            since_ns: leaves out those that began before.
+        """
         if self._path.exists():
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -128,7 +133,8 @@ class Reader:
                         break  # being written
                     self._offset += len(line)
                     self._add(self._decode(line))
-        return list(self._operations.values())
+        found = takewhile(lambda operation: operation.invoked_ns >= since_ns, reversed(self._operations.values()))
+        return list(found)[::-1]
 
     def _add(self, line: Line) -> None:
         if line.stage == "invoke":

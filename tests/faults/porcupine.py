@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,9 @@ def go() -> str:
     return found
 
 
+@cache
 def build() -> None:
-    """Builds the program; Go does only what has changed.
+    """Builds the program, once in a process; Go does only what has changed.
 
     Raises:
         RuntimeError: it cannot be built.

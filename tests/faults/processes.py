@@ -22,7 +22,7 @@ class Process:
 
     Args:
         name: what it is called in reports.
-        arguments: after the interpreter's name.
+        arguments: after the interpreter's name; from its next start on, whatever they are then.
         ready: what it prints once it works.
         log: file that takes what it prints, appended to.
         environment: in addition to ours.
@@ -32,7 +32,7 @@ class Process:
         self.name = name
         self.log = log
         self._ready = ready.encode()
-        self._arguments = [sys.executable, *arguments]
+        self.arguments = arguments
         # Settings come from the environment alone: no file of the working directory may add to them.
         self._environment = os.environ | {"ACCORD_CONFIG": os.devnull, "PYTHONUNBUFFERED": "1"} | environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,11 +43,17 @@ class Process:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """While it is started."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
-        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        self._log_start = self.log_bytes
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                self._arguments,
+                [sys.executable, *self.arguments],
                 cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.PIPE,
@@ -82,11 +88,16 @@ class Process:
                 raise RuntimeError(f"{self.name} was not ready in {START_TIMEOUT_S} s:\n{self.last_words()}")
             time.sleep(0.05)
 
-    def printed(self) -> bytes:
-        """What it has printed since its start."""
+    def printed(self, since_bytes: int | None = None) -> bytes:
+        """What it has printed since its start, or since its log had so many bytes."""
         with self.log.open("rb") as file:
-            file.seek(self._log_start)
+            file.seek(self._log_start if since_bytes is None else since_bytes)
             return file.read()
+
+    @property
+    def log_bytes(self) -> int:
+        """How long its log is now."""
+        return self.log.stat().st_size if self.log.exists() else 0
 
     def last_words(self) -> str:
         return "\n".join(self.printed().decode(errors="replace").splitlines()[-30:])
@@ -119,10 +130,14 @@ class Process:
         assert self._process is not None and self._process.stdin is not None
         self._process.stdin.close()
 
-    def terminate(self) -> int:
-        """SIGTERM, then waits; returns the exit status."""
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
         assert self._process is not None
         self._process.terminate()
+
+    def terminate(self) -> int:
+        """SIGTERM, then waits; returns the exit status."""
+        self.ask_to_stop()
         return self.wait(STOP_TIMEOUT_S)
 
     def wait(self, timeout_s: float) -> int:

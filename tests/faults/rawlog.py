@@ -49,6 +49,12 @@ class Chained(NamedTuple):
     skipped: list[Raw]
 
 
+def count(consumer: Consumer, topic: str, partition: int) -> int:
+    """How many records a partition has; one whose records are never deleted, and without transactions."""
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_TIMEOUT_S)
+    return high - low
+
+
 def read_all(consumer: Consumer, topic: str, partition: int) -> list[Raw]:
     """Every record of a partition."""
     low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_TIMEOUT_S)

@@ -159,6 +159,30 @@ def test_a_command_without_decision_is_found() -> None:
     assert len(rules(checker.chained(decided(a_log(), commands=4)))) == 1
 
 
+def test_a_command_that_is_decided_twice_is_found() -> None:
+    good = a_log()
+    assert rules(checker.once(decided(good))) == []
+    again = good[3]._replace(headers=good[3].headers | {"accord-cause": b"2 m1"})
+    assert len(rules(checker.once(a_chain([*good[:3], again])))) == 1
+    told = again._replace(headers=again.headers | {"ce_type": b"accord.locks.v1.CommandRepeated"})
+    assert rules(checker.once(a_chain([*good[:3], told]))) == []
+
+
+def a_chain(records: list[Raw]) -> dict[str, Decided]:
+    """As if the chain had accepted them."""
+    return {"locks/0": Decided(rawlog.Chained({r.offset: r for r in records}, []), len(records) - 1)}
+
+
+def test_stale_writes_and_how_many_were_refused() -> None:
+    writes = [
+        Write("room", 2, None, True),
+        Write("room", 1, 1, False),
+        Write("room", 1, None, True),
+        Write("b", 1, 1, True),
+    ]
+    assert checker.stale(writes) == (2, 1)
+
+
 def test_operations_must_end() -> None:
     def served(operation: Operation, peace_ns: int = 0) -> list[str]:
         return rules(checker.served([operation], quiet_ns=0, peace_ns=peace_ns, bound_ms=1_000))

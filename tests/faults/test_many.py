@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.counts import only_long
-from tests.faults.run import Plan
+from tests.faults.plan import Plan
 from tests.faults.test_faults import checked
 
 MANY = Plan(

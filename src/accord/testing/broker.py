@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -59,14 +59,17 @@ class NativeKafka:
     deletes the data. A broker whose owner dies without leaving it is ended too.
 
     Args:
+        told: ports of proxies on loopback. For each the broker has a listener of its own, at the port that `behind`
+            names, and tells those who come that way to go on through the proxy's.
         in_memory: keep the data in memory, where the machine has room for it: what tests write is little, and topics
             are made for half of the CPU. For measurements leave it on the disk.
     """
 
-    def __init__(self, *, in_memory: bool = False) -> None:
+    def __init__(self, told: Sequence[int] = (), *, in_memory: bool = False) -> None:
         folder = _memory_folder() if in_memory else None
         self._directory = Path(tempfile.mkdtemp(prefix="accord-kafka-", dir=folder))
-        self._port, controller_port = _free_ports(2)
+        self._port, controller_port, *others = _free_ports(2 + len(told))
+        self.behind: dict[int, int] = dict(zip(told, others, strict=True))
         self._server: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
         self.bootstrap_servers = f"127.0.0.1:{self._port}"
@@ -77,6 +80,11 @@ class NativeKafka:
             advertised=f"PLAINTEXT://127.0.0.1:{self._port}",
             controller=f"127.0.0.1:{controller_port}",
         )
+        for number, (proxy, port) in enumerate(self.behind.items()):
+            settings["listeners"] += f",P{number}://127.0.0.1:{port}"
+            settings["advertised.listeners"] += f",P{number}://127.0.0.1:{proxy}"
+            settings["listener.security.protocol.map"] += f",P{number}:PLAINTEXT"
+            settings[f"listener.name.p{number}.num.network.threads"] = "1"  # each is for few
         settings["log.dirs"] = str(self._directory / "data")
         self._settings_path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         (self._directory / "log4j2.properties").write_text(_LOG4J)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from accord import AccordError, Run, TaskGraph
-from tests.faults.parts.player import Player, Turn
+from tests.faults.parts.player import RETRY_S, Player, Turn
 
 MEMBER_LEASE_MS = 6_000
 FAILURE = 0.03
@@ -52,9 +52,12 @@ def turns(player: Player) -> list[Turn]:
         return left + right
 
     async def work() -> bool:
-        async with player.hub.work(graph, slots=SLOTS, lease_ms=MEMBER_LEASE_MS, drain_ms=1_000):
-            await player.stopping.wait()
-        return False
+        try:
+            async with player.hub.work(graph, slots=SLOTS, lease_ms=MEMBER_LEASE_MS, drain_ms=1_000):
+                await player.stopping.wait()
+        except AccordError:  # nobody let it join in time: again
+            await asyncio.sleep(RETRY_S)
+        return True
 
     async def submit() -> bool:
         number = player.random.randrange(1_000)

@@ -11,7 +11,7 @@ import msgspec
 from accord.agents.locks.locks import Leased
 from accord.schemas.topics import partition_of
 
-from accord import Accord, AccordError, Grant
+from accord import Accord, AccordError, Grant, emit
 from tests.faults.history import History
 from tests.faults.resource import Counter
 
@@ -44,6 +44,8 @@ class Config(msgspec.Struct):
     """How many come out of it in the end."""
     parties: int
     think_ms: int
+    load_per_s: float = 0.0
+    """How many events it sends beside its other parts."""
     fills: bool = False
     """Whether it takes all seats at the end."""
 
@@ -104,6 +106,17 @@ class Player:
             await self.failed(op, error)
         else:
             self.history.ok(op)
+
+    async def send(self, event: str) -> None:
+        """Sends an event and waits until it is recorded."""
+        op = self.history.invoke("emit", event)
+        try:
+            receipt = emit(event, {"op": op})
+            position = await receipt
+        except AccordError as error:
+            await self.failed(op, error)
+        else:
+            self.history.ok(op, position=str(position), message_id=receipt.id)
 
     async def failed(self, op: int, error: AccordError) -> None:
         self.history.fail(op, error.code, str(error), error.position or "")

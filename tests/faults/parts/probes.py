@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from accord import AccordError, emit
 from tests.faults.parts.player import LEASE_MS, Player, Turn
 
 
@@ -24,15 +23,7 @@ def turns(player: Player) -> list[Turn]:
         return True
 
     async def send_event(partition: int) -> bool:
-        event = player.new_name(partition)
-        op = player.history.invoke("emit", event)
-        try:
-            receipt = emit(event, {"op": op})
-            position = await receipt
-        except AccordError as error:
-            await player.failed(op, error)
-        else:
-            player.history.ok(op, position=str(position), message_id=receipt.id)
+        await player.send(player.new_name(partition))
         return True
 
     return [
