@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from accord.agents.connection.answers import Place
+from accord.agents.connection.timers import Clock
 from accord.schemas.messages import Command, Event
 from accord.schemas.position import Position
 from accord.streams.chain import Decision
@@ -49,6 +49,7 @@ class Underway:
         "id",
         "key",
         "look_s",
+        "monotonic",
         "offset",
         "place",
         "sent",
@@ -68,6 +69,7 @@ class Underway:
         trace: str | None,
         withdrawal: Withdrawal | None,
         wait_s: float,
+        monotonic: Clock,
     ) -> None:
         self.id = message_id
         self.place = place
@@ -76,7 +78,8 @@ class Underway:
         self.task = task
         self.trace = trace
         self.withdrawal = withdrawal
-        self.since_s = time.monotonic()
+        self.monotonic = monotonic
+        self.since_s = monotonic()
         self.give_up_s = self.since_s + wait_s
         self.sent = False
         self.look_s = 0.0
@@ -118,7 +121,7 @@ class Underway:
             then = "Request withdrawn."
         else:
             then = f"Sending it again as {self.id} is safe."
-        waited_s = round(time.monotonic() - self.since_s, 1)
+        waited_s = round(self.monotonic() - self.since_s, 1)
         within = f" within {waited_s:g} s" if waited_s else ""
         return KafkaUnreachable(
             f"{self} was not delivered{within}: {why}.",

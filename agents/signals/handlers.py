@@ -261,6 +261,7 @@ class Runner:
     """Calls one handler, in a thread of its own."""
 
     def __init__(self, hub: Hub, handler: Handler, loop: asyncio.AbstractEventLoop | None) -> None:
+        hub.connection.runtime.check_threads(f"the handler {handler.name}")
         self._hub = hub
         self._handler = handler
         self._loop = loop

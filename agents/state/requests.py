@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Any, Final
 
 from accord.agents.connection.connection import Answer
@@ -108,5 +107,5 @@ async def commit(hub: Hub, scope: str, command: CommitChanges) -> ChangesCommitt
         if waited_ms >= HELD_WAIT_MS:
             raise key_held(scope, event, answer, waited_ms)
         pause_ms = min(max(waited_ms, HELD_LEAST_MS), HELD_MOST_MS)
-        await asyncio.sleep(random.uniform(0.5, 1) * pause_ms / 1_000)
+        await asyncio.sleep(hub.connection.runtime.uniform(0.5, 1) * pause_ms / 1_000)
         waited_ms += pause_ms

@@ -8,10 +8,10 @@ what was read is looked at when it is committed, with or without it.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
+from accord.agents.connection.runtime import current
 from accord.agents.locks.arguments import check_number
 
 if TYPE_CHECKING:
@@ -38,17 +38,18 @@ class Crowd:
 
     def __init__(self, hub: Hub, scope: str) -> None:
         self._until_s = _crowded.setdefault(hub, {})
+        self._monotonic = current().monotonic
         self._scope = scope
 
     @property
     def is_there(self) -> bool:
-        return time.monotonic() < self._until_s.get(self._scope, 0.0)
+        return self._monotonic() < self._until_s.get(self._scope, 0.0)
 
     def met(self) -> None:
         """There was a conflict."""
         if len(self._until_s) >= SCOPES_MAX:
             self._until_s.clear()
-        self._until_s[self._scope] = time.monotonic() + CROWDED_S
+        self._until_s[self._scope] = self._monotonic() + CROWDED_S
 
 
 _crowded: Final[WeakKeyDictionary[Hub, dict[str, float]]] = WeakKeyDictionary()
