@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from accord.errors import KafkaUnreachable, LogGap
 from accord.schemas import headers as h
-from accord.schemas.headers import Confirmed, LogRecord
+from accord.schemas.headers import Confirmed, LogRecord, Record
 from accord.schemas.position import Position
 from accord.settings import KafkaSettings
 from accord.streams.chain import Chain, parse
@@ -250,7 +251,19 @@ def anchor(client: Consumer, topic: str, partition: int, root: bytes, at: int | 
     Raises:
         LogGap: the log does not reach back, or not on, to where it should.
     """
-    low, high = bounds(client, topic, partition)
+    return anchor_in(partial(bounds, client), partial(read, client), topic, partition, root, at)
+
+
+def anchor_in(
+    bounds: Callable[[str, int], tuple[int, int]],
+    read: Callable[[str, int, int, int], Iterable[Record]],
+    topic: str,
+    partition: int,
+    root: bytes,
+    at: int | None = None,
+) -> tuple[Chain, int]:
+    """The same for whatever log these two functions read; see `anchor`."""
+    low, high = bounds(topic, partition)
     if at is not None:
         if not low <= at <= high:
             raise LogGap(
@@ -258,7 +271,7 @@ def anchor(client: Consumer, topic: str, partition: int, root: bytes, at: int | 
             )
         high = min(high, at + 1)
     if high > low:
-        for record in read(client, topic, partition, high - 1, high):
+        for record in read(topic, partition, high - 1, high):
             try:
                 confirmed: Confirmed | None = parse(root, record).confirmed
             except (ValueError, KeyError):

@@ -252,13 +252,18 @@ class Domain:
 
     def bind(self, faust_app: FaustApp, cache: rocksdict.Cache) -> None:
         """Make the Faust table of this domain and subscribe its topic; Faust objects belong to one start of the app."""
+        table = PartitionTable(faust_app, name=self.name, cache=cache, beacon=faust_app.tables.beacon)
+        faust_app.tables.add(table)
+        faust_app.topics.add(faust_app.topic(self.commands_topic))
+        self.begin(table)
+
+    def begin(self, table: PartitionTable) -> None:
+        """Start to deliver what `take` is given, over this table."""
         self._held = frozenset()
         self._busy = asyncio.Lock()
         self._epochs.clear()
         self._batches = asyncio.Queue()
-        self._table = PartitionTable(faust_app, name=self.name, cache=cache, beacon=faust_app.tables.beacon)
-        faust_app.tables.add(self._table)
-        faust_app.topics.add(faust_app.topic(self.commands_topic))
+        self._table = table
         self._delivering = asyncio.create_task(self._deliver_forever())
 
     async def unbind(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from math import inf
 from typing import Final
 
 from accord.schemas.codec import commands_codec, deadletters_codec
@@ -26,8 +27,6 @@ from accord.streams.runtime.deadletters import dead_letter
 from accord.streams.runtime.followups import UNSENT_MAX, Addressed
 from accord.streams.runtime.owned import Owned
 
-TELL_ROUND_S: Final = 0.5
-"""How soon waits are looked at again, at the latest."""
 RECENT_COUNT: Final = UNSENT_MAX + 1_000
 """From so many decisions at the end of the log something may follow that was not sent: the bound, and some chunks."""
 AGAIN_COUNT: Final = 256
@@ -132,10 +131,10 @@ class Consequences:
     # -- reports of who waits
 
     def tell_waits(self, owned: Owned) -> float:
-        """Tells who waits, if that has changed; returns the seconds until it is to be looked at again."""
+        """Tells who waits, if that has changed; returns the seconds until there is something to tell."""
         due_s = None if owned.waits is None else owned.waits.due_in_s()
         if owned.waits is None or due_s is None:
-            return TELL_ROUND_S
+            return inf
         if due_s > 0 or owned.owner.contested:
             return due_s
         partition = owned.owner.partition
@@ -143,7 +142,7 @@ class Consequences:
         if reports:
             owned.followups.add(partition.head.seq, lambda: reports, lasting=True)
             self.send(owned)
-        return TELL_ROUND_S
+        return inf
 
     def tell_waits_anew(self, owned: Owned) -> None:
         """After an assignment. A partition that nobody has used has nothing to tell."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from accord.schemas.headers import Confirmed
 from accord.streams import checkpoint as cp
 from accord.streams.owner import Owner
 from accord.streams.runtime.followups import Followups
+from accord.streams.runtime.machine import Machine
 from accord.streams.runtime.output import Output
 from accord.streams.runtime.waits import WaitReports
 
@@ -21,16 +21,23 @@ class Owned:
         checkpoint: the one in the table, if it was used.
         output: the worker's producer.
         waits: what it tells of its waits; None in a domain where nobody waits.
+        machine: the time that passes.
     """
 
     def __init__(
-        self, owner: Owner, checkpoint: cp.Checkpoint | None, output: Output, waits: WaitReports | None
+        self,
+        owner: Owner,
+        checkpoint: cp.Checkpoint | None,
+        output: Output,
+        waits: WaitReports | None,
+        machine: Machine = Machine(),  # noqa: B008
     ) -> None:
         self.owner: Owner = owner
+        self._machine = machine
         self.checkpoint = checkpoint
         self.stale_rows: list[bytes] = []
         self.verified = checkpoint and Confirmed(checkpoint.offset, checkpoint.seq, checkpoint.digest)
-        self.checkpointed_at = time.monotonic()
+        self.checkpointed_at = machine.time_s()
         self.checkpointing: asyncio.Task[None] | None = None
         self.checkpoint_lock = asyncio.Lock()
         self.reports = 0
@@ -46,11 +53,11 @@ class Owned:
         self.waits = waits
 
     def saw(self, timestamp_ms: int) -> None:
-        self.log_ms, self.log_seen = timestamp_ms, time.monotonic()
+        self.log_ms, self.log_seen = timestamp_ms, self._machine.time_s()
 
     def log_now_ms(self) -> int:
         """The log's time by its last record and the time passed since."""
-        return self.log_ms + int((time.monotonic() - self.log_seen) * 1_000)
+        return self.log_ms + int((self._machine.time_s() - self.log_seen) * 1_000)
 
     async def wait(self, condition: Callable[[], bool]) -> None:
         """Waits until a report makes the condition true."""

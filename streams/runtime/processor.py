@@ -16,7 +16,6 @@ reading and writing around it. What acts here:
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,11 +37,11 @@ from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
 from accord.streams.runtime.consequences import RECENT_COUNT, Consequences
 from accord.streams.runtime.followups import UNSENT_MAX
+from accord.streams.runtime.machine import Machine
 from accord.streams.runtime.metrics import DomainMetrics
 from accord.streams.runtime.output import Outgoing, Output
 from accord.streams.runtime.owned import Owned
 from accord.streams.runtime.waits import WaitReports
-from uuid_utils import uuid7
 
 from accord import logs
 from accord.errors import AccordError, ChainBroken, Corrupt, KafkaUnreachable, LogGap, Unavailable
@@ -57,6 +56,7 @@ CHUNK_RECORDS: Final = 256
 TICKS_MAX: Final = 1_000
 """Most ticks of one partition under way; further due aggregates wait for the next round."""
 TICK_ROUND_S: Final = 0.5
+"""Deadlines are looked at when the next is due, and at least so often."""
 TICK_ROUND_MIN_S: Final = 0.005
 SETTLE_JITTER_S: Final = 0.2
 RETRY_S: Final = 1.0
@@ -82,6 +82,7 @@ class Processor:
         log: the worker's way to read the log.
         timestamps: where the log's clock comes from, for partitions that are opened now.
         clock_ms: the time that records get now; used until the log told its own.
+        machine: the time that passes, and chance.
     """
 
     def __init__(
@@ -96,8 +97,10 @@ class Processor:
         log: Fetcher,
         timestamps: str,
         clock_ms: Callable[[], int],
+        machine: Machine = Machine(),  # noqa: B008
     ) -> None:
         self.domain = domain
+        self._machine = machine
         self.settings = settings
         self.cluster = cluster
         self.partition_count = partition_count
@@ -117,6 +120,7 @@ class Processor:
         self._log = log
         self._reading = ThreadPoolExecutor(1, f"accord-{domain.name}-reader")
         self._wake = asyncio.Event()
+        self.tick_round_s = TICK_ROUND_S
         self._ticker: asyncio.Task[None] | None = None
         self._delivery: Delivery | None = None
 
@@ -212,7 +216,7 @@ class Processor:
 
     async def _recover(self, index: int) -> Owned:
         """Loads a partition; a broken one comes back halted."""
-        began = time.monotonic()
+        began = self._machine.time_s()
         identity = self._identity(index)
         loaded = cp.load(identity.root, self.delivery.table.rows(index))
         try:
@@ -252,7 +256,7 @@ class Processor:
             seq=partition.head.seq,
             aggregates=len(partition.aggregates),
             checkpoint=recovered.checkpoint.seq if recovered.checkpoint else None,
-            seconds=round(time.monotonic() - began, 3),
+            seconds=round(self._machine.time_s() - began, 3),
         )
         return owned
 
@@ -435,7 +439,7 @@ class Processor:
         identity = self._identity(index)
         while self.owned.get(index) is owned and owned.owner.contested:
             await owned.wait(lambda: owned.reports == 0)
-            await asyncio.sleep(random.uniform(0, SETTLE_JITTER_S))
+            await asyncio.sleep(self._machine.uniform(0, SETTLE_JITTER_S))
             if not owned.owner.contested:
                 break
             try:
@@ -455,6 +459,7 @@ class Processor:
             if self.owned.get(index) is owned:
                 self._consequences.tell_waits_anew(rebuilt)
                 self.owned[index] = rebuilt
+                self._wake.set()
                 await self.delivery.seek(index, rebuilt.owner.next_command)
             owned.halted = ChainBroken("replaced by a rebuilt state")
             return False
@@ -469,6 +474,7 @@ class Processor:
             for key in owned.ticking:  # another worker may have decided them: nobody here would ask again
                 owned.owner.partition.deadlines.rearm(key)
             owned.ticking.clear()
+            self._wake.set()
             if accepted:  # as they lie in the log, and whoever made them: he may be gone
                 owned.followups.forget(accepted[0].seq)
                 await self._follow_again(index, owned, accepted)
@@ -481,7 +487,7 @@ class Processor:
     async def _tick_forever(self, app: StreamApp) -> None:
         try:
             while True:
-                pause = TICK_ROUND_S
+                pause = self.tick_round_s
                 for index, owned in list(self.owned.items()):
                     if owned.halted is None:
                         pause = min(pause, self._tick(index, owned), self._consequences.tell_waits(owned))
@@ -503,12 +509,15 @@ class Processor:
                 self._send_tick(index, owned, key)
             if len(owned.ticking) >= TICKS_MAX:
                 break
+        pause = self.tick_round_s
         if owned.owner.partition.changed:
-            due = owned.checkpointed_at + self.settings.worker.checkpoint_ms / 1_000
-            if time.monotonic() >= due:
+            due_s = owned.checkpointed_at + self.settings.worker.checkpoint_ms / 1_000 - self._machine.time_s()
+            if due_s <= 0:
                 self._checkpoint_soon(index, owned)
+            else:
+                pause = min(pause, due_s)
         following = deadlines.next()
-        return TICK_ROUND_S if following is None else (following - now) / 1_000
+        return pause if following is None else min(pause, (following - now) / 1_000)
 
     def _probe(self, index: int, owned: Owned) -> None:
         """After an assignment the log's time is a guess: one tick, to the first deadline, tells it."""
@@ -522,7 +531,7 @@ class Processor:
     def _send_tick(self, index: int, owned: Owned, key: str) -> None:
         owned.ticking[key] = None
         source = f"accord/{self._identity(index).name}"
-        headers = command_headers(f"tick-{uuid7()}", source, self._tick_type, b"")
+        headers = command_headers(f"tick-{self._machine.new_id()}", source, self._tick_type, b"")
         report = partial(self._tick_reported, owned, key)
         self.output.send(self.commands_topic, index, key.encode(), self._tick_value, headers, report)
 
@@ -530,6 +539,7 @@ class Processor:
         if offset is None and key in owned.ticking:
             del owned.ticking[key]
             owned.owner.partition.deadlines.rearm(key)
+            self._wake.set()
 
     # -- checkpoints
 
@@ -555,7 +565,7 @@ class Processor:
 
     async def _checkpoint_alone(self, index: int, owned: Owned) -> None:
         owner = owned.owner
-        owned.checkpointed_at = began_s = time.monotonic()
+        owned.checkpointed_at = began_s = self._machine.time_s()
         if owner.contested or not owner.partition.changed:
             return
         taken = cp.snapshot(owner.partition)
@@ -585,8 +595,8 @@ class Processor:
 
     def _new(self, owner: Owner, checkpoint: cp.Checkpoint | None) -> Owned:
         contention = self.domain.contention
-        waits = None if contention is None else WaitReports(contention, self.partition_count)
-        return Owned(owner, checkpoint, self.output, waits)
+        waits = None if contention is None else WaitReports(contention, self.partition_count, self._machine)
+        return Owned(owner, checkpoint, self.output, waits, self._machine)
 
     def _identity(self, index: int) -> Identity:
         return Identity(self.cluster, self.domain.name, index, self.settings.topics.prefix)

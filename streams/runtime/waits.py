@@ -6,7 +6,6 @@ worker or come twice. After an assignment all is told anew. A partition in which
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 from typing import Final
 
@@ -19,7 +18,7 @@ from accord.streams.chain import Decision
 from accord.streams.decider import Contention, Waits, holds, names_of
 from accord.streams.partition import Partition
 from accord.streams.runtime.followups import Addressed
-from uuid_utils import uuid7
+from accord.streams.runtime.machine import Machine
 
 ROUND_S: Final = 0.02
 COST_SHARE: Final = 10
@@ -34,9 +33,11 @@ class WaitReports:
     Args:
         contention: how its aggregates tell who waits.
         partition_count: of the commands topic of the waits domain.
+        machine: time, and ids of the reports.
     """
 
-    def __init__(self, contention: Contention, partition_count: int) -> None:
+    def __init__(self, contention: Contention, partition_count: int, machine: Machine = Machine()) -> None:  # noqa: B008
+        self._machine = machine
         self._waits = contention.waits
         self._partition_count = partition_count
         self._begins = lru_cache(1_024)(_Begins(contention))
@@ -52,11 +53,11 @@ class WaitReports:
 
     def due_in_s(self) -> float | None:
         """Seconds until something is to be told; None: nothing is."""
-        return max(0.0, self._due_s - time.monotonic()) if self._changed else None
+        return max(0.0, self._due_s - self._machine.time_s()) if self._changed else None
 
     def take(self, partition: Partition) -> list[Addressed]:
         """What is to be told of the partition as it stands."""
-        began = time.monotonic()
+        began = self._machine.time_s()
         reports = []
         for key in sorted(self._changed):
             state = partition.aggregates.get(key)
@@ -64,7 +65,7 @@ class WaitReports:
             if waits is not None or key in self._told:
                 reports.append(self._report(partition, key, waits or _NOBODY))
         self._changed.clear()
-        ended = time.monotonic()
+        ended = self._machine.time_s()
         self._due_s = ended + max(ROUND_S, COST_SHARE * (ended - began))
         return reports
 
@@ -74,7 +75,7 @@ class WaitReports:
         self._told.clear()
         self._changed.clear()
         self._changed.update(key for key, state in partition.aggregates.items() if self._waits(state) is not None)
-        self._due_s = time.monotonic() + ROUND_S
+        self._due_s = self._machine.time_s() + ROUND_S
         return [self._addressed(partition, ForgetWaits(partition.name, partition.head.seq))]
 
     def _report(self, partition: Partition, key: str, waits: Waits) -> Addressed:
@@ -93,7 +94,7 @@ class WaitReports:
             partition_of(key, self._partition_count),
             key,
             _CODEC.encode(command),
-            command_headers(f"waits-{uuid7()}", source, _CODEC.type_name(command), clock),
+            command_headers(f"waits-{self._machine.new_id()}", source, _CODEC.type_name(command), clock),
         )
 
 
