@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -71,6 +72,9 @@ class Runtime:
     def new_id(self) -> str:
         """Another one each time; later ones are greater."""
         return str(uuid_utils.uuid7())
+
+    def future(self) -> Future[Any]:
+        return Future()
 
     def timers(self) -> Timers:
         return Timers(self.monotonic)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from accord.agents.connection.answers import Place
+from accord.agents.connection.runtime import current
 from accord.agents.connection.timers import Clock
 from accord.schemas.messages import Command, Event
 from accord.schemas.position import Position
@@ -170,7 +171,7 @@ class Underway:
 
 def future() -> Future[Any]:
     """A future that nobody but its maker can settle: cancelling who waits for it does not cancel it."""
-    made: Future[Any] = Future()
+    made = current().future()
     made.set_running_or_notify_cancel()
     return made
 

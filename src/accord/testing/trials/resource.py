@@ -1,0 +1,181 @@
+"""A resource outside of accord that agents share: a row, a file, a room. What is done to it is recorded.
+
+It stands on the other side of a network: a request comes to it, and its answer back, a little later. A request that was
+sent arrives, whatever became of its sender by then; so it is the resource that has to refuse who is too late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from accord.agents.locks.fencing import FencedResource
+from accord.agents.locks.locks import Held
+from accord.errors import BadInput, StaleToken
+from accord.testing.trials.agent import AgentRun, current
+from accord.testing.trials.happenings import Happened, Kind
+
+if TYPE_CHECKING:
+    from accord.testing.trials.trial import Trial
+
+LATENCY_MS: Final = 3.0
+"""A request, or an answer, is under way for up to twice this long."""
+
+
+class Resource:
+    """See the module's text. Made by `accord_sim.resource`; each trial begins with the first value.
+
+    Args:
+        name: what it is called in invariants and traces.
+        value: what it holds in the beginning. It is copied, and so is what is read and written.
+        fenced: it refuses writes with a smaller token than it has seen (`accord.FencedResource`): each needs one.
+    """
+
+    def __init__(self, name: str, value: Any = None, *, fenced: bool = False) -> None:
+        self.name = name
+        self._first = value
+        self._fenced = fenced
+        self._trial: Trial | None = None
+        self._value: Any = copy.deepcopy(value)
+        self._version = 0
+        self._seen: dict[tuple[str, int], int] = {}
+        self._guard: FencedResource[Any, Any] | None = None
+
+    def begin(self, trial: Trial) -> None:
+        """A trial begins."""
+        self._trial = trial
+        self._random = trial.scheduler.stream(f"resource {self.name}")
+        self._value, self._version, self._seen = copy.deepcopy(self._first), 0, {}
+        self._guard = FencedResource(self.name, self._put) if self._fenced else None
+
+    @property
+    def value(self) -> Any:
+        """What it holds now: for invariants."""
+        return self._value
+
+    # -- for agents
+
+    async def read(self, token: int | Held | None = None) -> Any:
+        """What it holds.
+
+        Args:
+            token: of the grant under which is read, for the trace.
+        """
+        agent = self._agent()
+        return await self._asked(agent, partial(self._read, agent, agent.starts, _number(token)))
+
+    async def write(self, value: Any, token: int | Held | None = None) -> None:
+        """Puts a value in place of what it holds.
+
+        Args:
+            token: of the grant under which is written, or the grant.
+
+        Raises:
+            StaleToken: it is fenced, and has seen a larger token. Nothing was written.
+            BadInput: it is fenced, and no token came.
+        """
+        agent = self._agent()
+        await self._asked(agent, partial(self._write, agent, agent.starts, copy.deepcopy(value), _number(token)))
+
+    def get(self) -> Any:
+        """Reads at once: for plain functions, such as those behind a cache."""
+        agent = self._agent()
+        return self._read(agent, agent.starts, None)
+
+    def put(self, value: Any) -> None:
+        """Writes at once: for plain functions, such as what a `FencedResource` of the program's own applies."""
+        agent = self._agent()
+        self._put(agent, agent.starts, copy.deepcopy(value), None)
+
+    # -- on its side of the network
+
+    async def _asked(self, agent: AgentRun, request: Callable[[], Any]) -> Any:
+        scheduler, process = agent.scheduler, agent.process
+        assert process is not None
+        answer: asyncio.Future[Any] = process.loop.create_future()
+
+        def arrived() -> None:
+            result, error = None, None
+            try:
+                result = request()
+            except Exception as refused:
+                error = refused
+            process.call_later(self._latency_ms(), lambda: process.loop.call_soon(_settle, answer, result, error))
+
+        scheduler.call_later(self._latency_ms(), arrived)
+        return await answer
+
+    def _read(self, agent: AgentRun, life: int, token: int | None) -> Any:
+        self._seen[agent.name, life] = self._version
+        self._happened("read", agent, life, self._value, token=token)
+        return copy.deepcopy(self._value)
+
+    def _write(self, agent: AgentRun, life: int, value: Any, token: int | None) -> None:
+        if self._guard is None:
+            self._put(agent, life, value, token)
+            return
+        if token is None:
+            raise BadInput(
+                f"{self.name} is fenced: a write needs the token of its grant.",
+                remedy=f"await {self.name}.write(value, token=grant)",
+            )
+        try:
+            self._guard.write(token, agent, life, value, token)
+        except StaleToken as error:
+            self._happened(
+                "refused", agent, life, value, token=token, what=f"it has seen {error.details['highest_token']}"
+            )
+            raise
+
+    def _put(self, agent: AgentRun, life: int, value: Any, token: int | None) -> None:
+        based_on = self._seen.get((agent.name, life))
+        self._value = value
+        self._version += 1
+        self._seen[agent.name, life] = self._version
+        self._happened("wrote", agent, life, value, token=token, based_on=based_on)
+
+    def _happened(
+        self,
+        kind: Kind,
+        agent: AgentRun,
+        life: int,
+        value: Any,
+        *,
+        token: int | None,
+        based_on: int | None = None,
+        what: str = "",
+    ) -> None:
+        trial = self._trial
+        assert trial is not None
+        value = copy.deepcopy(value)
+        trial.happened(
+            Happened(trial.now_ms, kind, agent.name, life, self.name, what, value, self._version, based_on, token)
+        )
+
+    def _agent(self) -> AgentRun:
+        agent = current.get()
+        if agent is None or self._trial is None:
+            raise BadInput(
+                f"{self.name} was used outside of a simulated agent.",
+                remedy="Use it in functions given to accord_sim.agent(); invariants look at .value.",
+            )
+        return agent
+
+    def _latency_ms(self) -> float:
+        return self._random.random() * 2 * LATENCY_MS
+
+
+def _number(token: int | Held | None) -> int | None:
+    return token.token if isinstance(token, Held) else token
+
+
+def _settle(answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(error)
