@@ -89,6 +89,8 @@ class Link:
     def _arrive(self, where: tuple[str, int]) -> None:
         """The oldest of a partition's records comes to the log, or another one where order is not kept."""
         queue = self._queues[where]
+        if not queue:
+            return
         if self.is_cut and self.process.alive:
             self._scheduler.call_at(self.cut_until_ms, partial(self._arrive, where))
             return
@@ -96,6 +98,16 @@ class Link:
         records, report, on_the_wire = queue.pop(self._random.randrange(len(queue)) if overtakes else 0)
         if self.process.alive or (on_the_wire and not self.is_cut):
             self._tell(where, report, self._land(where, records))
+
+    def fail(self) -> None:
+        """What was sent fails: it is reported so, in order, and some of each partition's is at the log after all."""
+        for where, queue in self._queues.items():
+            landed = self._random.randrange(len(queue) + 1) if queue and not self.is_cut else 0
+            for number, (records, report, _) in enumerate(queue):
+                if number < landed:
+                    self._append(where, records)
+                self._tell(where, report, None)
+            queue.clear()
 
     def _land(self, where: tuple[str, int], records: Sequence[Outgoing]) -> int | None:
         """What becomes of records; returns what their report says."""

@@ -1,0 +1,1 @@
+"""Programs of agents at the level of commands, one file a domain: what the simulator is exercised with."""
