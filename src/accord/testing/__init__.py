@@ -1,7 +1,8 @@
 """What users test their programs with.
 
-The fixtures are in `plugin.py`; for `accord_sim` there are the invariants `exclusion`, `order`, `atomicity` and
-`liveness`. Every pytest of an environment loads this package with the plugin: so it imports nothing by itself.
+The fixtures are in `plugin.py`; for `accord_sim` there are the invariants `exclusion`, `order`, `atomicity`,
+`serializability`, `duration` and `liveness`. Every pytest of an environment loads this package with the plugin: so it
+imports nothing by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from accord.testing.trials.invariants import atomicity, exclusion, liveness, order
+    from accord.testing.trials.invariants import atomicity, duration, exclusion, liveness, order, serializability
     from accord.testing.trials.runtime import NotSimulated
     from accord.testing.trials.sim import AccordSim, TrialFailed
     from accord.testing.trials.trial import Trial
@@ -21,12 +22,25 @@ _HOMES: Final = {
     "Trial": "trial",
     "TrialFailed": "sim",
     "atomicity": "invariants",
+    "duration": "invariants",
     "exclusion": "invariants",
     "liveness": "invariants",
     "order": "invariants",
+    "serializability": "invariants",
 }
 
-__all__ = ["AccordSim", "NotSimulated", "Trial", "TrialFailed", "atomicity", "exclusion", "liveness", "order"]
+__all__ = [
+    "AccordSim",
+    "NotSimulated",
+    "Trial",
+    "TrialFailed",
+    "atomicity",
+    "duration",
+    "exclusion",
+    "liveness",
+    "order",
+    "serializability",
+]
 
 
 def __getattr__(name: str) -> Any:

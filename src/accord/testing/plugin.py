@@ -6,7 +6,7 @@ Every pytest of an environment loads it, so it imports nothing of accord until a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -123,6 +123,14 @@ def _verified(archive: Path | None) -> None:
         report = verify(source)
     if report.ok:
         return
-    lines = [f"{one.position} {one.key}: expected {one.expected}, got {one.got}" for one in report.divergences[:10]]
+    lines = [
+        f"{one.position} {one.key}: expected {_events(one.expected)}, got {_events(one.got)}"
+        for one in report.divergences[:10]
+    ]
     lines += [f"{gap.position}: {gap.description}" for gap in report.gaps]
     pytest.fail("The log is not what its commands and rules say:\n" + "\n".join(lines), pytrace=False)
+
+
+def _events(decision: Any) -> Any:
+    """What is told of a decision."""
+    return decision.get("events", decision) if isinstance(decision, dict) else decision

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
-from types import CoroutineType
+from types import CoroutineType, FrameType
 from typing import Any, Final, NamedTuple
 
 from accord.agents.client import Accord
 from accord.agents.connection import runtime
-from accord.errors import AccordError
+from accord.errors import AccordError, BadInput
 from accord.schemas.headers import LogRecord
 from accord.settings import Settings
 from accord.testing.simulation.log import Log
@@ -32,8 +33,6 @@ RESTARTS_MAX: Final = 50
 """So often; then it counts as one that cannot do its work."""
 DRIFT: Final = 0.0004
 """How much faster or slower an agent's clock may run than the brokers'."""
-START_MS: Final = 20.0
-"""Programs start within this time of each other."""
 CLOSINGS_MAX: Final = 100
 """So often a program that is dead may wait for something while it is closed."""
 
@@ -53,8 +52,9 @@ class Fault(NamedTuple):
     ms: int = 0
 
     def __str__(self) -> str:
+        whose = f" {self.agent}" if self.agent else ""
         lasting = f"+{self.ms}" if self.kind != "crash" else ""
-        return f"{self.kind} {self.agent}@{self.turn}{lasting}"
+        return f"{self.kind}{whose}@{self.turn}{lasting}"
 
 
 class Program(NamedTuple):
@@ -80,6 +80,7 @@ class AgentRun:
         faults: those of this agent.
         settings: of its hubs.
         tell: what becomes of it is told here, with the fault that it is of, if any.
+        start_ms: when it starts.
 
     `status` is one of `running`, `done`, `crashed`, `failed`; `error` is with what it failed.
     """
@@ -92,6 +93,7 @@ class AgentRun:
         faults: Sequence[Fault],
         settings: Settings,
         tell: Tell,
+        start_ms: float,
     ) -> None:
         self.scheduler = scheduler
         self.program = program
@@ -101,6 +103,8 @@ class AgentRun:
         self.turns = 0
         self.starts = 0
         self.ended_ms = 0.0
+        self.sections: list[str] = []
+        """Those that it is in, outermost first, each with its number; see `accord_sim.section`."""
         self.process: AgentProcess | None = None
         self.runtime: SimulatedRuntime | None = None
         self._log = log
@@ -110,13 +114,14 @@ class AgentRun:
         self._random = scheduler.stream(f"{self.name}/life")
         self._task: asyncio.Task[None] | None = None
         self._rate = 1 + self._random.uniform(-DRIFT, DRIFT)
-        scheduler.call_later(self._random.random() * START_MS, self._start)
+        scheduler.call_later(start_ms, self._start)
 
     # -- its life
 
     def _start(self) -> None:
         self.starts += 1
         self.status = "running"
+        self.sections = []
         self.process = process = AgentProcess(self, self._rate)
         self._link = Link(process, self._log)
         self.runtime = simulated = SimulatedRuntime(process, self._link, self._settings, self.name)
@@ -130,10 +135,10 @@ class AgentRun:
     async def _main(self) -> None:
         program = self.program
         if not _wants_hub(program):
-            await program.function(*program.arguments)
+            await _awaitable(program, program.function(*program.arguments))
             return
         async with Accord(agent=self.name) as hub:
-            await program.function(hub, *program.arguments)
+            await _awaitable(program, program.function(hub, *program.arguments))
 
     def _over(self, task: asyncio.Task[None]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -186,6 +191,11 @@ class AgentRun:
         """The trial is over, and so is everything of it."""
         if self.process is not None:
             self.process.crash()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs, or is paused."""
+        return self.process is not None and self.process.alive
 
     @property
     def is_over(self) -> bool:
@@ -289,6 +299,12 @@ def _wants_hub(program: Program) -> bool:
     return False
 
 
+def _awaitable(program: Program, returned: Any) -> Awaitable[Any]:
+    if not inspect.isawaitable(returned):
+        raise BadInput(f"{program.name} runs {program.function!r}, which is no coroutine function.", remedy="async def")
+    return returned
+
+
 def _by_turn(faults: Sequence[Fault]) -> dict[int, list[Fault]]:
     found: dict[int, list[Fault]] = {}
     for fault in faults:
@@ -302,17 +318,22 @@ def where(task: asyncio.Task[Any] | None) -> str:
     coroutine: Any = task.get_coro() if task is not None and not task.done() else None
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
-        if frame is not None and not frame.f_globals.get("__name__", "").startswith(("accord.", "asyncio")):
+        if frame is not None and _is_users(frame):
             found = f"{frame.f_code.co_name}, line {frame.f_lineno}"
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
-    return found or "its start or end"
+    return found or "no line of its own"
+
+
+def _is_users(frame: FrameType) -> bool:
+    root = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return root not in ("accord", "anyio") and root not in sys.stdlib_module_names
 
 
 def raised_at(error: BaseException) -> str:
     """The line of the user's program at which an error was raised."""
     found = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
-        if not frame.f_globals.get("__name__", "").startswith(("accord.", "asyncio")):
+        if _is_users(frame):
             found = f"{frame.f_code.co_name}, line {line}"
     return found or "accord itself"
 

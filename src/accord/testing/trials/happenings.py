@@ -9,17 +9,18 @@ import msgspec
 
 from accord.schemas.messages import Event
 
-Kind = Literal["agent", "read", "wrote", "refused", "noted"]
+Kind = Literal["agent", "read", "wrote", "refused", "noted", "begun", "ended"]
 
 
 class Happened(NamedTuple):
     """Something that happened.
 
     `at_ms` is the virtual time since the trial began. `kind` is `agent` for what became of an agent (`what` says it in
-    words), `read`, `wrote` and `refused` of a resource, `noted` of a note; `name` is the resource's or the note's.
+    words), `read`, `wrote` and `refused` of a resource, `noted` of a note, `begun` and `ended` of a section; `name` is
+    the resource's, the note's or the section's.
     `life` counts the agent's starts. `value` was read or written, `version` is its number in the resource, and
     `based_on` the version that the agent had read or written last, None if none. `token` is the fencing token that came
-    with it. `details` are a note's.
+    with it. `details` are a note's. `section` is the outermost section in which it was done, as `transfer 3`.
     """
 
     at_ms: float
@@ -33,6 +34,7 @@ class Happened(NamedTuple):
     based_on: int | None = None
     token: int | None = None
     details: Mapping[str, Any] = {}
+    section: str = ""
 
     def line(self) -> str:
         """In words, without time and agent."""
@@ -49,6 +51,8 @@ class Happened(NamedTuple):
             case "noted":
                 details = ", ".join(f"{name}={_short(value)}" for name, value in self.details.items())
                 return f"notes {self.name}" + (f": {details}" if details else "")
+            case "begun" | "ended":
+                return f"{'begins' if self.kind == 'begun' else 'ends'} {self.section}"
 
 
 class Told(NamedTuple):

@@ -143,6 +143,83 @@ def atomicity(*resources: str, holds: Callable[..., bool]) -> Invariant:
     return Invariant(f"atomicity({', '.join(resources)})", Together)
 
 
+def serializability(*resources: str) -> Invariant:
+    """What was read and written in sections (`accord_sim.section`) is what it would be, had they run one by one.
+
+    That is conflict serializability: a section comes before another if it wrote what that one read or wrote over, or
+    read what that one wrote over; there must be no circle.
+
+    Args:
+        resources: their names.
+    """
+
+    class Serializes(Check):
+        def __init__(self, trial: Trial) -> None:
+            super().__init__(trial)
+            for name in resources:
+                trial.resource(name)
+            self._after: dict[str, set[str]] = {}
+            self._writers: dict[str, str] = {}
+            self._readers: dict[str, set[str]] = {}
+
+        def happened(self, event: Happened) -> str | None:
+            if event.name not in resources or event.kind not in ("read", "wrote") or not event.section:
+                return None
+            name, section = event.name, event.section
+            before = [self._writers[name]] if name in self._writers else []
+            if event.kind == "wrote":
+                before += sorted(self._readers.pop(name, ()))
+                self._writers[name] = section
+            else:
+                self._readers.setdefault(name, set()).add(section)
+            for earlier in before:
+                if earlier != section:
+                    self._after.setdefault(earlier, set()).add(section)
+                    if (way := self._way(section, earlier)) is not None:
+                        return f"{event.agent} {event.line()}; each of these comes before the next: {' -> '.join(way)}."
+            return None
+
+        def _way(self, start: str, end: str) -> list[str] | None:
+            """From a section to one that comes after it, and back; None: it does not."""
+            ways, seen = [[start]], {start}
+            for way in ways:
+                if way[-1] == end:
+                    return [*way, start]
+                for following in sorted(self._after.get(way[-1], ())):
+                    if following not in seen:
+                        seen.add(following)
+                        ways.append([*way, following])
+            return None
+
+    return Invariant(f"serializability({', '.join(resources)})", Serializes)
+
+
+def duration(section: str, *, at_most_ms: float) -> Invariant:
+    """No section of this name (`accord_sim.section`) takes longer in a trial without faults.
+
+    Time is virtual: a record is under way for 0 to 8 ms, decided in 0 to 6, and nothing else takes any. So what is
+    checked is how often an agent waits for an answer, and for whom, not how fast a machine is.
+    """
+
+    class Lasts(Check):
+        def __init__(self, trial: Trial) -> None:
+            super().__init__(trial)
+            self._begun: dict[str, float] = {}
+
+        def happened(self, event: Happened) -> str | None:
+            if event.name != section or self.trial.faults:
+                return None
+            if event.kind == "begun":
+                self._begun[event.section] = event.at_ms
+            elif event.kind == "ended":
+                took_ms = event.at_ms - self._begun.pop(event.section)
+                if took_ms > at_most_ms:
+                    return f"{event.section} of {event.agent} took {took_ms:,.1f} ms."
+            return None
+
+    return Invariant(f"duration({section}, {at_most_ms:,g} ms)", Lasts)
+
+
 def liveness(*, within_ms: int) -> Invariant:
     """Every agent is done within so long after the last fault; but for those that died for good, or run for ever."""
 

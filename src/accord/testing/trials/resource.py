@@ -10,7 +10,7 @@ import asyncio
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from accord.agents.locks.fencing import FencedResource
 from accord.agents.locks.locks import Held
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 LATENCY_MS: Final = 3.0
 """A request, or an answer, is under way for up to twice this long."""
+
+
+class _Asker(NamedTuple):
+    """Who sent a request: the agent's name and life, and in which section."""
+
+    life: tuple[str, int]
+    section: str
+
+    @classmethod
+    def of(cls, agent: AgentRun) -> _Asker:
+        return cls((agent.name, agent.starts), agent.sections[0] if agent.sections else "")
 
 
 class Resource:
@@ -65,7 +76,7 @@ class Resource:
             token: of the grant under which is read, for the trace.
         """
         agent = self._agent()
-        return await self._asked(agent, partial(self._read, agent, agent.starts, _number(token)))
+        return await self._asked(agent, partial(self._read, _Asker.of(agent), _number(token)))
 
     async def write(self, value: Any, token: int | Held | None = None) -> None:
         """Puts a value in place of what it holds.
@@ -78,17 +89,15 @@ class Resource:
             BadInput: it is fenced, and no token came.
         """
         agent = self._agent()
-        await self._asked(agent, partial(self._write, agent, agent.starts, copy.deepcopy(value), _number(token)))
+        await self._asked(agent, partial(self._write, _Asker.of(agent), copy.deepcopy(value), _number(token)))
 
     def get(self) -> Any:
         """Reads at once: for plain functions, such as those behind a cache."""
-        agent = self._agent()
-        return self._read(agent, agent.starts, None)
+        return self._read(_Asker.of(self._agent()), None)
 
     def put(self, value: Any) -> None:
         """Writes at once: for plain functions, such as what a `FencedResource` of the program's own applies."""
-        agent = self._agent()
-        self._put(agent, agent.starts, copy.deepcopy(value), None)
+        self._put(_Asker.of(self._agent()), copy.deepcopy(value), None)
 
     # -- on its side of the network
 
@@ -108,14 +117,14 @@ class Resource:
         scheduler.call_later(self._latency_ms(), arrived)
         return await answer
 
-    def _read(self, agent: AgentRun, life: int, token: int | None) -> Any:
-        self._seen[agent.name, life] = self._version
-        self._happened("read", agent, life, self._value, token=token)
+    def _read(self, asker: _Asker, token: int | None) -> Any:
+        self._seen[asker.life] = self._version
+        self._happened("read", asker, self._value, token=token)
         return copy.deepcopy(self._value)
 
-    def _write(self, agent: AgentRun, life: int, value: Any, token: int | None) -> None:
+    def _write(self, asker: _Asker, value: Any, token: int | None) -> None:
         if self._guard is None:
-            self._put(agent, life, value, token)
+            self._put(asker, value, token)
             return
         if token is None:
             raise BadInput(
@@ -123,36 +132,39 @@ class Resource:
                 remedy=f"await {self.name}.write(value, token=grant)",
             )
         try:
-            self._guard.write(token, agent, life, value, token)
+            self._guard.write(token, asker, value, token)
         except StaleToken as error:
-            self._happened(
-                "refused", agent, life, value, token=token, what=f"it has seen {error.details['highest_token']}"
-            )
+            what = f"it has seen {error.details['highest_token']}"
+            self._happened("refused", asker, value, token=token, what=what)
             raise
 
-    def _put(self, agent: AgentRun, life: int, value: Any, token: int | None) -> None:
-        based_on = self._seen.get((agent.name, life))
+    def _put(self, asker: _Asker, value: Any, token: int | None) -> None:
+        based_on = self._seen.get(asker.life)
         self._value = value
         self._version += 1
-        self._seen[agent.name, life] = self._version
-        self._happened("wrote", agent, life, value, token=token, based_on=based_on)
+        self._seen[asker.life] = self._version
+        self._happened("wrote", asker, value, token=token, based_on=based_on)
 
     def _happened(
-        self,
-        kind: Kind,
-        agent: AgentRun,
-        life: int,
-        value: Any,
-        *,
-        token: int | None,
-        based_on: int | None = None,
-        what: str = "",
+        self, kind: Kind, asker: _Asker, value: Any, *, token: int | None, based_on: int | None = None, what: str = ""
     ) -> None:
         trial = self._trial
         assert trial is not None
-        value = copy.deepcopy(value)
+        value, (agent, life) = copy.deepcopy(value), asker.life
         trial.happened(
-            Happened(trial.now_ms, kind, agent.name, life, self.name, what, value, self._version, based_on, token)
+            Happened(
+                trial.now_ms,
+                kind,
+                agent,
+                life,
+                self.name,
+                what,
+                value,
+                self._version,
+                based_on,
+                token,
+                section=asker.section,
+            )
         )
 
     def _agent(self) -> AgentRun:

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from accord.agents.connection import runtime
 from accord.agents.connection.runtime import Driven, Joinable
 from accord.agents.connection.timers import Timers
+from accord.kafka import READ_TIMEOUT_S
 from accord.schemas.headers import Headers, LogRecord
 from accord.schemas.topics import topic_table
 from accord.settings import KafkaSettings, Settings
@@ -124,14 +125,27 @@ class SimulatedRuntime(runtime.Runtime):
             context.run(function)
             self.step_soon()
 
-        self._later(self._latency_ms(), go)
+        self._reach(READ_TIMEOUT_S * 1_000, go)
         return _Over()
 
     def drive(self, driven: Driven, name: str, longest_s: float) -> Joinable:
         driver = _Driver(self, driven, copy_context())
         self._drivers.append(driver)
-        self._later(self._latency_ms(), driver.begin)
+        self._reach(self._settings.kafka.connect_timeout_ms, driver.begin)
         return _Over()
+
+    def _reach(self, longest_ms: float, function: Callable[[], None]) -> None:
+        """Calls a function that asks a broker: soon, or when one can be reached, or when that took too long."""
+        scheduler = self.process.scheduler
+        by_ms = scheduler.now_ms + longest_ms
+
+        def go() -> None:
+            if self.link.is_cut and scheduler.now_ms < by_ms:
+                scheduler.call_at(min(by_ms, self.link.cut_until_ms), go, process=self.process)
+            else:
+                function()
+
+        self._later(self._latency_ms(), go)
 
     def wake(self, driven: Driven) -> None:
         self.step_soon()

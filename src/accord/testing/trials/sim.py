@@ -35,7 +35,7 @@ SEEDS: Final = 100
 SEEDS_MAX: Final = 1_000_000
 SHRINK_RUNS_MAX: Final = 100
 LIMIT_MS: Final = 600_000
-COLLECT_EVERY: Final = 20
+COLLECT_EVERY: Final = 200
 """Trials between two collections of garbage; within a trial there is none."""
 
 
@@ -76,7 +76,8 @@ class AccordSim:
         self._faults = Faults()
         self._before: list[Callable[[], object]] = []
         self._settings: Settings | None = None
-        self._trial: Trial | None = None
+        self.trial: Trial | None = None
+        """The last one."""
 
     # -- declaring
 
@@ -152,10 +153,27 @@ class AccordSim:
 
     def note(self, name: str, **details: Any) -> None:
         """Records, in an agent's program, that something is done: for `order`, own invariants and the trace."""
-        agent, trial = current.get(), self._trial
+        agent, trial = current.get(), self.trial
         if agent is None or trial is None:
             raise BadInput(f"note({name!r}) was called outside of a simulated agent.")
         trial.happened(Happened(trial.now_ms, "noted", agent.name, agent.starts, name, details=details))
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """What an agent does inside belongs together, for `serializability` and `duration`; `with`, in its program."""
+        agent, trial = current.get(), self.trial
+        if agent is None or trial is None:
+            raise BadInput(f"section({name!r}) was entered outside of a simulated agent.")
+        trial.sections_count += 1
+        numbered, life = f"{name} {trial.sections_count}", agent.starts
+        agent.sections.append(numbered)
+        trial.happened(Happened(trial.now_ms, "begun", agent.name, life, name, section=numbered))
+        try:
+            yield
+        finally:
+            if agent.starts == life and agent.is_alive:  # the end of a process ends no section
+                agent.sections.remove(numbered)
+                trial.happened(Happened(trial.now_ms, "ended", agent.name, life, name, section=numbered))
 
     # -- running
 
@@ -179,6 +197,7 @@ class AccordSim:
             TrialFailed: an invariant is violated; its text says how to see it again.
             BadInput: nothing was declared, or an argument cannot be right.
         """
+        __tracebackhide__ = True  # pytest shows the test's line, and the story
         if not self._programs:
             raise BadInput("There is no agent.", remedy="accord_sim.agent(function)")
         if type(seeds) is not int or not 1 <= seeds <= SEEDS_MAX:
@@ -196,12 +215,14 @@ class AccordSim:
         return range(self._seeds or seeds) if only is None else [only]
 
     def _try_one(self, plan: Plan, seed: int, faults: list[Fault]) -> Summary:
+        __tracebackhide__ = True
         trial = self._trial_of(plan, seed, faults)
         if trial.violation is not None:
             raise TrialFailed(story(trial, faults, ""), trial)
         return Summary(1, trial.now_ms, len(faults))
 
     def _try_all(self, plan: Plan, seeds: Sequence[int]) -> Summary:
+        __tracebackhide__ = True
         first = self._trial_of(plan, 0, [])
         if first.violation is not None:
             self._fail(plan, first)
@@ -224,12 +245,13 @@ class AccordSim:
     def _trial_of(self, plan: Plan, seed: int, faults: Sequence[Fault]) -> Trial:
         for function in self._before:
             function()
-        self._trial = trial = Trial(plan, seed, faults)
+        self.trial = trial = Trial(plan, seed, faults)
         trial.run()
         return trial
 
     def _fail(self, plan: Plan, failed: Trial) -> None:
         """Shrinks, and tells."""
+        __tracebackhide__ = True
         assert failed.violation is not None
         broken = failed.violation.invariant
         last: dict[str, Trial] = {}

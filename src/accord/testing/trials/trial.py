@@ -26,6 +26,8 @@ from accord.testing.trials.resource import Resource
 PARTITIONS: Final = 3
 EVENTS_MAX: Final = 500_000
 """A trial with more has programs that go round and round."""
+START_MS_DIGITS: Final = (0.5, 2.5)
+"""Agents start within 3 to 300 ms of each other; as powers of ten."""
 AFTER_MS: Final = 1_000.0
 """So long what was still under way may arrive when all are done."""
 TRACE_MAX: Final = 100_000
@@ -63,6 +65,8 @@ class Trial:
         self.trace: list[Happened | Told] = []
         self.violation: Violation | None = None
         self.faults_over_ms = 0.0
+        self.sections_count = 0
+        self._bug: Exception | None = None
         prefix = plan.settings.topics.prefix
         self.log = Log(self.scheduler, cluster="trial", partitions=PARTITIONS)
         self.desk = Desk(self.scheduler, self.log, prefix, self._decided)
@@ -70,15 +74,17 @@ class Trial:
         self._resources = {resource.name: resource for resource in plan.resources}
         for resource in plan.resources:
             resource.begin(self)
-        self.agents = [self._agent(program) for program in plan.programs]
+        chance = self.scheduler.stream("starts")
+        within_ms = 10 ** chance.uniform(*START_MS_DIGITS)
+        self.agents = [self._agent(program, chance.random() * within_ms) for program in plan.programs]
         for fault in faults:
             if fault.kind == "outage":
                 self.scheduler.call_at(fault.turn, lambda fault=fault: self._outage(fault))  # type: ignore[misc]
         self._checks: list[tuple[Invariant, Check]] = [(one, one.begin(self)) for one in plan.invariants]
 
-    def _agent(self, program: Program) -> AgentRun:
+    def _agent(self, program: Program, start_ms: float) -> AgentRun:
         mine = [fault for fault in self.faults if fault.agent == program.name]
-        return AgentRun(self.scheduler, self.log, program, mine, self.plan.settings, self._told)
+        return AgentRun(self.scheduler, self.log, program, mine, self.plan.settings, self._told, start_ms)
 
     # -- for invariants
 
@@ -102,15 +108,19 @@ class Trial:
     def run(self) -> Violation | None:
         """Runs to the end, or to the first violation, which it returns."""
         with _quiet(), context.apart(), _seeded(self.seed):
-            self._run()
-            for agent in self.agents:
-                agent.end()
+            try:
+                self._run()
+            finally:
+                for agent in self.agents:
+                    agent.end()
         return self.violation
 
     def _run(self) -> None:
         scheduler, agents = self.scheduler, self.agents
         awaited = [agent for agent in agents if not agent.program.forever]
         while self.violation is None and not all(agent.is_over for agent in awaited):
+            if self._bug is not None:
+                raise self._bug
             if scheduler.events_count > EVENTS_MAX:
                 self._violated("liveness", f"After {EVENTS_MAX:,} events it is {scheduler.now_ms:,.0f} ms, and no end.")
             elif not scheduler.step() or scheduler.now_ms > self.faults_over_ms + self.plan.limit_ms:
@@ -118,6 +128,8 @@ class Trial:
                 break
         if self.violation is None:
             scheduler.run_until(scheduler.now_ms + AFTER_MS)
+        if self._bug is not None:
+            raise self._bug
         for invariant, check in self._checks:
             if self.violation is None and (wrong := check.ended()) is not None:
                 self._violated(invariant.name, wrong)
@@ -136,8 +148,15 @@ class Trial:
         self.history.append(event)
         self._keep(event)
         for invariant, check in self._checks:
-            if self.violation is None and (wrong := check.happened(event)) is not None:
-                self._violated(invariant.name, wrong)
+            if self.violation is None and self._bug is None:
+                try:
+                    wrong = check.happened(event)
+                except Exception as bug:  # of an invariant: not for the agent that is just told on
+                    bug.add_note(f"raised by the invariant {invariant.name}")
+                    self._bug = bug
+                    return
+                if wrong is not None:
+                    self._violated(invariant.name, wrong)
 
     def _told(self, agent: AgentRun, what: str, fault: Fault | None) -> None:
         """What became of an agent."""
