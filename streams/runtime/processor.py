@@ -42,6 +42,7 @@ from accord.streams.runtime.metrics import DomainMetrics
 from accord.streams.runtime.output import Outgoing, Output
 from accord.streams.runtime.owned import Owned
 from accord.streams.runtime.waits import WaitReports
+from msgspec import MsgspecError
 
 from accord import logs
 from accord.errors import AccordError, ChainBroken, Corrupt, KafkaUnreachable, LogGap, Unavailable
@@ -193,7 +194,7 @@ class Processor:
                 async with asyncio.timeout(0 if owned.followups.failing else REVOKE_S):
                     await owned.wait(lambda owned=owned: owned.owner.contested or not owned.owner.pending)  # type: ignore[misc]
                     await self._checkpoint(index, owned)
-            except (TimeoutError, AccordError, Contested) as error:
+            except Exception as error:  # whoever takes the partition on does so without it
                 logger.warning("revoked before its checkpoint", partition=self._identity(index).name, why=repr(error))
             self._kept[index] = owned
 
@@ -581,7 +582,15 @@ class Processor:
                 recovery.read_back, self._log, self.events_topic, identity, owned.verified, mine
             )
             table = self.delivery.table
-            rows, done, stale = cp.rows_of(taken, owned.checkpoint, partial(table.get_row, index))
+            try:
+                rows, done, stale = cp.rows_of(taken, owned.checkpoint, partial(table.get_row, index))
+            except MsgspecError:  # the table was damaged since it was loaded: the next checkpoint writes all of it
+                owner.partition.changed.update(owner.partition.aggregates)
+                owned.checkpoint, owned.stale_rows = (
+                    None,
+                    [key for key, _ in table.rows(index) if key != cp.CHECKPOINT_KEY],
+                )
+                raise
             rows = dict.fromkeys(owned.stale_rows) | rows
             await table.write_rows(index, rows)
             await table.write_rows(index, {cp.CHECKPOINT_KEY: done.encode()})

@@ -7,20 +7,14 @@ checks what the events claim.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
 from accord.schemas.messages import Event
 from accord.schemas.messages.locks import (
     AcquireLock,
-    LeaseExpired,
-    LeaseRenewed,
-    LeaseRevoked,
     LockDenied,
     LockGranted,
-    LockQueued,
-    LockReleased,
     ReleaseLock,
     RenewLease,
     ReportStaleWrite,
@@ -31,12 +25,12 @@ from accord.schemas.messages.locks import (
 from accord.schemas.messages.log import Tick
 from accord.streams.decider import At, dump, restore
 from accord.streams.locks import decider as locks
-from accord.streams.locks.bounds import DUE_MAX, PRIORITY_MAX, SHARED_MAX
+from accord.streams.locks.bounds import DUE_MAX, PRIORITY_MAX
 from accord.streams.locks.decider import Lock, NameDecider
-from accord.testing.simulation.judges.locks import Model
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from accord.testing.simulation.judges.locks import Model
 from tests.counts import examples
 
 AGENTS = st.sampled_from(["ada", "bob", "eve", "kim"])

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from accord import kafka
+from accord.errors import KafkaUnreachable
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import commands_codec, events_codec
 from accord.schemas.headers import command_headers
@@ -23,9 +25,6 @@ from accord.streams.partition import Identity
 from accord.testing.simulation.history import Operation
 from accord.testing.simulation.network import Link
 from accord.testing.simulation.process import Process
-
-from accord import kafka
-from accord.errors import KafkaUnreachable
 
 if TYPE_CHECKING:
     from accord.testing.simulation.cluster import Cluster
@@ -45,9 +44,13 @@ class Client:
 
     Args:
         name: of the agent; the process has it with a number.
+        notes: what the agent has on its disk: it outlives the process.
     """
 
-    def __init__(self, cluster: Cluster, name: str, process: Process, link: Link) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, process: Process, link: Link, notes: dict[str, Any] | None = None
+    ) -> None:
+        self.notes = {} if notes is None else notes
         self.cluster = cluster
         self.name = name
         self.process = process
@@ -113,9 +116,7 @@ class Client:
         """Sends a command and waits for nothing."""
         self.clock = self.clock.advanced(self.process.name)
         codec = commands_codec(domain)
-        headers = command_headers(
-            command_id, self.name, codec.type_name(command), self.clock.encode(), task
-        )
+        headers = command_headers(command_id, self.name, codec.type_name(command), self.clock.encode(), task)
         partition = self.cluster.partition_of(key)
         self.link.send(commands_topic(domain), partition, [(key.encode(), codec.encode(command), headers)])
 
@@ -229,7 +230,9 @@ class Feed:
                     link.bounds, link.read, self._topic, self._partition, self._root
                 )
                 self._started.set()
-            records = link.read(self._topic, self._partition, self._offset, link.bounds(self._topic, self._partition)[1])
+            records = link.read(
+                self._topic, self._partition, self._offset, link.bounds(self._topic, self._partition)[1]
+            )
         except KafkaUnreachable:
             self._polling = True
             again = partial(link.process.loop.call_soon, self._poll)

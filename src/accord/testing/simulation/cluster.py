@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from accord.schemas.topics import commands_topic
+from accord.settings import Settings
 from accord.streams.chain import Decision
 from accord.streams.decider import Domain
 from accord.streams.domains import DOMAINS
@@ -31,8 +32,6 @@ from accord.testing.simulation.process import Process
 from accord.testing.simulation.scheduler import Scheduler
 from accord.testing.simulation.table import Changelog
 from accord.testing.simulation.worker import Worker, is_of_network
-
-from accord.settings import Settings
 
 MINUTE_MS: Final = 60_000
 DRIFT: Final = 0.0005
@@ -260,9 +259,10 @@ class Cluster:
     def crash(self, target: str, down_ms: float, after_turns: int) -> None:
         """Kills a process; it starts again after so long."""
         started = self.worker(target) if target.startswith("worker-") else self.agents[target]
-        if started.process is not None and started.process.alive:
-            started.process.crash(after_turns=after_turns)
-        self.scheduler.call_later(down_ms, started.start)
+        process = started.process
+        if process is not None and process.alive:
+            process.on_crash.append(partial(self.scheduler.call_later, down_ms, started.start))
+            process.crash(after_turns=after_turns)
 
     def pause(self, target: str, ms: float) -> None:
         process, _ = self._at(target)
@@ -313,6 +313,7 @@ class Agent:
         self.program = program
         self.starts = 0
         self.done = False
+        self.notes: dict[str, Any] = {}
         self.process: Process | None = None
         self.link: Link | None = None
 
@@ -326,7 +327,7 @@ class Agent:
         self.process = Process(scheduler, f"{self.name}.{self.starts}", rate=rate)
         self.link = Link(self.process, self.cluster.log, in_order=False)
         self.cluster.keep_faults(self.name, self.link, self.process)
-        client = Client(self.cluster, self.name, self.process, self.link)
+        client = Client(self.cluster, self.name, self.process, self.link, self.notes)
         self.process.spawn(self._run(client))
 
     async def _run(self, client: Client) -> None:

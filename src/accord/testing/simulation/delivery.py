@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
+from faust.types import TP
+
 from accord.schemas.headers import LogRecord, Record
 from accord.streams.runtime.app import Domain, OnAssigned, OnBatch, OnRevoked
 from accord.streams.runtime.commands import Batch
 from accord.testing.simulation.network import Link
 from accord.testing.simulation.table import SimulatedTable
-
-from faust.types import TP
 
 FETCH_RECORDS: Final = 64
 """Most records of a fetch."""

@@ -180,7 +180,9 @@ def draw(
         there = targets(kind.targets)
         if there:
             at_ms = chance.randrange(1_000, max(until_ms, 1_001))
-            faults.append(Fault(at_ms, name, chance.choice(there), chance.randint(*kind.ms), chance.randint(*kind.amounts)))
+            faults.append(
+                Fault(at_ms, name, chance.choice(there), chance.randint(*kind.ms), chance.randint(*kind.amounts))
+            )
     return sorted(faults)
 
 

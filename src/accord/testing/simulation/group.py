@@ -7,6 +7,7 @@ has, and joins.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from accord.testing.simulation.scheduler import Event, Scheduler
@@ -60,12 +61,10 @@ class Group:
         self.generation += 1
         self.rebalances_count += 1
         self._waiting = set(self.members)
-        for name, worker in self.members.items():
+        for worker in self.members.values():
             delay_ms = 0.0 if not worker.owned else self.random.random() * NOTICE_MS
-            generation = self.generation
-            process = worker.process
-            self.scheduler.call_later(delay_ms, lambda w=worker, g=generation: self._tell(w, g), process=process)
-            del name
+            tell = partial(self._tell, worker, self.generation)
+            self.scheduler.call_later(delay_ms, tell, process=worker.process)
         if self._timeout is not None:
             self._timeout.cancel()
         self._timeout = self.scheduler.call_later(REBALANCE_MS, self._put_out_waiting)
@@ -105,9 +104,12 @@ class Group:
             worker = self.members[name]
             share = frozenset(shares[name])
             if worker.alive and self._incarnations[name] == worker.starts:
-                self.scheduler.call_later(
-                    self.random.random() * 100, lambda w=worker, s=share: w.assign(s), process=worker.process
-                )
+                hand_over = partial(self._assign, worker, share, self.generation)
+                self.scheduler.call_later(self.random.random() * 100, hand_over, process=worker.process)
+
+    def _assign(self, worker: Worker, share: frozenset[tuple[str, int]], generation: int) -> None:
+        if generation == self.generation:  # else another rebalance has begun, and brings another assignment
+            worker.assign(share)
 
     def _check(self) -> None:
         now_ms = self.scheduler.now_ms

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from accord import kafka
 from accord.schemas.messages import Event
 from accord.schemas.messages.log import CommandRepeated, PartitionOpened
 from accord.schemas.topics import commands_topic, events_topic
@@ -19,8 +20,6 @@ from accord.streams.domains import DOMAINS
 from accord.streams.partition import WINDOW_MS, Partition
 from accord.testing.simulation import judges
 from accord.testing.simulation.judges.seen import Seen
-
-from accord import kafka
 
 if TYPE_CHECKING:
     from accord.testing.simulation.cluster import Cluster
@@ -110,9 +109,7 @@ def check_readers(cluster: Cluster, place: tuple[str, int], accepted: list[Decis
     root = cluster.auditor.truths[place].identity.root
     for _ in range(READERS_COUNT if end else 0):
         upto = cluster.scheduler.random.randint(1, end)
-        chain, start = kafka.anchor_in(
-            lambda *_, upto=upto: (0, upto), log.read, topic, index, root
-        )
+        chain, start = kafka.anchor_in(lambda *_, upto=upto: (0, upto), log.read, topic, index, root)
         seen = [made.digest for record in log.read(topic, index, start) if (made := chain.accept(record)) is not None]
         expected = [decision.digest for decision in accepted if decision.offset >= start]
         demand(seen == expected, f"a reader of {place} that starts at {start} sees another chain")

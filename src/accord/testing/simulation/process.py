@@ -45,7 +45,7 @@ class Process:
         self.alive = True
         self.paused_until_ms = -1.0
         self.failures: list[BaseException] = []
-        self.on_crash: list[Callable[[], None]] = []
+        self.on_crash: list[Callable[[], object]] = []
         self.loop = ProcessLoop(self)  # type: ignore[abstract]
         self._turns_left: int | None = None
 

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from accord.testing.simulation.network import Link
-
 from aiokafka.errors import KafkaTimeoutError
+
+from accord.testing.simulation.network import Link
 
 WRITE_MS: Final = 2.0
 """A row is on its way to the changelog for up to twice this long."""

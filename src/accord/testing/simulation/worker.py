@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from accord.errors import AccordError
 from accord.streams.decider import Domain
 from accord.streams.runtime.machine import Machine
 from accord.streams.runtime.processor import Processor
@@ -19,8 +20,6 @@ from accord.testing.simulation.network import Link, Outgoing, Report
 from accord.testing.simulation.process import Process
 from accord.testing.simulation.scheduler import EPOCH_MS
 from accord.testing.simulation.table import SimulatedTable
-
-from accord.errors import AccordError
 
 if TYPE_CHECKING:
     from accord.testing.simulation.cluster import Cluster
@@ -52,9 +51,7 @@ class SimulatedOutput:
     ) -> None:
         self.link.send(topic, partition, [(key, value, headers)], report)
 
-    def send_all(
-        self, topic: str, partition: int, records: Sequence[Outgoing], report: Report | None = None
-    ) -> None:
+    def send_all(self, topic: str, partition: int, records: Sequence[Outgoing], report: Report | None = None) -> None:
         self.link.send(topic, partition, records, report)
 
     def fail(self) -> None:

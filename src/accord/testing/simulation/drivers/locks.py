@@ -77,7 +77,8 @@ async def _held(client: Client, key: str, granted: LockGranted, sent_s: float, a
     if granted.permits is None:
         belief = Belief(client.process.name, "locks", key, granted.token, cluster.scheduler.now_ms, 0.0)
         _believe(client, belief, until_s)
-        cluster.history.beliefs.append(belief)
+        if belief.until_ms > belief.since_ms:
+            cluster.history.beliefs.append(belief)
     while client.time_s < until_s:
         await client.pause(0, min(lease_ms, 1_000 * max(0.0, until_s - client.time_s)))
         if client.time_s >= until_s:

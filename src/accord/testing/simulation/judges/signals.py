@@ -29,7 +29,9 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
         for event in one.events:
             if isinstance(event, SignalNumbered):
                 numbers[one.key] += 1
-                demand(event.number == numbers[one.key], f"{one.key} has {event.number} where {numbers[one.key]} is due")
+                demand(
+                    event.number == numbers[one.key], f"{one.key} has {event.number} where {numbers[one.key]} is due"
+                )
             if isinstance(event, SignalEmitted | SignalNumbered) and event.data.startswith('{"id"'):
                 told = json.loads(event.data)
                 causes[told["id"]] = told["after"]

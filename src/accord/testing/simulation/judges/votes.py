@@ -50,7 +50,8 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
                     sums: dict[str, int] = defaultdict(int)
                     for choice, weight in proposal.votes.values():
                         sums[choice] += weight
-                    counted = (sums["yes"], sums["no"], sums["abstain"])
+                    rest = sum(proposal.weights.values()) - sums["yes"] - sums["no"]  # who does not vote abstains
+                    counted = (sums["yes"], sums["no"], rest)
                     demand((yes, no, abstain) == counted, f"{key} was counted as {yes, no, abstain}, it was {counted}")
                 case ProposalWithdrawn():
                     proposal.ended = True
