@@ -44,20 +44,14 @@ def notes(trace: list[tuple[float, str, str]]) -> list[str]:
     return [line.removeprefix("notes ") for _, _, line in trace if line.startswith("notes ")]
 
 
-def turn_of(what: str) -> int:
-    """The turn in which the holder notes something, without faults."""
-    sim = AccordSim()
-    seen: list[int] = []
-    holding(sim, 1.0)
-    sim.always(lambda trial: seen.append(trial.agents[0].turns) if trial.history[-1].name == what else None)
-    ran(sim)
-    return seen[0]
+WHEN_HELD = "holder-1@2.1"
+"""After two things that are told of the holder: that it was granted the lock, and its note of that."""
 
 
 def test_who_crashes_releases_nothing() -> None:
     sim = AccordSim()
     holding(sim, 1.0)
-    assert notes(ran(sim, f"crash holder-1@{turn_of('held') + 1}")) == ["held"]
+    assert notes(ran(sim, f"crash {WHEN_HELD}")) == ["held"]
     assert sim.trial is not None
     (agent,) = sim.trial.agents
     assert agent.status == "crashed"
@@ -69,7 +63,7 @@ def test_who_crashes_releases_nothing() -> None:
             sim.note("next")
 
     sim.agent(waits)
-    trace = ran(sim, f"crash holder-1@{turn_of('held') + 1}")
+    trace = ran(sim, f"crash {WHEN_HELD}")
     assert notes(trace) == ["held", "next"]
     assert sim.trial is not None
     assert any(isinstance(one, Told) and isinstance(one.event, LeaseExpired) for one in sim.trial.trace)
@@ -85,7 +79,7 @@ def test_who_crashes_releases_nothing() -> None:
 def test_who_is_away_for_longer_than_his_lease_loses_it(kind: str, lasting_ms: int, outcome: str) -> None:
     sim = AccordSim()
     holding(sim, 8.0)
-    assert notes(ran(sim, f"{kind} holder-1@{turn_of('held') + 1}+{lasting_ms}")) == ["held", outcome]
+    assert notes(ran(sim, f"{kind} {WHEN_HELD}+{lasting_ms}")) == ["held", outcome]
 
 
 def test_while_nobody_decides_agents_wait() -> None:
@@ -95,7 +89,7 @@ def test_while_nobody_decides_agents_wait() -> None:
 
 def test_who_restarts_does_so_after_a_crash_and_may_do_things_twice() -> None:
     sim = simulated(counts, count=1, restarts=True)
-    trace = ran(sim, "crash counts-1@5", "crash counts-1@30")
+    trace = ran(sim, "crash counts-1@0.5", "crash counts-1@3.1")
     assert [line for _, _, line in trace if line.startswith("starts")] == ["starts", "starts again", "starts again"]
     assert sum(line.startswith("writes room") for _, _, line in trace) == 2
 
@@ -104,22 +98,24 @@ def test_who_restarts_does_so_after_a_crash_and_may_do_things_twice() -> None:
 
 
 def test_faults_come_from_the_seed_alone() -> None:
-    faults, turns = Faults(2, 2, 2, 2), {"a-1": 40, "a-2": 60}
+    faults, turns = Faults(2, 2, 2, 2), {"a-1": [4, 0, 9], "a-2": [6]}
     drawn = [faults.draw(seed, turns, 1_000) for seed in range(200)]
     assert drawn == [faults.draw(seed, turns, 1_000) for seed in range(200)]
     kinds = {fault.kind for one in drawn for fault in one}
     assert kinds == {"crash", "pause", "cut", "outage"}
-    assert all(1 <= fault.turn <= turns[fault.agent] for one in drawn for fault in one if fault.agent)
+    of_agents = [fault for one in drawn for fault in one if fault.agent]
+    assert all(1 <= fault.turn <= max(1, turns[fault.agent][fault.after]) for fault in of_agents)
+    assert {(fault.agent, fault.after) for fault in of_agents} == {("a-1", 0), ("a-1", 1), ("a-1", 2), ("a-2", 0)}
     assert {len(one) for one in drawn} >= {0, 1, 4, 8} - {0, 8}
     assert Faults(0, 0, 0, 0).draw(1, turns, 1_000) == []
 
 
 def test_faults_are_written_as_text() -> None:
     for fault in (
-        Fault("crash", "a b-1", 7),
-        Fault("pause", "x-1", 3, 200),
-        Fault("cut", "x-1", 3, 9),
-        Fault("outage", "", 12, 5),
+        Fault("crash", "a b-1", 7, 1),
+        Fault("pause", "x-1", 3, 2, 200),
+        Fault("cut", "x-1", 3, 2, 9),
+        Fault("outage", "", 12, ms=5),
     ):
         assert parsed([str(fault)]) == [fault]
     for wrong in ("crash", "crash a-1", "crash a-1@3+4", "pause a-1@3", "outage a-1@3+4", "outage@3", "burn a-1@3"):
@@ -128,13 +124,13 @@ def test_faults_are_written_as_text() -> None:
 
 
 def test_shrinking_leaves_what_is_needed_alone() -> None:
-    faults = parsed(["crash a-1@3", "pause a-1@5+40000", "cut a-2@8+7000", "pause a-2@9+90000"])
+    faults = parsed(["crash a-1@3.1", "pause a-1@5.1+40000", "cut a-2@8.1+7000", "pause a-2@9.1+90000"])
 
     def fails(tried: list[Fault]) -> bool:
         return sum(fault.ms for fault in tried if fault.kind == "pause") > 45_000
 
     assert fails(shrunk(faults, fails, 100))
-    assert [str(fault) for fault in shrunk(faults, fails, 100)] == ["pause a-2@9+90000"]
+    assert [str(fault) for fault in shrunk(faults, fails, 100)] == ["pause a-2@9.1+90000"]
     assert shrunk(faults, fails, 0) == faults
     assert shrunk(faults, lambda _: True, 100) == []
 

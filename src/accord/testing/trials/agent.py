@@ -1,7 +1,8 @@
 """A simulated agent: a program with a hub, in a process of its own that may stop, die, be cut off and start again.
 
-What befalls it is fixed beforehand, by the count of its turns: a turn is a callback of its event loop, so every `await`
-is a point at which something can happen to it.
+What befalls it is fixed beforehand: after so many things that are told of it in the trace, and so many turns more. A
+turn is a callback of its event loop, so every `await` is a point at which something can happen to it; and the things
+that are told are the same under most schedules, so a fault meets what it is meant for.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import contextlib
 import inspect
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar, copy_context
 from types import CoroutineType, FrameType
 from typing import Any, Final, NamedTuple
@@ -41,20 +43,24 @@ current: Final[ContextVar[AgentRun | None]] = ContextVar("accord_simulated_agent
 
 
 class Fault(NamedTuple):
-    """What befalls an agent: written `crash booker-1@12`, `pause booker-1@40+35000`, `cut booker-2@7+2000`.
+    """What befalls an agent: written `crash booker-1@3.2`, `pause booker-1@4.1+35000`, `cut booker-2@0.7+2000`.
 
-    `turn` counts the agent's turns from its first start on, `ms` tells how long a pause or a cut is.
+    It comes `turn` turns after the `after`th thing that is told of the agent, or else in its next turn; things that are
+    told are its reads, writes, notes and sections, and the decisions that name it. `ms` is how long it lasts. An outage
+    is of no agent: `outage@900+12000` begins at 900 ms.
     """
 
     kind: str
     agent: str
-    turn: int
+    after: int
+    turn: int = 0
     ms: int = 0
 
     def __str__(self) -> str:
         whose = f" {self.agent}" if self.agent else ""
         lasting = f"+{self.ms}" if self.kind != "crash" else ""
-        return f"{self.kind}{whose}@{self.turn}{lasting}"
+        turn = f".{self.turn}" if self.agent else ""
+        return f"{self.kind}{whose}@{self.after}{turn}{lasting}"
 
 
 class Program(NamedTuple):
@@ -100,7 +106,8 @@ class AgentRun:
         self.name = program.name
         self.status = "running"
         self.error: BaseException | None = None
-        self.turns = 0
+        self.turns = [0]
+        """How many turns came after each thing that was told of it, first those before anything was."""
         self.starts = 0
         self.ended_ms = 0.0
         self.sections: list[str] = []
@@ -108,7 +115,7 @@ class AgentRun:
         self.process: AgentProcess | None = None
         self.runtime: SimulatedRuntime | None = None
         self._log = log
-        self._faults: Mapping[int, Sequence[Fault]] = _by_turn(faults)
+        self._faults = deque(sorted(faults, key=lambda fault: (fault.after, fault.turn)))
         self._settings = settings
         self._tell = tell
         self._random = scheduler.stream(f"{self.name}/life")
@@ -157,11 +164,18 @@ class AgentRun:
         self.scheduler.call_later(self._random.random() * 2 * RESTART_MS, self._start)
 
     def turned(self) -> None:
-        """One more turn; what was to happen at it happens."""
-        self.turns += 1
-        for fault in self._faults.get(self.turns, ()):
+        """One more turn; what was to happen by then happens."""
+        self.turns[-1] += 1
+        place = len(self.turns) - 1, self.turns[-1]
+        faults = self._faults
+        while faults and (faults[0].after, faults[0].turn) <= place:
+            fault = faults.popleft()
             if self.status == "running":
                 self._befall(fault)
+
+    def told(self) -> None:
+        """One more thing was told of it."""
+        self.turns.append(0)
 
     def _befall(self, fault: Fault) -> None:
         process, at = self.process, where(self._task)
@@ -303,13 +317,6 @@ def _awaitable(program: Program, returned: Any) -> Awaitable[Any]:
     if not inspect.isawaitable(returned):
         raise BadInput(f"{program.name} runs {program.function!r}, which is no coroutine function.", remedy="async def")
     return returned
-
-
-def _by_turn(faults: Sequence[Fault]) -> dict[int, list[Fault]]:
-    found: dict[int, list[Fault]] = {}
-    for fault in faults:
-        found.setdefault(fault.turn, []).append(fault)
-    return found
 
 
 def where(task: asyncio.Task[Any] | None) -> str:

@@ -11,31 +11,31 @@ from accord.errors import BadInput
 from accord.testing.trials.agent import Fault
 
 LONG_SHARE: Final = 0.5
-"""So many pauses and cuts are longer than most leases."""
-LONG_MS: Final = (20_000, 90_000)
-SHORT_MS: Final = (50, 20_000)
+"""So many pauses and cuts are longer than a lease is unless somebody says otherwise."""
+LONG_MS: Final = (31_000, 90_000)
+SHORT_MS: Final = (50, 30_000)
 OUTAGE_MS: Final = (1_000, 15_000)
 """As long as the failover of a worker takes, and less."""
 MS_LEAST: Final = 50
 FAULTS_MAX: Final = 20
 """Of one kind, in one trial."""
 
-_FORM: Final = re.compile(r"(crash|pause|cut|outage)(?: (.+))?@(\d+)(?:\+(\d+))?")
+_FORM: Final = re.compile(r"(crash|pause|cut|outage)(?: (.+))?@(\d+)(?:\.(\d+))?(?:\+(\d+))?")
 
 
 class Faults(NamedTuple):
     """How many faults of each kind a trial may have; see `accord_sim.faults`."""
 
-    crashes: int = 1
-    pauses: int = 1
+    crashes: int = 2
+    pauses: int = 2
     cuts: int = 1
     outages: int = 1
 
-    def draw(self, seed: int, turns: Mapping[str, int], length_ms: float) -> list[Fault]:
+    def draw(self, seed: int, turns: Mapping[str, Sequence[int]], length_ms: float) -> list[Fault]:
         """The faults of a seed.
 
         Args:
-            turns: of each agent, how many it takes without faults.
+            turns: of each agent, how many it takes without faults after each thing that is told of it.
             length_ms: how long all of them take without faults.
         """
         chance = Random(f"{seed}/faults")
@@ -44,11 +44,12 @@ class Faults(NamedTuple):
         for kind, most in (("crash", self.crashes), ("pause", self.pauses), ("cut", self.cuts)):
             for _ in range(chance.randint(0, most)):
                 agent = chance.choice(agents)
-                turn = chance.randint(1, max(1, turns[agent]))
-                found.append(Fault(kind, agent, turn, 0 if kind == "crash" else _lasting_ms(chance)))
+                after = chance.randrange(len(turns[agent]))
+                turn = chance.randint(1, max(1, turns[agent][after]))
+                found.append(Fault(kind, agent, after, turn, 0 if kind == "crash" else _lasting_ms(chance)))
         for _ in range(chance.randint(0, self.outages)):
-            found.append(Fault("outage", "", round(chance.uniform(0, length_ms)), chance.randint(*OUTAGE_MS)))
-        return sorted(found, key=lambda fault: (fault.turn, fault.agent))
+            found.append(Fault("outage", "", round(chance.uniform(0, length_ms)), ms=chance.randint(*OUTAGE_MS)))
+        return found
 
 
 def parsed(faults: Iterable[str | Fault]) -> list[Fault]:
@@ -59,12 +60,14 @@ def parsed(faults: Iterable[str | Fault]) -> list[Fault]:
             found.append(text)
             continue
         match = _FORM.fullmatch(text.strip())
-        if match is None or (match[1] == "outage") != (match[2] is None) or (match[1] == "crash") != (match[4] is None):
+        kind, agent, after, turn, ms = match.groups() if match is not None else (None,) * 5
+        is_outage, is_crash = kind == "outage", kind == "crash"
+        if match is None or is_outage != (agent is None) or is_outage != (turn is None) or is_crash != (ms is None):
             raise BadInput(
                 f"{text!r} is no fault.",
-                remedy='For example "crash booker-1@12", "pause booker-1@40+35000", "outage@900+12000".',
+                remedy='For example "crash booker-1@3.2", "pause booker-1@4.1+35000", "outage@900+12000".',
             )
-        found.append(Fault(match[1], match[2] or "", int(match[3]), int(match[4] or 0)))
+        found.append(Fault(match[1], agent or "", int(after), int(turn or 0), int(ms or 0)))
     return found
 
 

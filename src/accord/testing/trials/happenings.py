@@ -74,7 +74,7 @@ class Told(NamedTuple):
         return f"{self.domain} {self.key}: {type(self.event).__name__} {', '.join(shown)}".rstrip()
 
 
-_FACTS = ("token", "units", "count", "place", "deadline_ms", "version", "step", "status", "reason", "data")
+_FACTS = ("token", "units", "count", "place", "version", "step", "status", "reason", "data")
 """What is told of an event, if it has it."""
 
 Listener = Callable[[Happened], None]

@@ -117,12 +117,12 @@ class AccordSim:
         self._resources.append(made)
         return made
 
-    def faults(self, *, crashes: int = 1, pauses: int = 1, cuts: int = 1, outages: int = 1) -> None:
+    def faults(self, *, crashes: int = 2, pauses: int = 2, cuts: int = 1, outages: int = 1) -> None:
         """How many faults of each kind a trial may have; each has between none and so many.
 
         Args:
-            crashes: an agent's process dies, at one of its turns.
-            pauses: an agent's process stands still for 50 ms to 90 s, every other time for longer than 20 s.
+            crashes: an agent's process dies, at any of its `await`s.
+            pauses: an agent's process stands still for 50 ms to 90 s, every other time for longer than 30 s.
             cuts: an agent is cut off from the log for as long.
             outages: nobody decides for 1 to 15 s, as while a worker fails over.
         """
@@ -185,7 +185,7 @@ class AccordSim:
         faults: Iterable[str] | None = None,
         within_ms: int = LIMIT_MS,
     ) -> Summary:
-        """Tries what was declared. The first trial has no faults; how many turns it takes says when faults may come.
+        """Tries what was declared. The first trial has no faults; what agents do in it says where faults may come.
 
         Args:
             seeds: how many trials, with seeds from 0.

@@ -52,8 +52,8 @@ class Trial:
         seed: where all chance comes from.
         faults: what befalls agents, and `outage@MS+MS`: when nobody decides.
 
-    `agents` are the agents, with `name`, `status` (`running`, `done`, `crashed`, `failed`) and `turns`; `history` is
-    what happened, see `Happened`.
+    `agents` are the agents, with `name`, `status` (`running`, `done`, `crashed`, `failed`); `history` is what
+    happened, see `Happened`.
     """
 
     def __init__(self, plan: Plan, seed: int, faults: Sequence[Fault]) -> None:
@@ -77,9 +77,10 @@ class Trial:
         chance = self.scheduler.stream("starts")
         within_ms = 10 ** chance.uniform(*START_MS_DIGITS)
         self.agents = [self._agent(program, chance.random() * within_ms) for program in plan.programs]
+        self._by_name = {agent.name: agent for agent in self.agents}
         for fault in faults:
             if fault.kind == "outage":
-                self.scheduler.call_at(fault.turn, lambda fault=fault: self._outage(fault))  # type: ignore[misc]
+                self.scheduler.call_at(fault.after, lambda fault=fault: self._outage(fault))  # type: ignore[misc]
         self._checks: list[tuple[Invariant, Check]] = [(one, one.begin(self)) for one in plan.invariants]
 
     def _agent(self, program: Program, start_ms: float) -> AgentRun:
@@ -190,6 +191,9 @@ class Trial:
     def _keep(self, one: Happened | Told) -> None:
         if len(self.trace) < TRACE_MAX:
             self.trace.append(one)
+        agent = self._by_name.get(one.agent)
+        if agent is not None and not (isinstance(one, Happened) and one.kind == "agent"):
+            agent.told()
 
     def _violated(self, invariant: str, what: str) -> None:
         if self.violation is None:
