@@ -68,6 +68,31 @@ async def tasks(hub: Accord) -> None:
         assert await (await hub.submit(graph, "bob")).result() == "dear bob, yours"
 
 
+async def sagas(hub: Accord) -> None:
+    async def book(input: str) -> str:
+        await asyncio.sleep(0.01)
+        return f"booked {input}"
+
+    async def pay(book: str) -> None:
+        raise LookupError(book)
+
+    done: list[str] = []
+
+    async def cancel(book: str) -> None:
+        done.append(book)
+
+    saga = accord.Saga("trip").step(book, undo=cancel).step(pay, retries=0)
+    assert (await hub.run_saga(saga, "bonn")).status == "compensated"
+    assert done[-1] == "booked bonn"
+
+
+async def rounds(hub: Accord) -> None:
+    auction = await hub.auction("paint", agents=["nobody"], deadline_ms=500)
+    with pytest.raises(accord.Unsold):
+        await auction.result()
+    await hub.barrier(f"of {hub.agent}", parties=1).wait()
+
+
 async def events(hub: Accord) -> None:
     await accord.emit("greeted", {"by": hub.agent})
     hub.emit("greeted", {"by": hub.agent})
@@ -106,6 +131,8 @@ async def asks_the_loop(hub: Accord) -> None:
         shared_state,
         transactions,
         tasks,
+        sagas,
+        rounds,
         events,
         coordinated,
         opens_its_own,
