@@ -1,6 +1,6 @@
 """The judges of orders find what is wrong, in histories that are."""
 
-from tests.orders import causal_violations, total_violations
+from accord.testing.simulation.judges.orders import causal_violations, total_violations
 
 CAUSES = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "x": set()}
 

@@ -16,11 +16,11 @@ from accord.schemas.topics import partition_of
 from accord import replay, sync
 from accord.admin import Admin
 from accord.settings import Settings
+from accord.testing.simulation.judges.orders import causal_violations, total_violations
 from tests.agents.on_kafka import PARTITIONS, environment, silent_worker, worker_on
 from tests.agents.order_member import declare
 from tests.agents.support import until
 from tests.counts import only_long
-from tests.orders import causal_violations, total_violations
 
 EVENTS = 40
 

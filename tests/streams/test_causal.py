@@ -12,8 +12,8 @@ from accord.streams.signals.causal import CausalBuffer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accord.testing.simulation.judges.orders import causal_violations
 from tests.counts import FULL, LONG
-from tests.orders import causal_violations
 
 MISSING_AFTER_S = 30.0
 

@@ -30,7 +30,7 @@ from accord.streams.locks.decider import Lock, NameDecider
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from accord.testing.simulation.judges.locks import Model
+from accord.testing.simulation.judges.locks import Held, Model
 from tests.counts import examples
 
 AGENTS = st.sampled_from(["ada", "bob", "eve", "kim"])

@@ -1,39 +1,32 @@
 """Transactions and scopes as a cluster in one thread, under the worst that the log allows: what follows from events is
-delivered late, in any order, more than once or not at all; every aggregate has a clock of its own. And a checker that
-knows the events alone.
+delivered late, in any order, more than once or not at all; every aggregate has a clock of its own.
 
 The deciders and the reactions are the real ones; the log between them is a bag of commands.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any, Final, NamedTuple
 
-from accord.schemas.messages import Command, Event, limits, locks
+from accord.schemas.messages import Command, Event
 from accord.schemas.messages.limits import CapacityGranted, ConfigurePool, ReleaseCapacity, RequestCapacity
 from accord.schemas.messages.locks import AcquireLock, LockGranted, ReleaseLock
 from accord.schemas.messages.log import CommandRejected, Tick
 from accord.schemas.messages.state import (
-    ChangesCommitted,
-    ChangesPrepared,
     CommitChanges,
-    PreparedAborted,
-    PreparedCommitted,
     SeenKey,
     Write,
 )
 from accord.schemas.messages.transactions import (
     BeginTransaction,
     Guard,
-    PrepareAsked,
     RollBackTransaction,
     ScopeChanges,
-    TransactionDecided,
-    TransactionEnded,
 )
 from accord.streams.decider import At, Order
 from accord.streams.domains import DOMAINS
+
+from accord.testing.simulation.judges.transactions import Checker
 
 SCOPES: Final = ("a", "b", "c")
 ACCOUNTS: Final = ("x", "y")
@@ -164,76 +157,16 @@ class Cluster:
             self.tick()
 
 
-class Checker:
-    """Takes the events of all participants, in order."""
-
-    def __init__(self) -> None:
-        self.asked: dict[str, tuple[set[str], int]] = {}
-        self.decided: dict[str, tuple[str, int]] = {}
-        self.ended: set[str] = set()
-        self.prepared: dict[tuple[str, str], ChangesPrepared] = {}
-        self.done: dict[str, list[str]] = defaultdict(list)
-        self.problems: list[str] = []
-        self.pinned: dict[tuple[str, str], int] = {}
-        self.granted: dict[tuple[str, str], set[str]] = {}
-        self._before: dict[str, Event] = {}
-
-    def see(self, seen: Seen) -> None:
-        _, key, event, now_ms = seen
-        match event:
-            case PrepareAsked(changes=changes, due_ms=due_ms):
-                self.asked[key] = {of.scope for of in changes}, due_ms
-            case TransactionDecided(outcome=outcome):
-                self._demand(key not in self.decided, f"{key} was decided twice")
-                self.decided[key] = outcome, now_ms
-            case TransactionEnded():
-                self.ended.add(key)
-            case ChangesPrepared(transaction=transaction):
-                self.prepared[key, transaction] = event
-            case PreparedCommitted(transaction=transaction):
-                self._committed(key, transaction)
-            case locks.LeasePinned() | limits.LeasePinned():
-                self.pinned[key, event.transaction] = event.token
-            case LockGranted() | CapacityGranted():
-                for (place, transaction), held in self.pinned.items():
-                    if place == key and event.token != held:
-                        self.granted.setdefault((place, transaction), set(self.done[transaction]))
-            case PreparedAborted(transaction=transaction):
-                del self.prepared[key, transaction]
-                outcome, _ = self.decided.get(transaction, ("aborted", 0))
-                self._demand(outcome == "aborted", f"{key} dropped {transaction}, which was committed")
-        self._before[key] = event
-
-    def _committed(self, key: str, transaction: str) -> None:
-        outcome, _ = self.decided.get(transaction, ("", 0))
-        self._demand(outcome == "committed", f"{key} did {transaction}, which was not committed")
-        wanted, before = self.prepared.pop((key, transaction)).changes, self._before.get(key)
-        made = before.changes if isinstance(before, ChangesCommitted) else ()
-        self._demand(not wanted or made == wanted, f"{key} did something else than it had prepared for {transaction}")
-        self.done[transaction].append(key)
-
-    def end(self) -> None:
-        self._demand(not self.prepared, f"in doubt in the end: {sorted(self.prepared)}")
-        for name, (scopes, due_ms) in self.asked.items():
-            self._demand(name in self.ended, f"{name} is stuck")
-            outcome, at_ms = self.decided.get(name, ("", 0))
-            if outcome == "committed":
-                self._demand(at_ms <= due_ms, f"{name} was committed after its time")
-                done = self.done[name]
-                self._demand(sorted(done) == sorted(scopes), f"mixed: {name} was committed, and done in {done}")
-                for place in (LOCK, POOL):
-                    before = self.granted.get((place, name), scopes)
-                    self._demand(before == scopes, f"{name} was done in {sorted(before)} when another got its {place}")
-
-    def _demand(self, holds: bool, problem: str) -> None:
-        if not holds:
-            self.problems.append(problem)
-
-
 def problem_of(seen: list[Seen]) -> str | None:
     """What is wrong with a log, by its events alone; None: nothing."""
-    checker = Checker()
-    for one in seen:
-        checker.see(one)
+    problems: list[str] = []
+
+    def demand(holds: bool, problem: str) -> None:
+        if not holds:
+            problems.append(problem)
+
+    checker = Checker(demand)
+    for _, key, event, now_ms in seen:
+        checker.see(key, event, now_ms)
     checker.end()
-    return "; ".join(checker.problems) or None
+    return "; ".join(problems) or None

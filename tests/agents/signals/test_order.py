@@ -28,8 +28,8 @@ import accord
 from accord import BadInput, Event, MissingCause, replay, sync
 from accord.embedded import Embedded
 from accord.settings import Settings
+from accord.testing.simulation.judges.orders import causal_violations, total_violations
 from tests.agents.support import until
-from tests.orders import causal_violations, total_violations
 
 AGENTS = ("ada", "bob", "cleo")
 ROUNDS = 3

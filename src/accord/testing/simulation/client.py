@@ -71,8 +71,8 @@ class Client:
         return self.process.time_s
 
     async def pause(self, least_ms: float, most_ms: float) -> None:
-        """Does nothing for a time between the two."""
-        await asyncio.sleep(self.random.uniform(least_ms, most_ms) / 1_000)
+        """Does nothing for a time between the two, at the run's pace."""
+        await asyncio.sleep(self.random.uniform(least_ms, most_ms) * self.cluster.pace / 1_000)
 
     # -- asking
 

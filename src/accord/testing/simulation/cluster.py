@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from accord.errors import KafkaUnreachable, UnknownRules
 from accord.schemas.topics import commands_topic
 from accord.settings import Settings
 from accord.streams.chain import Decision
@@ -27,11 +28,11 @@ from accord.testing.simulation.group import Group
 from accord.testing.simulation.history import History
 from accord.testing.simulation.invariants import Violation, demand
 from accord.testing.simulation.log import BROKERS_COUNT, Log
-from accord.testing.simulation.network import LATE_MS, Link
+from accord.testing.simulation.network import LATE_MS, LATENCY_MS, Link
 from accord.testing.simulation.process import Process
 from accord.testing.simulation.scheduler import Scheduler
 from accord.testing.simulation.table import Changelog
-from accord.testing.simulation.worker import Worker, is_of_network
+from accord.testing.simulation.worker import Worker
 
 MINUTE_MS: Final = 60_000
 DRIFT: Final = 0.0005
@@ -55,7 +56,11 @@ class Cluster:
         faults: the schedule; None draws one, of about one fault in 8 s.
         minutes: of the run, before faults and new work end.
         kinds: of the faults that are drawn.
-        releases: of each worker, the domains' rules that it has; all have the newest by default.
+        releases: of each worker in turn, rules that differ from the usual ones. Who lacks the version in force is given
+            the newest after a while, as by an operator.
+        drift: most by which clocks of processes differ from true time, as a share.
+        pace: agents' pauses are this much of what they usually are.
+        latency_ms: between workers and the log, on average.
     """
 
     def __init__(
@@ -70,7 +75,11 @@ class Cluster:
         kinds: Iterable[str] = fault_kinds.USUAL,
         releases: Sequence[Mapping[str, Domain]] = (),
         drift: float = DRIFT,
+        pace: float = 1.0,
+        latency_ms: float = LATENCY_MS,
     ) -> None:
+        self.pace = pace
+        self.latency_ms = latency_ms
         self.seed = seed
         self.scheduler = Scheduler(seed)
         self.drift = drift
@@ -83,13 +92,17 @@ class Cluster:
         self.ends_ms = minutes * MINUTE_MS
         self.asking_until_ms = self.ends_ms
         self.group = Group(self.scheduler, [(d, p) for d in self.domains for p in range(partitions)])
+        self.rules = {name: DOMAINS[name] for name in self.domains}
+        for release in releases:
+            for name, domain in release.items():
+                if domain.newest > self.rules[name].newest:
+                    self.rules[name] = domain
         self.workers: list[Worker] = []
         for number in range(workers):
-            release = releases[number] if number < len(releases) else {name: DOMAINS[name] for name in self.domains}
-            self.workers.append(Worker(self, f"worker-{number}", release))
+            release = dict(releases[number % len(releases)]) if releases else {}
+            self.workers.append(Worker(self, f"worker-{number}", self.rules | release))
         self.agents: dict[str, Agent] = {}
         self.read: list[tuple[str, int, Decision]] = []
-        self.failed_workers: list[tuple[str, BaseException]] = []
         self._troubles: dict[str, dict[str, tuple[float, float]]] = {}
         self._given = faults
         self._kinds = tuple(kinds)
@@ -204,13 +217,13 @@ class Cluster:
                 confirmed = owned.owner.confirmed
                 if confirmed is not None and not self.auditor.truths[place].confirms(confirmed):
                     raise Violation(f"{worker.name} takes {confirmed} of {place} for confirmed, and it is not accepted")
-                if owned.halted is not None and owned is self._of(worker, place):
+                if isinstance(owned.halted, UnknownRules):
+                    worker.upgrade(self.rules)
+                    break
+                if owned.halted is not None:
                     raise Violation(f"{worker.name} has halted {place}: {owned.halted!r}") from owned.halted
         self._check_processes()
         self.scheduler.call_later(AUDIT_MS, self._audit)
-
-    def _of(self, worker: Worker, place: tuple[str, int]) -> Any:
-        return worker.owned.get(place)
 
     def _check_processes(self) -> None:
         processes = [worker.process for worker in self.workers] + [agent.process for agent in self.agents.values()]
@@ -220,8 +233,9 @@ class Cluster:
 
     def worker_failed(self, worker: Worker, error: BaseException) -> None:
         """A worker stops by itself."""
-        self.failed_workers.append((worker.name, error))
-        if not is_of_network(error):
+        if isinstance(error, UnknownRules):
+            worker.domains = self.rules
+        elif not isinstance(error, KafkaUnreachable):
             raise Violation(f"{worker.name} stopped: {error!r}") from error
 
     def was_read(self, domain: str, partition: int, decision: Decision) -> None:

@@ -3,7 +3,6 @@ of the log in memory in place of librdkafka's, and without Faust."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
@@ -31,8 +30,7 @@ class Positions:
         return dict.fromkeys(partitions, 0)
 
     async def highwaters(self, *partitions: TP) -> dict[TP, int]:
-        while self._link.is_cut:
-            await asyncio.sleep(0.5)
+        await self._link.healed()
         return {tp: self._link.log.bounds(*tp)[1] for tp in partitions}
 
 

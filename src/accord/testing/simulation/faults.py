@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from accord.schemas.codec import commands_codec
+from accord.schemas.headers import command_headers
+from accord.schemas.messages.log import SwitchRules
 from accord.schemas.topics import commands_topic
 
 if TYPE_CHECKING:
@@ -95,7 +98,12 @@ def _slow_disk(cluster: Cluster, fault: Fault) -> None:
         tables = list(worker.app.tables.values())
         for table in tables:
             table.slow_ms = float(fault.amount)
-        cluster.scheduler.call_later(fault.ms, lambda: [setattr(table, "slow_ms", 0.0) for table in tables])
+
+        def over() -> None:
+            for table in tables:
+                table.slow_ms = 0.0
+
+        cluster.scheduler.call_later(fault.ms, over)
 
 
 def _lost_table(cluster: Cluster, fault: Fault) -> None:
@@ -136,6 +144,17 @@ def _garbage(cluster: Cluster, fault: Fault) -> None:
     cluster.log.append(commands_topic(domain), int(partition), key, chance.choice([None, b"\xc3\x01junk"]), headers)
 
 
+def _switch(cluster: Cluster, fault: Fault) -> None:
+    """An operator switches a partition to another version of its rules."""
+    domain, _, partition = fault.target.partition("/")
+    if fault.amount not in cluster.rules[domain].versions:
+        return  # nobody could go on
+    key = next(key for n in range(1_000_000) if cluster.partition_of(key := f"switch-{n}") == int(partition))
+    command, codec = SwitchRules(fault.amount, "simulated"), commands_codec(domain)
+    headers = command_headers(f"switch-{fault.at_ms}-{fault.target}", "operator", codec.type_name(command), b"")
+    cluster.log.append(commands_topic(domain), int(partition), key.encode(), codec.encode(command), headers)
+
+
 KINDS: Final[dict[str, Kind]] = {
     "crash": Kind("processes", (500, 8_000), (0, 60), _crash),  # amount: callbacks that it still comes to
     "pause": Kind("processes", (500, 25_000), (0, 0), _pause),
@@ -154,11 +173,12 @@ KINDS: Final[dict[str, Kind]] = {
     "clock": Kind("brokers", (0, 0), (-4_000, 450), _clock),  # amount: ms; leaps ahead are for `leap`
     "leap": Kind("brokers", (0, 0), (1_000, 200_000), _clock),
     "hole": Kind("partitions", (0, 0), (1, 3), _hole),
+    "switch": Kind("partitions", (0, 0), (2, 2), _switch),  # amount: the version of the rules
     "garbage": Kind("partitions", (0, 0), (0, 9_999), _garbage),
 }
-"""Every kind of fault. `leap` breaks the assumption under which leases exclude by belief, so it is drawn on demand
-alone (`draw`)."""
-USUAL: Final = tuple(name for name in KINDS if name != "leap")
+"""Every kind of fault. Two are drawn on demand alone: `leap` breaks the assumption under which leases exclude by
+belief, and `switch` needs another version of the rules."""
+USUAL: Final = tuple(name for name in KINDS if name not in ("leap", "switch"))
 
 
 def draw(

@@ -16,7 +16,6 @@ from accord.schemas.messages import Event
 from accord.schemas.messages.log import CommandRepeated, PartitionOpened
 from accord.schemas.topics import commands_topic, events_topic
 from accord.streams.chain import Decision
-from accord.streams.domains import DOMAINS
 from accord.streams.partition import WINDOW_MS, Partition
 from accord.testing.simulation import judges
 from accord.testing.simulation.judges.seen import Seen
@@ -58,7 +57,7 @@ def check_function_of_the_log(
     domain, index = place
     name = f"{domain}/{index}"
     commands = {record.offset: record for record in cluster.log.read(commands_topic(domain), index, 0)}
-    partition = Partition(cluster.auditor.truths[place].identity, DOMAINS[domain])
+    partition = Partition(cluster.auditor.truths[place].identity, cluster.rules[domain])
     effective: dict[str, int] = {}
     now_ms = 0
     for decision, order in zip(accepted, cluster.auditor.truths[place].orders, strict=True):

@@ -14,6 +14,7 @@ A read is of what the log holds at that moment. Whoever reads over a cut link is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -24,7 +25,6 @@ from accord.testing.simulation.log import Log
 from accord.testing.simulation.process import Process
 
 LATENCY_MS: Final = 4.0
-"""A record is under way for up to twice this long."""
 LATE_MS: Final = 20_000.0
 """What comes late does so within this time."""
 
@@ -41,9 +41,11 @@ class Link:
         process: whose; what it has not sent yet dies with it.
         log: where to.
         in_order: records of a partition keep their order; clients without idempotence do not.
+        usual_ms: a record is under way for up to twice this long.
     """
 
-    def __init__(self, process: Process, log: Log, *, in_order: bool = True) -> None:
+    def __init__(self, process: Process, log: Log, *, in_order: bool = True, usual_ms: float = LATENCY_MS) -> None:
+        self.usual_ms = usual_ms
         self.process = process
         self.log = log
         self.in_order = in_order
@@ -65,10 +67,15 @@ class Link:
         """Nothing goes through for so long."""
         self.cut_until_ms = max(self.cut_until_ms, self._scheduler.now_ms + ms)
 
+    async def healed(self) -> None:
+        """Waits until it is whole."""
+        while self.is_cut:  # noqa: ASYNC110
+            await asyncio.sleep(self.cut_until_ms / 1_000 - self._scheduler.now_ms / 1_000 + 0.001)
+
     def latency_ms(self) -> float:
         """How long something is under way."""
         chance = self._random
-        return chance.random() * 2 * LATENCY_MS + (chance.random() * self.delay_ms if self.delay_ms else 0.0)
+        return chance.random() * 2 * self.usual_ms + (chance.random() * self.delay_ms if self.delay_ms else 0.0)
 
     # -- writing
 

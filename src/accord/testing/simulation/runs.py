@@ -54,7 +54,6 @@ def build(
     drivers: Sequence[str] | None = None,
     faults: Sequence[Fault] | None = None,
     agents: Iterable[str] | None = None,
-    minutes: float = MINUTES,
     **options: Any,
 ) -> Cluster:
     """The run of a seed, before it begins.
@@ -68,6 +67,7 @@ def build(
     probe = Cluster(seed, workers=0, domains=())
     chance = probe.scheduler.stream("mix")
     count, workers, partitions = chance.choice([1, 1, 2, 3]), chance.choice([1, 2, 2, 3]), chance.choice([1, 2, 3])
+    pace = chance.choice([1.0, 1.0, 0.1])
     drawn = chance.sample(sorted(DRIVERS), count)
     chosen = [DRIVERS[name] for name in (drawn if drivers is None else drivers)]
     cluster = Cluster(
@@ -77,7 +77,9 @@ def build(
             "partitions": partitions,
             "domains": [driver.domain for driver in chosen],
             "faults": faults,
-            "minutes": minutes,
+            "pace": pace,
+            "minutes": MINUTES if pace == 1.0 else MINUTES / 3,
+            "latency_ms": chance.choice([4.0, 4.0, 40.0, 300.0]),
             **options,
         },
     )

@@ -52,8 +52,7 @@ class SimulatedTable:
         chance, link = self._link.process.random, self._link
         for key, value in rows.items():
             await asyncio.sleep((chance.random() * 2 * WRITE_MS + self.slow_ms) / 1_000)
-            while link.is_cut:
-                await asyncio.sleep(0.5)
+            await link.healed()
             if not link.process.alive:
                 return None
             if link.loss and chance.random() < link.loss / 4:

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from accord.errors import AccordError
 from accord.streams.decider import Domain
 from accord.streams.runtime.machine import Machine
 from accord.streams.runtime.processor import Processor
@@ -93,7 +92,7 @@ class Worker:
         self.process = process = Process(
             scheduler, f"{self.name}.{self.starts}", rate=1 + chance.uniform(-1, 1) * cluster.drift
         )
-        self.link = link = Link(process, cluster.log)
+        self.link = link = Link(process, cluster.log, usual_ms=cluster.latency_ms)
         cluster.keep_faults(self.name, link, process)
         self.output = SimulatedOutput(link)
         self.app = SimulatedApp(link, lambda name: SimulatedTable(cluster.changelogs.setdefault(name, {}), link))
@@ -137,6 +136,12 @@ class Worker:
     def crash(self, *, after_turns: int = 0) -> None:
         if self.process is not None:
             self.process.crash(after_turns=after_turns)
+
+    def upgrade(self, domains: Mapping[str, Domain]) -> None:
+        """Starts again with other rules: a release was installed."""
+        self.domains = domains
+        self.crash()
+        self.cluster.scheduler.call_later(RESTART_MS, self.start)
 
     def _stop(self, error: BaseException) -> None:
         """It stops by itself, as `accord worker` does when its app has failed."""
@@ -214,8 +219,3 @@ class Worker:
             for name, processor in self.processors.items()
             for index, owned in processor.owned.items()
         }
-
-
-def is_of_network(error: BaseException) -> bool:
-    """Whether a worker may stop with it: Kafka was away."""
-    return isinstance(error, AccordError) and type(error).__name__ == "KafkaUnreachable"

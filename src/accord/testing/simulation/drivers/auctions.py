@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 from accord.schemas.messages.auctions import (
@@ -27,10 +28,8 @@ async def announcer(client: Client) -> None:
     number = 0
     while client.going:
         number += 1
-        try:
+        with contextlib.suppress(NoAnswer):
             await _auction(client, f"work-{client.process.name}-{number}")
-        except NoAnswer:
-            pass
         await client.pause(0, 25_000)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from accord.schemas.messages.limits import (
     CapacityDenied,
     CapacityGranted,
@@ -28,10 +30,8 @@ async def user(client: Client) -> None:
         except NoAnswer:
             continue
     while client.going:
-        try:
+        with contextlib.suppress(NoAnswer):
             await _use(client)
-        except NoAnswer:
-            pass
         await client.pause(0, 15_000)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from accord.agents.leases import leases
 from accord.schemas.messages.locks import (
     AcquireLock,
@@ -25,10 +27,8 @@ SHARED = "seats"
 async def holder(client: Client) -> None:
     """Takes a lock now and then."""
     while client.going:
-        try:
+        with contextlib.suppress(NoAnswer):
             await _hold(client)
-        except NoAnswer:
-            pass
         await client.pause(0, 20_000)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from accord.schemas.messages.proposals import (
     CastVote,
     ProposalDecided,
@@ -19,10 +21,8 @@ async def voter(client: Client) -> None:
     number = 0
     while client.going:
         number += 1
-        try:
+        with contextlib.suppress(NoAnswer):
             await _propose(client, f"{client.process.name}-{number}")
-        except NoAnswer:
-            pass
         await client.pause(0, 25_000)
 
 

@@ -20,6 +20,7 @@ from accord.schemas.messages.sagas import (
 from accord.testing.simulation.client import Client, NoAnswer
 
 LEASE_MS = 8_000
+_WANTED = (SagaCompleted, SagaCompensated, SagaStuck, SagaOffered, SagaTaken, StepStarted)
 
 
 async def runner(client: Client) -> None:
@@ -59,8 +60,7 @@ async def _see_to(client: Client, name: str) -> bool:
                     await client.ask("sagas", name, TakeSaga(client.name, me, LEASE_MS))
                 if isinstance(event, StepStarted) and event.runner == me:
                     await _run(client, name, event)
-            ends = (SagaCompleted, SagaCompensated, SagaStuck, SagaOffered, SagaTaken, StepStarted)
-            found = await watch.until(lambda e: isinstance(e, ends), 90_000)
+            found = await watch.until(lambda e: isinstance(e, _WANTED), 90_000)
             if found is None:
                 return False
             events = [found[1]]

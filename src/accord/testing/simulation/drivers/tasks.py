@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from accord.schemas.messages.roster import (
     AgentsAssigned,
@@ -43,10 +44,8 @@ async def submitter(client: Client) -> None:
     number = 0
     while client.going:
         number += 1
-        try:
+        with contextlib.suppress(NoAnswer):
             await _submit(client, f"task-{client.process.name}-{number}")
-        except NoAnswer:
-            pass
         await client.pause(0, 20_000)
 
 
@@ -107,10 +106,8 @@ async def member(client: Client) -> None:
                 if any(isinstance(event, RenewalRefused) for event in renewed.events):
                     break
             await asyncio.gather(*running)
-        try:
+        with contextlib.suppress(NoAnswer):
             await client.ask("roster", TEAM, LeaveTeam(client.name, me))
-        except NoAnswer:
-            pass
 
 
 def _begin(client: Client, event: object, running: set[asyncio.Task[None]]) -> None:

@@ -19,7 +19,7 @@ JUDGES: Final[tuple[tuple[frozenset[str], Judge], ...]] = (
     (frozenset({"auctions"}), auctions.judge),
     (frozenset({"signals"}), signals.judge),
     (frozenset({"sagas"}), sagas.judge),
-    (frozenset({"state", "transactions"}), transactions.judge),
+    (frozenset({"state", "transactions", "locks", "limits"}), transactions.judge),
 )
 
 

@@ -6,6 +6,7 @@ overtaken or starved.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
                 by_key[belief.key].append(belief)
         for key, beliefs in by_key.items():
             beliefs.sort(key=lambda belief: belief.since_ms)
-            for one_belief, other in zip(beliefs, beliefs[1:], strict=False):
+            for one_belief, other in itertools.pairwise(beliefs):
                 demand(
                     one_belief.until_ms <= other.since_ms or one_belief.agent == other.agent,
                     f"{one_belief} and {other} believe to hold {key} at once",
@@ -161,7 +162,8 @@ class Model:
         if self.queue and not self.overdue(now_ms):
             first = max(self.queue, key=lambda waiting: (waiting.priority, -waiting.number))
             assert not shares(list(self.holders.values()), first.permits), "somebody waits for what is free"
-        agreed = {one.permits for one in (*self.holders.values(), *self.queue)} - {None}
+        agreed = {held.permits for held in self.holders.values()} | {waiting.permits for waiting in self.queue}
+        agreed.discard(None)
         assert len(agreed) <= 1, "shared in two ways at once"
 
     def overdue(self, now_ms: int) -> list[Waiting]:

@@ -34,7 +34,7 @@ class _Saga:
     ended: bool = False
 
 
-def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
+def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:  # noqa: PLR0912
     sagas: dict[str, _Saga] = defaultdict(_Saga)
     for one in seen:
         saga, key = sagas[one.key], one.key

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from accord.schemas.clock import VectorClock
 from accord.schemas.messages.signals import SignalEmitted, SignalNumbered
 from accord.streams.signals.causal import CausalBuffer
+from accord.testing.simulation.judges.orders import causal_violations
 from accord.testing.simulation.judges.seen import Demand, Seen
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ MISSING_AFTER_S = 1e9
 
 def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
     numbers: dict[str, int] = defaultdict(int)
-    causes: dict[str, list[str]] = {}
+    causes: dict[str | int, list[str | int]] = {}
     names: dict[tuple[int, int], str] = {}
     logs: dict[int, list[Seen]] = defaultdict(list)
     for one in seen:
@@ -65,16 +66,3 @@ def _taken(buffer: CausalBuffer[str], logs: Mapping[int, list[Seen]]) -> list[st
     while (ready := buffer.take()) is not None:
         taken.append(ready.item)
     return taken
-
-
-def causal_violations(given: Sequence[str], causes: Mapping[str, Collection[str]]) -> list[tuple[str, str]]:
-    """Pairs (event, cause) of which the cause was given later than the event, or not at all."""
-    first: dict[str, int] = {}
-    for place, event in enumerate(given):
-        first.setdefault(event, place)
-    return [
-        (event, cause)
-        for event, place in first.items()
-        for cause in causes.get(event, ())
-        if first.get(cause, len(given)) > place
-    ]

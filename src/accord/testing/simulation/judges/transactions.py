@@ -1,5 +1,5 @@
 """Transactions over scopes: all or none, what was prepared and nothing else, nobody in doubt in the end; and nothing is
-made or lost: the sum over all accounts stays what it was (a key `NAME/total` is none)."""
+made or lost: the sum over all accounts, which are keys that begin with `account-`, stays what it was."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from accord.schemas.messages import Event
+from accord.schemas.messages import Event, limits, locks
 from accord.schemas.messages.state import ChangesCommitted, ChangesPrepared, PreparedAborted, PreparedCommitted
 from accord.schemas.messages.transactions import PrepareAsked, TransactionDecided, TransactionEnded
 from accord.testing.simulation.judges.seen import Demand, Seen
@@ -43,6 +43,9 @@ class Checker:
         self.ended: set[str] = set()
         self.prepared: dict[tuple[str, str], ChangesPrepared] = {}
         self.done: dict[str, list[str]] = defaultdict(list)
+        self.pinned: dict[tuple[str, str], int] = {}
+        self.granted: dict[tuple[str, str], set[str]] = {}
+        """Where a transaction was done when what it had pinned was granted to another."""
         self._demand = demand
         self._before: dict[str, Event] = {}
 
@@ -60,6 +63,12 @@ class Checker:
                 self.prepared[key, transaction] = event
             case PreparedCommitted(transaction=transaction):
                 self._committed(key, transaction)
+            case locks.LeasePinned() | limits.LeasePinned():
+                self.pinned[key, event.transaction] = event.token
+            case locks.LockGranted() | limits.CapacityGranted():
+                for (place, transaction), held in self.pinned.items():
+                    if place == key and event.token != held:
+                        self.granted.setdefault((place, transaction), set(self.done[transaction]))
             case PreparedAborted(transaction=transaction):
                 self.prepared.pop((key, transaction), None)
                 outcome, _ = self.decided.get(transaction, ("aborted", 0))
@@ -87,3 +96,6 @@ class Checker:
                 self._demand(at_ms <= due_ms, f"{name} was committed after its time")
                 done = self.done[name]
                 self._demand(sorted(done) == sorted(scopes), f"mixed: {name} was committed, and done in {done}")
+                for (place, transaction), before in self.granted.items():
+                    held = transaction != name or before == scopes
+                    self._demand(held, f"{name} was done in {sorted(before)} when another got its {place}")

@@ -1,6 +1,6 @@
 """Judges of orders: what somebody was given, against what caused what, and against what others were given.
 
-They know nothing of clocks: causes are sets of ids, as a test that saw everything knows them. Of what was given again
+They know nothing of clocks: causes are sets of ids, as somebody who saw everything knows them. Of what was given again
 the first time counts.
 """
 
