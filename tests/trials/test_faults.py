@@ -82,6 +82,14 @@ def test_who_is_away_for_longer_than_his_lease_loses_it(kind: str, lasting_ms: i
     assert notes(ran(sim, f"{kind} {WHEN_HELD}+{lasting_ms}")) == ["held", outcome]
 
 
+def test_who_is_cut_off_believes_no_longer_than_his_lease() -> None:
+    sim = AccordSim()
+    holding(sim, 60.0)
+    trace = ran(sim, f"cut {WHEN_HELD}+40000")
+    held_ms, lost_ms = [at_ms for at_ms, _, line in trace if line.startswith("notes ")]
+    assert 3_000 < lost_ms - held_ms < 5_000
+
+
 def test_while_nobody_decides_agents_wait() -> None:
     trace = ran(simulated(counts, count=1), "outage@0+6000")
     assert next(at_ms for at_ms, _, line in trace if line.startswith("reads room")) > 6_000

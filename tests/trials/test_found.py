@@ -15,6 +15,7 @@ from accord.agents.client import Accord
 
 from accord.errors import AccordError, DeadlockVictim
 from accord.testing import TrialFailed, atomicity, duration, exclusion, liveness, order, serializability
+from accord.testing.trials import agent
 from accord.testing.trials.faults import parsed
 from accord.testing.trials.resource import Resource
 from accord.testing.trials.sim import AccordSim
@@ -204,7 +205,7 @@ def test_half_of_a_transfer_is_seen() -> None:
         return made
 
     assert "looks-1 reads left=40, right=50" in str(failure(sim(lock=False), seeds=50))
-    sim(lock=True).run(seeds=20)
+    sim(lock=True).run(seeds=8)
     crashed = sim(lock=True)
     crashed.faults(crashes=1, pauses=0, cuts=0, outages=0)
     assert "left=40, right=50" in str(failure(crashed, seeds=100))
@@ -233,7 +234,7 @@ def test_sections_that_cannot_be_put_in_an_order_are_found() -> None:
     found = str(failure(sim(lock=False), seeds=50))
     assert "serializability(ada, bob) is violated" in found
     assert "leave 1 -> leave 2 -> leave 1" in found or "leave 2 -> leave 1 -> leave 2" in found
-    sim(lock=True).run(seeds=50)
+    sim(lock=True).run(seeds=15)
 
 
 def test_how_long_a_section_takes_is_checked() -> None:
@@ -304,7 +305,9 @@ def test_what_a_program_raises_is_a_violation() -> None:
     assert sim.run(seeds=3).trials == 3
 
 
-def test_who_never_gets_anywhere_is_not_started_again_for_ever() -> None:
+def test_who_never_gets_anywhere_is_not_started_again_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "RESTARTS_MAX", 5)
+
     async def late(hub: Accord) -> None:
         async with hub.lock("room"), hub.lock("hall", wait_ms=0):
             raise AccordError("never")
@@ -313,7 +316,7 @@ def test_who_never_gets_anywhere_is_not_started_again_for_ever() -> None:
     sim.agent(late, restarts=True)
     found = failure(sim, seeds=1)
     assert "late-1 raised AccordError" in str(found)
-    assert found.trial.agents[0].starts == 51
+    assert found.trial.agents[0].starts == 6
 
 
 def test_unknown_names_are_refused() -> None:

@@ -60,14 +60,14 @@ def parsed(faults: Iterable[str | Fault]) -> list[Fault]:
             found.append(text)
             continue
         match = _FORM.fullmatch(text.strip())
-        kind, agent, after, turn, ms = match.groups() if match is not None else (None,) * 5
+        kind, agent, _, turn, ms = match.groups() if match is not None else (None,) * 5
         is_outage, is_crash = kind == "outage", kind == "crash"
         if match is None or is_outage != (agent is None) or is_outage != (turn is None) or is_crash != (ms is None):
             raise BadInput(
                 f"{text!r} is no fault.",
                 remedy='For example "crash booker-1@3.2", "pause booker-1@4.1+35000", "outage@900+12000".',
             )
-        found.append(Fault(match[1], agent or "", int(after), int(turn or 0), int(ms or 0)))
+        found.append(Fault(match[1], agent or "", int(match[3]), int(turn or 0), int(ms or 0)))
     return found
 
 

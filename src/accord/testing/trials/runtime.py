@@ -88,11 +88,10 @@ class SimulatedRuntime(runtime.Runtime):
         return self.agent
 
     def settings(self, given: Settings | None, bootstrap_servers: str | None) -> Settings:
-        """The given settings, but for the broker and the topics, which are simulated."""
-        if given is None:
-            return self._settings
-        update = {group: getattr(self._settings, group) for group in ("kafka", "topics", "artifacts")}
-        return given.model_copy(update=update)
+        """The given settings, but for the broker and the topics, which are simulated. There is no inbox."""
+        settings = given or self._settings
+        events = settings.client.model_copy(update={"answers": "events"})
+        return settings.model_copy(update={"topics": self._settings.topics, "client": events})
 
     def now_ms(self) -> int:
         return EPOCH_MS + int(self.process.time_s * 1_000)
