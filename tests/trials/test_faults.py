@@ -90,6 +90,23 @@ def test_who_is_cut_off_believes_no_longer_than_his_lease() -> None:
     assert 3_000 < lost_ms - held_ms < 5_000
 
 
+def test_who_is_cut_off_hears_nothing() -> None:
+    sim = AccordSim()
+
+    async def waits(hub: Accord, begin_s: float) -> None:
+        await asyncio.sleep(begin_s)
+        async with hub.lock("room"):
+            sim.note("mine")
+            await asyncio.sleep(3)
+
+    sim.agent(waits, 0.0, name="first")
+    sim.agent(waits, 1.0, name="second")
+    trace = ran(sim, "cut second-1@1.1+8000")  # once it is queued
+    granted_ms = next(at_ms for at_ms, who, line in trace if who == "second-1" and "LockGranted" in line)
+    heard_ms = next(at_ms for at_ms, who, line in trace if who == "second-1" and line == "notes mine")
+    assert granted_ms < 4_000 and 9_000 < heard_ms < 9_500
+
+
 def test_while_nobody_decides_agents_wait() -> None:
     trace = ran(simulated(counts, count=1), "outage@0+6000")
     assert next(at_ms for at_ms, _, line in trace if line.startswith("reads room")) > 6_000

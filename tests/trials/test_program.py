@@ -194,7 +194,7 @@ def test_a_plain_function_is_no_program() -> None:
 
 def test_nothing_of_a_trial_stays_open() -> None:
     async def leaves_it_open(hub: Accord) -> None:
-        await hub.lock("room").acquire()
+        await accord.Accord().__aenter__()
         await asyncio.sleep(100)
 
     sim = AccordSim()
