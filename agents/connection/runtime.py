@@ -74,6 +74,7 @@ class Runtime:
         return str(uuid_utils.uuid7())
 
     def future(self) -> Future[Any]:
+        """One that is settled later, from any thread."""
         return Future()
 
     def timers(self) -> Timers:
@@ -112,7 +113,7 @@ class Runtime:
         """Something was asked of `driven`, which it will see in its next step: here one comes soon by itself."""
 
     def check_threads(self, what: str) -> None:
-        """Raises unless what blocks may have a thread of its own here.
+        """Raises unless what blocks may have a thread of its own here: on this machine it may.
 
         Args:
             what: needs it, for the error's text.

@@ -64,7 +64,7 @@ class Fault(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What an agent is declared to be; see `Simulation.agent`."""
+    """What an agent is declared to be; see `AccordSim.agent`."""
 
     name: str
     function: Callable[..., Awaitable[Any]]
