@@ -68,11 +68,12 @@ class Consequences:
             command: the record of the command that was decided; None when it is no longer in the log.
         """
         identity = owned.owner.partition.identity
-        owned.followups.add(decision.seq, partial(self._of, identity, decision, events, command))
+        owned.followups.add(decision.seq, partial(self.of, identity, decision, events, command))
 
-    def _of(
+    def of(
         self, identity: Identity, decision: Decision, events: Sequence[Event], command: Record | None
     ) -> list[Addressed]:
+        """What follows from a decision; the arguments as of `add`."""
         records: list[Addressed] = []
         for event in events:
             if type(event) is CommandRejected or type(event) in self._domain.dead_letters:

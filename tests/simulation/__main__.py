@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from accord.testing.simulation import faults
 from accord.testing.simulation.runs import build, failure_of, quiet, shrink
@@ -32,12 +32,12 @@ class Told(NamedTuple):
     wrong: list[tuple[int, str]]
 
 
-def run_slice(seeds: range) -> Told:
+def run_slice(seeds: range, options: dict[str, Any]) -> Told:
     """Runs some seeds in this process."""
     began_s = time.process_time()
     simulated_ms, decisions, wrong = 0.0, 0, []
     for seed in seeds:
-        cluster = build(seed)
+        cluster = build(seed, **options)
         try:
             with quiet():
                 cluster.run()
@@ -64,9 +64,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="repeat this run alone")
     parser.add_argument("--schedule", type=Path, help="with the faults of this file, one a line")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--minutes", type=float, help="of each run, with faults; drawn by default")
+    parser.add_argument("--pace", type=float, help="agents' pauses are this much of the usual ones; drawn by default")
     given = parser.parse_args()
+    options = {name: value for name in ("minutes", "pace") if (value := getattr(given, name)) is not None}
     if given.seed is not None:
-        return repeat(given.seed, given.schedule)
+        return repeat(given.seed, given.schedule, options)
     if given.seeds is None and given.hours is None:
         parser.error("--seeds or --hours is needed")
     began_s = time.monotonic()
@@ -74,14 +77,14 @@ def main() -> int:
     with ProcessPoolExecutor(given.processes) as pool:
         pending = []
         for seeds in slices(given.start, given.seeds):
-            pending.append(pool.submit(run_slice, seeds))
+            pending.append(pool.submit(run_slice, seeds, options))
             if len(pending) < 2 * given.processes:
                 continue
-            total = _add(total, pending.pop(0).result())
+            total = _add(total, pending.pop(0).result(), options)
             if given.hours is not None and total.simulated_ms >= given.hours * 3_600_000:
                 break
         for left in pending:
-            total = _add(total, left.result())
+            total = _add(total, left.result(), options)
     print(
         f"{total.seeds:,} runs, {total.simulated_ms / 3_600_000:,.1f} simulated hours, {total.decisions:,} decisions; "
         f"{time.monotonic() - began_s:,.0f} s, {total.cpu_s:,.0f} s of CPU; {len(total.wrong)} wrong"
@@ -89,10 +92,10 @@ def main() -> int:
     return 1 if total.wrong else 0
 
 
-def _add(total: Told, told: Told) -> Told:
+def _add(total: Told, told: Told, options: dict[str, Any]) -> Told:
     for seed, error in told.wrong:
         print(f"seed {seed}: {error}", flush=True)
-        print(shrink(seed, tries_max=150), flush=True)
+        print(shrink(seed, tries_max=150, **options), flush=True)
     seeds = total.seeds + told.seeds
     if seeds // 500 != total.seeds // 500:
         print(f"... {seeds:,} runs", flush=True)
@@ -105,10 +108,10 @@ def _add(total: Told, told: Told) -> Told:
     )
 
 
-def repeat(seed: int, schedule: Path | None) -> int:
+def repeat(seed: int, schedule: Path | None, options: dict[str, Any]) -> int:
     """One run; prints what is wrong with it."""
     given = faults.parse(schedule.read_text()) if schedule is not None else None
-    failure = failure_of(seed, faults=given)
+    failure = failure_of(seed, **{**options, "faults": given})
     print(failure or f"seed {seed}: nothing is wrong")
     return 1 if failure else 0
 

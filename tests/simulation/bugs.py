@@ -36,7 +36,7 @@ from msgspec.structs import replace
 from pytest import MonkeyPatch
 
 from accord import kafka
-from accord.testing.simulation.faults import USUAL
+from accord.testing.simulation.faults import USUAL, Fault
 
 Bug = Callable[[MonkeyPatch], None]
 BUGS: Final[dict[str, Bug]] = {}
@@ -44,8 +44,21 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {}
 """Of `runs.build`, by the bug's name."""
 
 
-BUSY: Final[dict[str, Any]] = {"pace": 0.05, "latency_ms": 200.0, "partitions": 1, "minutes": 1.0}
+BUSY: Final[dict[str, Any]] = {"pace": 0.05, "latency_ms": 200.0, "partitions": 1, "minutes": 1.0, "workers": 2}
 """Many commands on one partition over a slow network: much is under way at any time."""
+
+
+TWO_OWNERS: Final = tuple(Fault(at_ms, "double", "worker-0", 60_000) for at_ms in range(400, 3_000, 50))
+LEAPS: Final = (
+    *[Fault(0, "duplicates", f"holder-{n}", 60_000, 40) for n in range(3)],
+    *[Fault(at_ms, "leap", "broker-0", 0, 150_000) for at_ms in range(5_000, 60_000, 5_000)],
+    *[Fault(at_ms, "crash", "worker-0", 500) for at_ms in range(7_000, 60_000, 5_000)],
+)
+CRASHES_WHILE_IT_WRITES: Final = (
+    Fault(8_000, "slow_disk", "worker-0", 60_000, 300),
+    Fault(8_000, "slow_disk", "worker-1", 60_000, 300),
+    *[Fault(at_ms, "crash", f"worker-{at_ms % 2}", 500) for at_ms in range(11_000, 60_000, 1_701)],
+)
 
 
 class HalfLeases(NameDecider):
@@ -78,7 +91,7 @@ def planted(*drivers: str, releases: bool = False, **options: Any) -> Callable[[
 # -- the chain and its readers
 
 
-@planted(releases=True, kinds=("switch", "deaf", "pause", "crash", "delay", "loss"), **BUSY)
+@planted(releases=True, faults=TWO_OWNERS, **BUSY)
 def chain_without_prev(patch: MonkeyPatch) -> None:
     """A reader accepts whatever has the next number."""
     accept = Chain.accept
@@ -217,7 +230,7 @@ def window_forgotten(patch: MonkeyPatch) -> None:
     patch.setattr(Window, "get", lambda self, command_id: None)
 
 
-@planted(kinds=("leap", "crash", "duplicates", "reorder", "loss", "rebalance"))
+@planted(faults=LEAPS, **BUSY)
 def repeats_enter_the_window(patch: MonkeyPatch) -> None:
     """A window read back from the middle of the log takes a repeat for the first command of its id."""
     add = Window.add
@@ -302,7 +315,7 @@ def leases_believed_too_long(patch: MonkeyPatch) -> None:
 # -- checkpoints and recovery
 
 
-@planted(kinds=("crash", "slow_disk", "slow_disk"), **BUSY)
+@planted(faults=CRASHES_WHILE_IT_WRITES, **BUSY)
 def rows_ahead_folded_twice(patch: MonkeyPatch) -> None:
     """Recovery folds decisions that a row reflects already."""
     apply = Partition.apply

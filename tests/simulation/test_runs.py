@@ -19,6 +19,8 @@ from tests.counts import only_long
 from tests.simulation.bugs import BUGS, NEW, OLD, OPTIONS
 
 EVERYDAY = 8
+FAULTY = 9
+"""A run with faults."""
 SLICES, SLICE = 100, 100
 KNOWN: tuple[int, ...] = ()
 """Seeds that once showed a defect."""
@@ -76,11 +78,10 @@ def test_a_seed_brings_its_run_back() -> None:
 
 
 def test_a_schedule_is_text_and_back() -> None:
-    cluster = build(3)
-    cluster.begin()
-    assert cluster.faults
-    assert faults.parse(faults.text_of(cluster.faults)) == cluster.faults
-    assert content(simulate(3, faults=faults.parse(faults.text_of(cluster.faults)))) == content(simulate(3))
+    drawn = build_faults(FAULTY, {})
+    assert drawn
+    assert faults.parse(faults.text_of(drawn)) == drawn
+    assert content(simulate(FAULTY, faults=faults.parse(faults.text_of(drawn)))) == content(simulate(FAULTY))
     with pytest.raises(ValueError, match="flood is no fault"):
         Fault.parse("100 flood worker-0")
 

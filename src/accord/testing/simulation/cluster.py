@@ -4,7 +4,7 @@
     cluster.add_agent("ada", program)
     cluster.run()          # to the end of the faults and until all is quiet; raises Violation
 
-The same seed, agents and faults give the same run. See `docs/simulation.md`.
+The same seed, agents and faults give the same run: the same records, byte for byte, in any process.
 """
 
 from __future__ import annotations
@@ -193,8 +193,7 @@ class Cluster:
         for worker in self.workers:
             worker.deaf_until_ms = now_ms
             self._heal(worker.process, getattr(worker, "link", None))
-            for table in worker.app.tables.values() if worker.starts else ():
-                table.slow_ms = 0.0
+            worker.slow_until_ms = now_ms
             worker.start()
         for agent in self.agents.values():
             self._heal(agent.process, agent.link)

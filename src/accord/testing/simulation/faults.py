@@ -88,22 +88,17 @@ def _producer(cluster: Cluster, fault: Fault) -> None:
         worker.output.fail()
 
 
+def _double(cluster: Cluster, fault: Fault) -> None:
+    cluster.group.double(fault.target, fault.ms)
+
+
 def _rebalance(cluster: Cluster, fault: Fault) -> None:
     cluster.group.rebalance()
 
 
 def _slow_disk(cluster: Cluster, fault: Fault) -> None:
     worker = cluster.worker(fault.target)
-    if worker.alive:
-        tables = list(worker.app.tables.values())
-        for table in tables:
-            table.slow_ms = float(fault.amount)
-
-        def over() -> None:
-            for table in tables:
-                table.slow_ms = 0.0
-
-        cluster.scheduler.call_later(fault.ms, over)
+    worker.slow_until_ms, worker.slow_ms = cluster.scheduler.now_ms + fault.ms, float(fault.amount)
 
 
 def _lost_table(cluster: Cluster, fault: Fault) -> None:
@@ -166,6 +161,7 @@ KINDS: Final[dict[str, Kind]] = {
     "delay": Kind("processes", (2_000, 20_000), (20, 3_000), _on_link("delay_ms")),  # amount: ms
     "producer": Kind("workers", (0, 0), (0, 0), _producer),
     "deaf": Kind("workers", (11_000, 40_000), (0, 0), _deaf),
+    "double": Kind("workers", (2_000, 30_000), (0, 0), _double),  # another has its partitions, too
     "rebalance": Kind("cluster", (0, 0), (0, 0), _rebalance),
     "slow_disk": Kind("workers", (2_000, 20_000), (10, 400), _slow_disk),  # amount: ms a row
     "lost_table": Kind("cluster", (0, 0), (0, 99), _lost_table),
@@ -199,7 +195,7 @@ def draw(
         kind = KINDS[name]
         there = targets(kind.targets)
         if there:
-            at_ms = chance.randrange(1_000, max(until_ms, 1_001))
+            at_ms = chance.randrange(max(until_ms, 1))
             faults.append(
                 Fault(at_ms, name, chance.choice(there), chance.randint(*kind.ms), chance.randint(*kind.amounts))
             )

@@ -111,6 +111,15 @@ class Group:
         if generation == self.generation:  # else another rebalance has begun, and brings another assignment
             worker.assign(share)
 
+    def double(self, name: str, ms: float) -> None:
+        """Gives another member the partitions that one has, and does not tell that one; after so long all is assigned
+        anew."""
+        worker = self.members.get(name)
+        others = [other for other in self.members.values() if other is not worker and other.hears and other.processors]
+        if worker is not None and others:
+            self.random.choice(others).assign(frozenset(worker.owned))
+            self.scheduler.call_later(ms, self.rebalance)
+
     def _check(self) -> None:
         now_ms = self.scheduler.now_ms
         silent = [name for name in self.members if now_ms - self._heard_ms[name] > SESSION_MS]

@@ -2,6 +2,7 @@
 
 - One chain: decisions are a function of the commands, byte for byte, and what any reader accepted is among them.
 - Every command has one decision, in order; nothing acknowledged is lost; one id takes effect once, within its window.
+- What follows from a decision elsewhere is there, and nothing that follows from none.
 - Live state, and what a worker would load, is what the log says.
 - Each domain's judge agrees with its events (`judges/`).
 """
@@ -12,11 +13,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from accord import kafka
+from accord.schemas.headers import ID
 from accord.schemas.messages import Event
 from accord.schemas.messages.log import CommandRepeated, PartitionOpened
 from accord.schemas.topics import commands_topic, events_topic
 from accord.streams.chain import Decision
+from accord.streams.decider import source_of
 from accord.streams.partition import WINDOW_MS, Partition
+from accord.streams.runtime.consequences import Consequences
 from accord.testing.simulation import judges
 from accord.testing.simulation.judges.seen import Seen
 
@@ -45,6 +49,7 @@ def check(cluster: Cluster) -> None:
         check_every_command(cluster, place, truth.accepted)
         check_live_state(cluster, place, rebuilt)
         check_readers(cluster, place, truth.accepted)
+    check_consequences(cluster)
     check_acknowledged(cluster)
     judges.check(cluster, seen, demand)
 
@@ -112,6 +117,32 @@ def check_readers(cluster: Cluster, place: tuple[str, int], accepted: list[Decis
         seen = [made.digest for record in log.read(topic, index, start) if (made := chain.accept(record)) is not None]
         expected = [decision.digest for decision in accepted if decision.offset >= start]
         demand(seen == expected, f"a reader of {place} that starts at {start} sees another chain")
+
+
+def check_consequences(cluster: Cluster) -> None:
+    """Dead letters and the commands of process managers: at least once, and of accepted decisions alone."""
+    there: dict[tuple[str, int], set[str]] = {}
+    for topic in cluster.log.topics:
+        for index in range(cluster.log.partitions):
+            records = cluster.log.read(topic, index, 0)
+            there[topic, index] = {dict(record.headers).get(ID, b"").decode(errors="replace") for record in records}
+    follows: set[str] = set()
+    for (domain, index), truth in cluster.auditor.truths.items():
+        rules = cluster.rules[domain]
+        consequences = Consequences(rules, truth.identity.prefix, cluster.log.partitions, 0)
+        partition = Partition(truth.identity, rules)
+        for decision in filter(consequences.any_of, truth.accepted):
+            for sent in consequences.of(truth.identity, decision, partition.read(decision).events, None):
+                name = dict(sent.headers)[ID].decode()
+                follows.add(name)
+                demand(
+                    name in there.get((sent.topic, sent.partition), ()),
+                    f"{name} follows from decision {decision.seq} of {domain}/{index} and is not in {sent.topic}",
+                )
+    for (topic, _), names in there.items():
+        for name in names - follows:
+            of_none = any(source_of(name, domain) is not None for domain in cluster.domains)
+            demand(not of_none, f"{name} is in {topic} and follows from no decision")
 
 
 def check_acknowledged(cluster: Cluster) -> None:

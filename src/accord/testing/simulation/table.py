@@ -8,7 +8,7 @@ and does not see what others write to it after that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from aiokafka.errors import KafkaTimeoutError
@@ -28,15 +28,14 @@ class SimulatedTable:
     Args:
         changelog: of the domain.
         link: the worker's way to the brokers.
-
-    `slow_ms` is what the disk adds to every row.
+        slow_ms: tells what the disk adds to every row now.
     """
 
-    def __init__(self, changelog: Changelog, link: Link) -> None:
+    def __init__(self, changelog: Changelog, link: Link, slow_ms: Callable[[], float]) -> None:
         self._changelog = changelog
         self._link = link
         self._rows: Changelog = {}
-        self.slow_ms = 0.0
+        self._slow_ms = slow_ms
 
     def recover(self, partition: int) -> None:
         """Takes a partition's rows from the changelog."""
@@ -51,7 +50,7 @@ class SimulatedTable:
     async def write_rows(self, partition: int, rows: Mapping[bytes, bytes | None]) -> int | None:
         chance, link = self._link.process.random, self._link
         for key, value in rows.items():
-            await asyncio.sleep((chance.random() * 2 * WRITE_MS + self.slow_ms) / 1_000)
+            await asyncio.sleep((chance.random() * 2 * WRITE_MS + self._slow_ms()) / 1_000)
             await link.healed()
             if not link.process.alive:
                 return None

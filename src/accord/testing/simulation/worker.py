@@ -72,6 +72,8 @@ class Worker:
         self.domains = domains
         self.starts = 0
         self.deaf_until_ms = -1.0
+        self.slow_until_ms = -1.0
+        self.slow_ms = 0.0
         self.process: Process | None = None
         self.processors: dict[str, Processor] = {}
         self._busy = asyncio.Lock()
@@ -95,12 +97,18 @@ class Worker:
         self.link = link = Link(process, cluster.log, usual_ms=cluster.latency_ms)
         cluster.keep_faults(self.name, link, process)
         self.output = SimulatedOutput(link)
-        self.app = SimulatedApp(link, lambda name: SimulatedTable(cluster.changelogs.setdefault(name, {}), link))
+        self.app = SimulatedApp(link, self._table)
         self.processors = {}
         self._busy = asyncio.Lock()
         process.on_crash.append(self._died)
         process.spawn(self._run(process))
         process.call_later(process.random.random() * HEARTBEAT_MS, self._beat)
+
+    def _table(self, name: str) -> SimulatedTable:
+        return SimulatedTable(self.cluster.changelogs.setdefault(name, {}), self.link, self._slow)
+
+    def _slow(self) -> float:
+        return self.slow_ms if self.slow_until_ms > self.cluster.scheduler.now_ms else 0.0
 
     async def _run(self, process: Process) -> None:
         cluster = self.cluster
