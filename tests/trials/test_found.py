@@ -97,6 +97,32 @@ def test_who_waits_for_ever_is_found() -> None:
     assert "server" not in str(failure(sim, seeds=1, within_ms=60_000)).partition("seed ")[0]
 
 
+@pytest.mark.parametrize("shows_its_token", [False, True])
+def test_a_read_has_to_show_its_token(shows_its_token: bool) -> None:
+    """One is paused after it has read; the next one reads, and is paused for less than its lease; the first one writes,
+    and the resource has seen no larger token, unless the read has shown it."""
+    sim = AccordSim()
+    room = sim.resource("room", 0, fenced=True)
+
+    async def counts_late(hub: Accord, begin_s: float) -> None:
+        await asyncio.sleep(begin_s)
+        async with hub.lock("room") as grant:
+            count = await room.read(grant if shows_its_token else None)
+            await room.write(count + 1, grant)
+
+    sim.agent(counts_late, 0.0, name="first")
+    sim.agent(counts_late, 1.0, name="second")
+    sim.always(exclusion("room"))
+    refused: list[str] = []
+    sim.always(lambda trial: refused.append(trial.history[-1].agent) if trial.history[-1].kind == "refused" else None)
+    terms: dict[str, Any] = {"seed": 3, "faults": ["pause first-1@2.1+43000", "pause second-1@3.1+25000"]}
+    if shows_its_token:
+        sim.run(**terms)
+        assert refused == ["first-1"] and room.value == 1
+    else:
+        assert "second-1 writes room over what first-1 wrote" in str(failure(sim, **terms))
+
+
 # -- right coordination
 
 

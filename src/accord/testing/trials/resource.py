@@ -42,7 +42,8 @@ class Resource:
     Args:
         name: what it is called in invariants and traces.
         value: what it holds in the beginning. It is copied, and so is what is read and written.
-        fenced: it refuses writes with a smaller token than it has seen (`accord.FencedResource`): each needs one.
+        fenced: it refuses reads and writes with a smaller token than it has seen (`accord.FencedResource`). Each write
+            needs one; a read without one is let in, and leaves no token.
     """
 
     def __init__(self, name: str, value: Any = None, *, fenced: bool = False) -> None:
@@ -60,7 +61,7 @@ class Resource:
         self._trial = trial
         self._random = trial.scheduler.stream(f"resource {self.name}")
         self._value, self._version, self._seen = copy.deepcopy(self._first), 0, {}
-        self._guard = FencedResource(self.name, self._put) if self._fenced else None
+        self._guard = FencedResource(self.name, _done) if self._fenced else None
 
     @property
     def value(self) -> Any:
@@ -73,7 +74,11 @@ class Resource:
         """What it holds.
 
         Args:
-            token: of the grant under which is read, for the trace.
+            token: of the grant under which is read, or the grant. Without it a fenced resource does not know that
+                somebody has begun, and lets in who was there before.
+
+        Raises:
+            StaleToken: it is fenced, and has seen a larger token.
         """
         agent = self._agent()
         return await self._asked(agent, partial(self._read, _Asker.of(agent), _number(token)))
@@ -118,9 +123,9 @@ class Resource:
         return await answer
 
     def _read(self, asker: _Asker, token: int | None) -> Any:
-        self._seen[asker.life] = self._version
-        self._happened("read", asker, self._value, token=token)
-        return copy.deepcopy(self._value)
+        if self._guard is not None and token is not None:
+            return self._admitted(asker, token, None, partial(self._get, asker, token))
+        return self._get(asker, token)
 
     def _write(self, asker: _Asker, value: Any, token: int | None) -> None:
         if self._guard is None:
@@ -131,12 +136,22 @@ class Resource:
                 f"{self.name} is fenced: a write needs the token of its grant.",
                 remedy=f"await {self.name}.write(value, token=grant)",
             )
+        self._admitted(asker, token, value, partial(self._put, asker, value, token))
+
+    def _admitted(self, asker: _Asker, token: int, value: Any, do: Callable[[], Any]) -> Any:
+        """Does something, if the token is not outdated."""
+        assert self._guard is not None
         try:
-            self._guard.write(token, asker, value, token)
+            return self._guard.write(token, do)
         except StaleToken as error:
             what = f"it has seen {error.details['highest_token']}"
             self._happened("refused", asker, value, token=token, what=what)
             raise
+
+    def _get(self, asker: _Asker, token: int | None) -> Any:
+        self._seen[asker.life] = self._version
+        self._happened("read", asker, self._value, token=token)
+        return copy.deepcopy(self._value)
 
     def _put(self, asker: _Asker, value: Any, token: int | None) -> None:
         based_on = self._seen.get(asker.life)
@@ -178,6 +193,10 @@ class Resource:
 
     def _latency_ms(self) -> float:
         return self._random.random() * 2 * LATENCY_MS
+
+
+def _done(do: Callable[[], Any]) -> Any:
+    return do()
 
 
 def _number(token: int | Held | None) -> int | None:
