@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.counts import LONG
+from tests.counts import LONG, long
 
 pytest_plugins = ["pytester"]
 
@@ -25,6 +25,7 @@ def alike(line: str) -> str:
     return re.sub(r"booker-\d|[\d.,]+", "#", line).strip()
 
 
+@long
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_an_example_is_told_what_the_text_says(pytester: pytest.Pytester, number: int) -> None:
     pytester.makepyfile(test_rooms=EXAMPLES[number])

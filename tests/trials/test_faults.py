@@ -9,7 +9,7 @@ import pytest
 from accord.agents.client import Accord
 from accord.schemas.messages.locks import LeaseExpired, LockReleased
 
-from accord.errors import BadInput, LeaseLost
+from accord.errors import AccordError, BadInput, LeaseLost
 from accord.testing.trials.agent import Fault
 from accord.testing.trials.faults import Faults, parsed, shrunk
 from accord.testing.trials.happenings import Told
@@ -80,6 +80,24 @@ def test_who_is_away_for_longer_than_his_lease_loses_it(kind: str, lasting_ms: i
     sim = AccordSim()
     holding(sim, 8.0)
     assert notes(ran(sim, f"{kind} {WHEN_HELD}+{lasting_ms}")) == ["held", outcome]
+
+
+def test_a_program_that_has_ended_cannot_crash() -> None:
+    """It is started again once: a fault that comes in between befalls its next life."""
+    sim = AccordSim()
+
+    async def fails_once(hub: Accord) -> None:
+        async with hub.lock("room"):
+            sim.note("held")
+        if sim.trial is not None and sim.trial.agents[0].starts == 1:
+            raise AccordError("once")
+
+    sim.agent(fails_once, restarts=True)
+    for turn in range(1, 40):
+        trace = ran(sim, f"crash fails_once-1@3.{turn}")
+        assert sim.trial is not None and sim.trial.agents[0].status == "done"
+        lives = [line.split()[0] for _, _, line in trace if line.split()[0] in ("starts", "crashes", "ends:", "is")]
+        assert lives[::2] == ["starts"] * (len(lives) // 2) and lives[-2:] == ["starts", "is"]
 
 
 def test_who_is_cut_off_believes_no_longer_than_his_lease() -> None:

@@ -19,7 +19,7 @@ from accord.testing.trials import agent
 from accord.testing.trials.faults import parsed
 from accord.testing.trials.resource import Resource
 from accord.testing.trials.sim import AccordSim
-from tests.counts import LONG, only_long
+from tests.counts import LONG, long, only_long
 from tests.trials.programs import (
     counts,
     looks_and_leaps,
@@ -126,6 +126,7 @@ def test_a_read_has_to_show_its_token(shows_its_token: bool) -> None:
 # -- right coordination
 
 
+@long
 def test_two_hundred_seeds_pass() -> None:
     summary = simulated(counts, count=2, fenced=True, restarts=True).run(seeds=1_000 if LONG else 200)
     assert summary.trials == (1_000 if LONG else 200)

@@ -12,7 +12,7 @@ from accord.agents.client import Accord
 import accord
 from accord.testing import NotSimulated, TrialFailed
 from accord.testing.trials.sim import AccordSim
-from tests.counts import LONG
+from tests.counts import LONG, long
 
 Program = Callable[[Accord], Awaitable[Any]]
 SEEDS = 20 if LONG else 4
@@ -139,6 +139,7 @@ async def asks_the_loop(hub: Accord) -> None:
         asks_the_loop,
     ],
 )
+@long
 def test_programs_run_on_the_hub_that_they_know(program: Program) -> None:
     sim = AccordSim()
     sim.agent(program, count=2)

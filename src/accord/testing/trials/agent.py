@@ -120,6 +120,8 @@ class AgentRun:
         self._tell = tell
         self._random = scheduler.stream(f"{self.name}/life")
         self._task: asyncio.Task[None] | None = None
+        self._is_up = False
+        """Whether its program runs: a process whose program has ended may still send what it has to."""
         self._rate = 1 + self._random.uniform(-DRIFT, DRIFT)
         scheduler.call_later(start_ms, self._start)
 
@@ -127,7 +129,7 @@ class AgentRun:
 
     def _start(self) -> None:
         self.starts += 1
-        self.status = "running"
+        self._is_up = True
         self.sections = []
         self.process = process = AgentProcess(self, self._rate)
         self._link = Link(process, self._log)
@@ -149,6 +151,7 @@ class AgentRun:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._is_up = False
         self.ended_ms = self.scheduler.now_ms
         assert self.process is not None
         self.process.loop.cancel_all()
@@ -168,10 +171,8 @@ class AgentRun:
         self.turns[-1] += 1
         place = len(self.turns) - 1, self.turns[-1]
         faults = self._faults
-        while faults and (faults[0].after, faults[0].turn) <= place:
-            fault = faults.popleft()
-            if self.status == "running":
-                self._befall(fault)
+        while self._is_up and faults and (faults[0].after, faults[0].turn) <= place:
+            self._befall(faults.popleft())
 
     def told(self) -> None:
         """One more thing was told of it."""
@@ -181,7 +182,8 @@ class AgentRun:
         process, at = self.process, where(self._task)
         assert process is not None
         match fault.kind:
-            case "crash" if process.alive:
+            case "crash":
+                self._is_up = False
                 self.ended_ms = self.scheduler.now_ms
                 process.crash()
                 if self.program.restarts:
