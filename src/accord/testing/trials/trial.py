@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -17,7 +19,7 @@ from accord.settings import Settings
 from accord.streams.chain import Decision
 from accord.testing.simulation.log import Log
 from accord.testing.simulation.scheduler import Scheduler
-from accord.testing.trials.agent import AgentRun, Fault, Program, raised_at
+from accord.testing.trials.agent import AgentLoop, AgentRun, Fault, Program, raised_at
 from accord.testing.trials.desk import Desk
 from accord.testing.trials.happenings import Happened, Told
 from accord.testing.trials.invariants import Check, Invariant, Violation
@@ -108,7 +110,7 @@ class Trial:
 
     def run(self) -> Violation | None:
         """Runs to the end, or to the first violation, which it returns."""
-        with _quiet(), context.apart(), _seeded(self.seed):
+        with _quiet(), context.apart(), _seeded(self.seed), _generators_closed():
             try:
                 self._run()
             finally:
@@ -214,6 +216,29 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+@contextmanager
+def _generators_closed() -> Iterator[None]:
+    """A generator that a program leaves is closed by its loop, as asyncio does; one of a dead process is not run on."""
+
+    def left(generator: Any) -> None:
+        loop = asyncio._get_running_loop()
+        if isinstance(loop, AgentLoop) and loop.process.alive:
+            loop.create_task(generator.aclose())
+
+    def unraisable(told: sys.UnraisableHookArgs) -> None:
+        if "ignored GeneratorExit" not in str(told.exc_value):  # code of a dead process that would have waited
+            shown(told)
+
+    hooks, shown = sys.get_asyncgen_hooks(), sys.unraisablehook
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=left)
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+        sys.unraisablehook = shown
 
 
 @contextmanager
