@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.counts import only_long
+
 pytest_plugins = ["pytester"]
 
 ROOMS = """
@@ -30,8 +32,6 @@ def test_all_are_done(accord_sim):
 """
 
 HUBS = """
-import asyncio
-import accord
 import pytest
 from accord.schemas.messages.locks import AcquireLock
 from accord.streams.locks.decider import NameDecider
@@ -52,6 +52,11 @@ def test_sync(accord_sync):
             pass
     finally:
         NameDecider.decide = right
+"""
+
+MODELS = """
+import asyncio
+import pytest
 
 @pytest.mark.accord_verify
 def test_async(accord_hub, accord_llm):
@@ -88,7 +93,7 @@ def test_a_failing_seed_is_told_and_run_alone(pytester: pytest.Pytester) -> None
 def test_the_log_of_a_hub_is_verified_afterwards(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_hubs=HUBS)
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--strict-markers")
-    result.assert_outcomes(passed=2, errors=1)
+    result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
         [
             "*ERROR at teardown of test_sync*",
@@ -96,3 +101,9 @@ def test_the_log_of_a_hub_is_verified_afterwards(pytester: pytest.Pytester) -> N
             "locks/*@* room: expected *lease_ms*30000*, got *lease_ms*15000*",
         ]
     )
+
+
+@only_long
+def test_the_hub_asks_the_stand_in_for_a_model(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_models=MODELS)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider", "--strict-markers").assert_outcomes(passed=1)
