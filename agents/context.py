@@ -90,6 +90,18 @@ def use(hub: Hub) -> None:
     _current.set(hub)
 
 
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Inside, hubs that are open outside are not; those of inside that were left open count as open no more."""
+    with _lock:
+        outside, _open[:] = _open[:], []
+    try:
+        yield
+    finally:
+        with _lock:
+            _open[:] = outside
+
+
 def leave(hub: Hub, token: Token[Hub | None]) -> None:
     """Takes it back. In another context than it was entered in (a generator's, a fixture's) there is nothing to."""
     with _lock:

@@ -19,13 +19,13 @@ import asyncio
 import functools
 import inspect
 import string
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from accord.agents import context
+from accord.agents.connection import runtime
 from accord.agents.locks.arguments import check_lease_ms, check_name, check_wait_ms
 from accord.agents.locks.locks import Lock
 from accord.agents.operations import Operation
@@ -239,7 +239,8 @@ class _Call:
         self._function = function
         self._lease_ms = lease_ms
         self._wait_ms = wait_ms
-        self._began_s = time.monotonic()
+        self._monotonic = runtime.current().monotonic
+        self._began_s = self._monotonic()
         self._started_s: float | None = None
         self._lock_wait_ms = 0
         self._grant: Held | None = None
@@ -269,12 +270,15 @@ class _Call:
     def granted(self, grant: Held) -> Iterator[None]:
         """While the lock is held; `grant()` gives it."""
         self._grant = grant
-        self._lock_wait_ms = _ms_since(self._began_s)
+        self._lock_wait_ms = self._ms_since(self._began_s)
         before = _granted.set(grant)
         try:
             yield
         finally:
             _granted.reset(before)
+
+    def _ms_since(self, start_s: float) -> int:
+        return round((self._monotonic() - start_s) * 1_000)
 
     def start(self) -> Receipt:
         """Emits `_started`."""
@@ -282,7 +286,7 @@ class _Call:
         return self._emit("started", {"lock_wait_ms": self._lock_wait_ms, "status": "started"})
 
     def running(self) -> None:
-        self._started_s = time.monotonic()
+        self._started_s = self._monotonic()
 
     def complete(self) -> Receipt:
         """Emits `_complete`; from then on the call is a complete one, whatever becomes of its lock.
@@ -333,7 +337,7 @@ class _Call:
         return None
 
     def _facts(self) -> dict[str, Any]:
-        duration_ms = 0 if self._started_s is None else _ms_since(self._started_s)
+        duration_ms = 0 if self._started_s is None else self._ms_since(self._started_s)
         return {"duration_ms": duration_ms, "lock_wait_ms": self._lock_wait_ms}
 
     def _emit(self, what: str, facts: Mapping[str, Any]) -> Receipt:
@@ -399,7 +403,3 @@ def _arguments(signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str
 
 def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", type(function).__name__)
-
-
-def _ms_since(start_s: float) -> int:
-    return round((time.monotonic() - start_s) * 1_000)

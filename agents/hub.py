@@ -7,9 +7,6 @@ What a hub offers of a domain stands in the domain's folder: `hub.py` for async 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import Token
@@ -17,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from accord.agents import context
 from accord.agents.artifacts.artifacts import BlockingArtifacts
+from accord.agents.connection import runtime
 from accord.agents.connection.connection import Connection
 from accord.agents.coordinate import LockName, coordinate_on
-from accord.agents.discovery import resolve
 from accord.agents.leases.heartbeat import Heartbeat
 from accord.agents.leases.leases import Leases
 from accord.agents.signals.handlers import F, when_on
@@ -61,6 +58,7 @@ class Hub:
         self._agent = agent
         self._settings = settings
         self._timestamp_ms: Callable[[], int] | None = None
+        self._runtime = runtime.current()
         self._connection: Connection | None = None
         self._leases: Leases | None = None
         self._heartbeat: Heartbeat | None = None
@@ -90,13 +88,13 @@ class Hub:
     def agent(self) -> str:
         """The agent's name."""
         if self._agent is None:
-            self._agent = self.settings.agent or f"{socket.gethostname()}-{os.getpid()}"
+            self._agent = self.settings.agent or runtime.current().name
         return self._agent
 
     @property
     def now_ms(self) -> int:
         """The log's time as this machine's clock has it, in ms since 1970; off by as much as the clocks differ."""
-        return self._timestamp_ms() if self._timestamp_ms is not None else time.time_ns() // 1_000_000
+        return self._timestamp_ms() if self._timestamp_ms is not None else self._runtime.now_ms()
 
     @property
     def is_local(self) -> bool:
@@ -212,8 +210,11 @@ class Hub:
     def _connect(self) -> Future[None]:
         if self._connection is not None:
             raise BadInput("This hub is open already.", remedy="Make another one, or enter it once.")
-        self._settings = resolve(self._settings, self._bootstrap_servers)
-        self._connection = Connection(self._settings, agent=self.agent, timestamp_ms=self._timestamp_ms)
+        self._runtime = runtime.current()
+        self._settings = self._runtime.settings(self._settings, self._bootstrap_servers)
+        self._connection = Connection(
+            self._settings, agent=self.agent, timestamp_ms=self._timestamp_ms, runtime=self._runtime
+        )
         self._leases = Leases(self._connection)
         self._heartbeat = Heartbeat(self._connection)
         return self._connection.opening()

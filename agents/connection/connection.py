@@ -15,20 +15,18 @@ Rules that act here:
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from hashlib import blake2b
 from typing import Any, Final
 
-import uuid_utils
 from accord.agents.connection.answers import Answers, Place
 from accord.agents.connection.events_reader import EventsReader
 from accord.agents.connection.inbox_reader import InboxReader
 from accord.agents.connection.outages import Outages
+from accord.agents.connection.runtime import Joinable, Runtime, current
 from accord.agents.connection.sender import Sender
-from accord.agents.connection.timers import Timers
 from accord.agents.connection.underway import Answer, Submission, Underway, Withdrawal, future, settle
 from accord.schemas.codec import events_codec
 from accord.schemas.headers import TEXT_BYTES_MAX
@@ -91,16 +89,27 @@ class Connection:
     Args:
         agent: name of the agent; commands carry it as their source. At most 255 bytes of UTF-8.
         timestamp_ms: gives the time of each command, in ms since 1970; None: the broker's clock.
+        runtime: on what it runs; None: on that of this context.
 
     Raises:
         BadInput: the agent's name is empty or too long.
     """
 
-    def __init__(self, settings: Settings, *, agent: str, timestamp_ms: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        agent: str,
+        timestamp_ms: Callable[[], int] | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
         if not 0 < len(agent.encode()) <= KEY_BYTES_MAX:
             raise BadInput(f"agent {agent[:40]!r}: a name has 1 to {KEY_BYTES_MAX} bytes of UTF-8.")
         self.settings = settings
         self.agent = agent
+        self.runtime = runtime or current()
+        self.monotonic = self.runtime.monotonic
+        """The clock of its timers, in seconds."""
         self._timestamp_ms = timestamp_ms
         self._address = address_of(agent) if settings.client.answers == "inbox" else None
         self._partition_count = settings.topics.partitions
@@ -110,13 +119,15 @@ class Connection:
         self._watchers: dict[tuple[str, bytes], tuple[Watcher, ...]] = {}
         self._on_failure: dict[object, Callable[[AccordError], None]] = {}
         self._outages = Outages()
-        self._timers = Timers()
+        self._timers = self.runtime.timers()
         self._sender: Sender | None = None
         self._answers: Answers | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: Joinable | None = None
+        self._thread_id: int | None = None
         self._opened: Future[None] = future()
         self._closed: Future[None] = future()
-        self._next_check_s = time.monotonic() + CHECK_S
+        self._next_check_s = self.monotonic() + CHECK_S
+        self._next_sweep_s = 0.0
         self._stopping = False
         self._failure: AccordError | None = None
 
@@ -135,8 +146,7 @@ class Connection:
         """`open` without blocking: a future."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._main, name=f"accord-{self.agent}", daemon=True)
-                self._thread.start()
+                self._thread = self.runtime.drive(self, f"accord-{self.agent}", POLL_S)
         return self._opened
 
     def close(self) -> None:
@@ -145,7 +155,7 @@ class Connection:
         Who still waits for a decision gets NotConnected.
         """
         self.closing().result()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread_id != threading.get_ident():
             self._thread.join()
 
     def closing(self) -> Future[None]:
@@ -156,54 +166,62 @@ class Connection:
                 self._failure = NotConnected("The connection was closed before it was opened.")
                 settle(self._opened, self._failure)
                 settle(self._closed, None)
+        self.runtime.wake(self)
         return self._closed
 
-    def _main(self) -> None:
-        """The thread's life."""
-        answers: Answers | None = None
-        try:
-            try:
-                sender = Sender(self.settings, self.agent, self._timestamp_ms, self._delivered)
-                answers = self._source()
-                found = metadata(answers.consumer, self.settings.kafka)
-                self._check_topics(found)
-                answers.open(found)
-            except BaseException as error:
-                self._failure = _as_failure(error)
-                settle(self._opened, error)
-                return
-            with self._lock:
-                self._sender, self._answers = sender, answers
-            settle(self._opened, None)
-            self._run(sender, answers)
-        finally:
-            try:
-                self._end(NotConnected("The connection was closed before the command was decided."))
-            finally:
-                if answers is not None:
-                    answers.close()
-                settle(self._closed, None)
+    # -- the life of accord's thread, in steps
 
-    def _run(self, sender: Sender, answers: Answers) -> None:
-        timers = self._timers
-        next_sweep_s = 0.0
-        while not self._stopping and self._failure is None:
-            try:
-                answers.poll(timers.wait_s(POLL_S))
-                sender.poll()
-                for callback in timers.due():
-                    _call(callback)
-                now_s = time.monotonic()
-                if now_s >= next_sweep_s:
-                    next_sweep_s = now_s + SWEEP_S
-                    self._sweep(now_s)
-            except Exception as error:
-                self._fail(_as_failure(error))
+    def begin(self) -> None:
+        """Connects; `is_over` if that fails."""
+        self._thread_id = threading.get_ident()
+        try:
+            sender = Sender(self.settings, self.agent, self._timestamp_ms, self._delivered, self.runtime)
+            self._answers = answers = self._source()
+            found = metadata(answers.consumer, self.settings.kafka)
+            self._check_topics(found)
+            answers.open(found)
+        except BaseException as error:
+            self._failure = _as_failure(error)
+            settle(self._opened, error)
+            return
+        with self._lock:
+            self._sender = sender
+        settle(self._opened, None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is closed, or has failed."""
+        return self._stopping or self._failure is not None
+
+    def step(self, longest_s: float) -> None:
+        """Waits for answers, at most so long and no longer than until the next timer; does what is due."""
+        timers, answers, sender = self._timers, self._answers, self._sender
+        assert answers is not None and sender is not None
+        try:
+            answers.poll(timers.wait_s(longest_s))
+            sender.poll()
+            for callback in timers.due():
+                _call(callback)
+            now_s = self.monotonic()
+            if now_s >= self._next_sweep_s:
+                self._next_sweep_s = now_s + SWEEP_S
+                self._sweep(now_s)
+        except Exception as error:
+            self._fail(_as_failure(error))
+
+    def end(self) -> None:
+        """Everybody who waits gets to know; what was sent is delivered, if it can be within `FLUSH_S`."""
+        try:
+            self._end(NotConnected("The connection was closed before the command was decided."))
+        finally:
+            if self._answers is not None:
+                self._answers.close()
+            settle(self._closed, None)
 
     def _source(self) -> Answers:
         if self._address is None:
-            return EventsReader(self.settings, self)
-        return InboxReader(self.settings, self, self._address)
+            return EventsReader(self.settings, self, self.runtime)
+        return InboxReader(self.settings, self, self._address, self.runtime)
 
     def _check_topics(self, found: Any) -> None:
         prefix, expected = self.settings.topics.prefix, self._partition_count
@@ -264,7 +282,7 @@ class Connection:
 
     def new_id(self) -> str:
         """An id for a command, with the address to which its answer goes."""
-        return self._addressed(str(uuid_utils.uuid7()))
+        return self._addressed(self.runtime.new_id())
 
     def id_of(self, text: str) -> str:
         """The id of a command that is to be decided once, however often this agent sends it; the same for a text."""
@@ -334,7 +352,9 @@ class Connection:
                 return Submission(message_id, self._refused(command, place, key))
             if self._outages.is_off(place) and domain not in ESSENTIAL:
                 wait_ms = min(wait_ms, client.worker_warning_ms)
-            underway = Underway(message_id, place, key, command, task, trace, withdrawal, wait_ms / 1_000, on_delivered)
+            underway = Underway(
+                message_id, place, key, command, task, trace, withdrawal, wait_ms / 1_000, self.monotonic, on_delivered
+            )
             followed = self._follow(place)
             self._underway[domain, message_id] = underway  # before it is sent: the answer may come at once
             if followed.started:
@@ -488,7 +508,7 @@ class Connection:
         if followed is not None:
             followed.users -= 1
             if followed.users == 0:
-                followed.idle_since_s = time.monotonic()
+                followed.idle_since_s = self.monotonic()
 
     def started(self, place: Place, error: AccordError | None) -> None:
         """A partition is followed from now on: what waited for that is sent. Called by the source of answers.
@@ -634,7 +654,7 @@ class Connection:
 
     def call_later(self, delay_ms: float, callback: Callable[[], None]) -> Callable[[], None]:
         """Calls back once, on accord's thread, after `delay_ms` and at most 20 ms more; returns what cancels it."""
-        return self._timers.at(time.monotonic() + delay_ms / 1_000, callback)
+        return self._timers.at(self.monotonic() + delay_ms / 1_000, callback)
 
     @property
     def load(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from accord.agents.connection.answers import Listener, Place
 from accord.agents.connection.reader import Reader, quick
+from accord.agents.connection.runtime import Runtime
 from accord.streams.chain import Chain
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -30,8 +31,8 @@ GONE_REMEDY: Final = "See: accord topics list. What was decided is in archives o
 class EventsReader(Reader):
     """See `Answers`."""
 
-    def __init__(self, settings: Settings, listener: Listener) -> None:
-        super().__init__(settings, listener, quick(settings.kafka), GONE_REMEDY)
+    def __init__(self, settings: Settings, listener: Listener, runtime: Runtime) -> None:
+        super().__init__(settings, listener, quick(settings.kafka), GONE_REMEDY, runtime)
         self._chains: dict[tuple[str, int], tuple[str, Chain]] = {}
         self._starting: set[Place] = set()
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from accord.agents.connection.answers import Listener, Place
 from accord.agents.connection.lookups import recall
 from accord.agents.connection.reader import Reader
+from accord.agents.connection.runtime import Runtime
 from accord.schemas.inbox import inbox_of
 from accord.schemas.position import Position
 from accord.schemas.topics import inbox_topic
@@ -39,8 +40,8 @@ class InboxReader(Reader):
         address: of the agent.
     """
 
-    def __init__(self, settings: Settings, listener: Listener, address: str) -> None:
-        super().__init__(settings, listener, settings.kafka, GONE_REMEDY)
+    def __init__(self, settings: Settings, listener: Listener, address: str, runtime: Runtime) -> None:
+        super().__init__(settings, listener, settings.kafka, GONE_REMEDY, runtime)
         self._topic = inbox_topic(settings.topics.prefix)
         self._address = address
         self._for = address.encode()

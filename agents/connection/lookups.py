@@ -9,13 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from accord.agents.connection.runtime import Joinable, Runtime
 from accord.schemas.headers import INBOX
 from accord.streams.chain import Chain, Decision, parse
 from confluent_kafka import Consumer
 
 from accord import logs
 from accord.errors import AccordError, LogGap
-from accord.kafka import bounds, consumer, metadata, read
+from accord.kafka import bounds, metadata, read
 from accord.settings import KafkaSettings
 
 logger = logs.get("accord.client")
@@ -32,11 +33,12 @@ Job = Callable[[Consumer], None]
 class Lookups:
     """Runs jobs one after the other, each with a consumer that is assigned to nothing."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, runtime: Runtime) -> None:
         self._kafka = kafka
+        self._runtime = runtime
         self._lock = threading.Lock()
         self._jobs: deque[Job] = deque()
-        self._helper: threading.Thread | None = None
+        self._helper: Joinable | None = None
         self._ready: deque[Callable[[], None]] = deque()
         self._ended = threading.Event()
 
@@ -47,8 +49,7 @@ class Lookups:
                 return
             self._jobs.append(job)
             if self._helper is None:
-                self._helper = threading.Thread(target=self._help, name="accord-start", daemon=True)
-                self._helper.start()
+                self._helper = self._runtime.run(self._help, "accord-start")
 
     def ready(self, result: Callable[[], None]) -> None:
         """What a job wants done on the thread that polls."""
@@ -85,7 +86,7 @@ class Lookups:
         self.ready(report)
 
     def _help(self) -> None:
-        client = consumer(self._kafka)
+        client = self._runtime.consumer(self._kafka)
         # A client that has no metadata yet takes seconds to find a partition's leader; asking for all is quick. If no
         # broker answers, the jobs find out and say so.
         with suppress(AccordError):

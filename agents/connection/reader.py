@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from accord.agents.connection.answers import Listener, Place
 from accord.agents.connection.lookups import Lookups, another_cluster, recall
+from accord.agents.connection.runtime import Runtime
 from accord.schemas.topics import events_topic
 from accord.streams.chain import Decision, genesis
 from confluent_kafka import Consumer, KafkaError
 
 from accord import logs
 from accord.errors import AccordError, KafkaUnreachable, LogGap
-from accord.kafka import consumer, metadata
+from accord.kafka import metadata
 from accord.settings import KafkaSettings, Settings
 
 logger = logs.get("accord.client")
@@ -30,15 +31,18 @@ class Reader(ABC):
     Args:
         kafka: of the consumer that is polled.
         gone_remedy: what to do when what is read is gone.
+        runtime: makes consumers, and runs what may block.
     """
 
-    def __init__(self, settings: Settings, listener: Listener, kafka: KafkaSettings, gone_remedy: str) -> None:
-        self.consumer: Consumer = consumer(kafka)
+    def __init__(
+        self, settings: Settings, listener: Listener, kafka: KafkaSettings, gone_remedy: str, runtime: Runtime
+    ) -> None:
+        self.consumer: Consumer = runtime.consumer(kafka)
         self._settings = settings
         self._listener = listener
         self._gone_remedy = gone_remedy
         self._cluster = ""
-        self._lookups = Lookups(quick(settings.kafka))
+        self._lookups = Lookups(quick(settings.kafka), runtime)
 
     @abstractmethod
     def _missing(self, found: Any) -> LogGap | None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-import uuid_utils
+from accord.agents.connection.runtime import ON_KAFKA, Runtime
 from accord.agents.connection.underway import Underway
 from accord.schemas.clock import VectorClock
 from accord.schemas.codec import commands_codec
@@ -26,7 +26,6 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from accord import logs
 from accord.errors import Overloaded
-from accord.kafka import producer
 from accord.settings import Settings
 
 logger = logs.get("accord.client")
@@ -47,11 +46,20 @@ class Sender:
     Args:
         timestamp_ms: gives the time of each command, in ms since 1970; None: the broker's clock.
         report: called by `poll` with a command and the error of its delivery, or None and the message.
+        runtime: makes its producers.
     """
 
-    def __init__(self, settings: Settings, agent: str, timestamp_ms: Callable[[], int] | None, report: Report) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        agent: str,
+        timestamp_ms: Callable[[], int] | None,
+        report: Report,
+        runtime: Runtime = ON_KAFKA,
+    ) -> None:
         shown = agent.encode()[:AGENT_BYTES_IN_CLOCK].decode(errors="ignore")
-        self.incarnation = f"{shown}#{uuid_utils.uuid4().hex[:8]}"
+        self.incarnation = f"{shown}#{runtime.new_id()[-8:]}"
+        self._runtime = runtime
         self._settings = settings
         self._agent = agent
         self._timestamp_ms = timestamp_ms
@@ -62,7 +70,7 @@ class Sender:
 
     def _new(self) -> Producer:
         timeout_ms = int(self._settings.client.worker_wait_ms * DELIVERY_SHARE)
-        return producer(
+        return self._runtime.producer(
             self._settings.kafka,
             message_timeout_ms=timeout_ms,
             topic_metadata_propagation_max_ms=TOPIC_UNKNOWN_MS,

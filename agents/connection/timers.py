@@ -5,26 +5,21 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-import time
 from collections.abc import Callable
 from typing import Final
 
 _SLACK_COUNT: Final = 1_000
 """So many cancelled timers may lie in the heap beside twice the live ones before it is cleaned."""
 
-
-def countdown(wait_ms: int | None) -> Callable[[], int | None]:
-    """Returns what tells how much is left of a wait that begins now, in ms: 0 when it is over, None without limit."""
-    if wait_ms is None:
-        return lambda: None
-    ends_s = time.monotonic() + wait_ms / 1_000
-    return lambda: max(0, round((ends_s - time.monotonic()) * 1_000))
+Clock = Callable[[], float]
+"""Tells seconds, and never steps back."""
 
 
 class Timers:
-    """Times are of the monotonic clock, in seconds."""
+    """Times are those of `monotonic`, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Clock) -> None:
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._heap: list[tuple[float, int]] = []
         self._live: dict[int, tuple[float, Callable[[], None]]] = {}
@@ -48,11 +43,11 @@ class Timers:
     def due(self) -> list[Callable[[], None]]:
         """Takes off the callbacks whose time has come, earliest first."""
         heap = self._heap
-        if not heap or heap[0][0] > time.monotonic():
+        if not heap or heap[0][0] > self._monotonic():
             return []
         found = []
         with self._lock:
-            now_s = time.monotonic()
+            now_s = self._monotonic()
             while self._heap and self._heap[0][0] <= now_s:
                 timer = self._live.pop(heapq.heappop(self._heap)[1], None)
                 if timer is not None:
@@ -63,6 +58,6 @@ class Timers:
         """How long until the next one, at most `longest_s`."""
         heap = self._heap
         try:
-            return min(longest_s, max(0.0, heap[0][0] - time.monotonic()))
+            return min(longest_s, max(0.0, heap[0][0] - self._monotonic()))
         except IndexError:
             return longest_s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple
 
 from accord.agents.connection.answers import Place
 from accord.agents.connection.outages import Outages
+from accord.agents.connection.runtime import current
+from accord.agents.connection.timers import Clock
 from accord.schemas.messages import Command, Event
 from accord.schemas.position import Position
 from accord.schemas.topics import ESSENTIAL
@@ -51,6 +52,7 @@ class Underway:
         "id",
         "key",
         "look_s",
+        "monotonic",
         "offset",
         "on_delivered",
         "place",
@@ -71,6 +73,7 @@ class Underway:
         trace: str | None,
         withdrawal: Withdrawal | None,
         wait_s: float,
+        monotonic: Clock,
         on_delivered: Callable[[], None] | None = None,
     ) -> None:
         self.id = message_id
@@ -80,7 +83,8 @@ class Underway:
         self.task = task
         self.trace = trace
         self.withdrawal = withdrawal
-        self.since_s = time.monotonic()
+        self.monotonic = monotonic
+        self.since_s = monotonic()
         self.give_up_s = self.since_s + wait_s
         self.on_delivered = on_delivered
         self.sent = False
@@ -122,7 +126,7 @@ class Underway:
             then = "Request withdrawn."
         else:
             then = f"Sending it again as {self.id} is safe."
-        waited_s = round(time.monotonic() - self.since_s, 1)
+        waited_s = round(self.monotonic() - self.since_s, 1)
         within = f" within {waited_s:g} s" if waited_s else ""
         return KafkaUnreachable(
             f"{self} was not delivered{within}: {why}.",
@@ -171,7 +175,7 @@ class Underway:
 
 def future() -> Future[Any]:
     """A future that nobody but its maker can settle: cancelling who waits for it does not cancel it."""
-    made: Future[Any] = Future()
+    made = current().future()
     made.set_running_or_notify_cancel()
     return made
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-import uuid_utils
+from accord.agents.connection.runtime import ON_KAFKA, current
 from accord.streams.locks.bounds import TEXT_BYTES_MAX
 
 from accord.errors import BadInput
@@ -41,7 +41,7 @@ _root: ContextVar[Owners | None] = ContextVar("accord_chain", default=None)
 
 RUNS_MAX: Final = 20
 """How often `run` calls a function that is a deadlock's victim each time."""
-NESTED_MAX: Final = (TEXT_BYTES_MAX - len(str(uuid_utils.uuid7()))) // len("/1")
+NESTED_MAX: Final = (TEXT_BYTES_MAX - len(ON_KAFKA.new_id())) // len("/1")
 
 
 def held_in_chain(key: str, domain: str = "locks") -> Hold | None:
@@ -59,7 +59,7 @@ def owner_of(key: str, domain: str) -> str:
     if mine is not None:
         return mine.owner
     enclosing = next((hold for hold in reversed(_chain.get()) if hold.held), None)
-    names = enclosing.inner if enclosing else _root.get() or Owners(str(uuid_utils.uuid7()))
+    names = enclosing.inner if enclosing else _root.get() or Owners(current().new_id())
     owner = names.next()
     if len(owner) > TEXT_BYTES_MAX:
         raise BadInput(
@@ -79,7 +79,7 @@ def runs() -> list[bool]:
 @contextmanager
 def one_chain() -> Iterator[None]:
     """What is asked for inside is of one call chain, as old as this: who is run again keeps its age."""
-    token = _root.set(_root.get() or Owners(str(uuid_utils.uuid7())))
+    token = _root.set(_root.get() or Owners(current().new_id()))
     try:
         yield
     finally:

@@ -18,13 +18,11 @@ Rules that act here:
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import uuid_utils
 from accord.agents.leases.leases import believed_until_s
 from accord.schemas.messages import Command
 from accord.schemas.messages.roster import (
@@ -91,7 +89,7 @@ class Heartbeat:
     @property
     def valid(self) -> bool:
         """Whether the process may believe that the log does not count it as failed."""
-        return time.monotonic() < self._until_s
+        return self._connection.monotonic() < self._until_s
 
     def is_tied(self, name: str) -> bool:
         """Whether the log has said that what has this name (a request, a member) hangs on the heartbeat."""
@@ -124,7 +122,7 @@ class Heartbeat:
                 if tie in self._tied:
                     self._untie[tie] = None
                 if not self._hung:
-                    self._idle_since_s = time.monotonic()
+                    self._idle_since_s = self._connection.monotonic()
 
         return off
 
@@ -141,9 +139,9 @@ class Heartbeat:
     def _begin(self) -> None:
         """Holds the lock. Raises what `Connection.submit` raises."""
         agent = self._connection.agent
-        self._name = f"{agent}/{str(uuid_utils.uuid7())[-12:]}"
+        self._name = f"{agent}/{self._connection.runtime.new_id()[-12:]}"
         self._tied, self._tied_names, self._untie = set(), set(), {}
-        self._until_s = self._believe(time.monotonic())
+        self._until_s = self._believe(self._connection.monotonic())
         tie = tuple(self._hung)[:TIED_AT_ONCE_MAX]
         try:
             self._send(BeginPresence(agent, self._beat_ms, self._suspect_ms, self.fail_ms, tie))
@@ -170,7 +168,7 @@ class Heartbeat:
         with self._lock:
             if not self._name:
                 return
-            if not self._hung and time.monotonic() - self._idle_since_s > IDLE_MS / 1_000:
+            if not self._hung and self._connection.monotonic() - self._idle_since_s > IDLE_MS / 1_000:
                 name = self._stop()
             else:
                 name = ""
@@ -181,7 +179,7 @@ class Heartbeat:
             self._tell_end(name)
 
     def _send(self, command: Command) -> None:
-        sent_s, name = time.monotonic(), self._name
+        sent_s, name = self._connection.monotonic(), self._name
 
         def delivered() -> None:
             with self._lock:
@@ -223,7 +221,7 @@ class Heartbeat:
 
     def _look(self) -> None:
         """Looks again when the belief ends, unless there was an answer by then."""
-        left_ms, name = (self._until_s - time.monotonic()) * 1_000, self._name
+        left_ms, name = (self._until_s - self._connection.monotonic()) * 1_000, self._name
         if left_ms > 0:
             self._cancel_look = self._connection.call_later(left_ms, self._look)
         elif name:

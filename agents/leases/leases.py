@@ -27,7 +27,6 @@ before the program is told that it has the lock.
 from __future__ import annotations
 
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -218,7 +217,7 @@ class Hold:
             self._undo.append(connection.on_failure(self._failed))
             if self.terms.heartbeat is not None:
                 self._undo.append(self.terms.heartbeat.hang(self._tie, self._silent))
-            self._sent_s = time.monotonic()
+            self._sent_s = self._connection.monotonic()
             submission = connection.submit(
                 self.terms.domain,
                 self.key,
@@ -329,11 +328,11 @@ class Hold:
             since_ms = answer.decision.now_ms if self._since_ms is None else self._since_ms
             self._until_s = min(
                 self._believe(self._sent_s, event.deadline_ms - since_ms),
-                self._believe(time.monotonic(), event.lease_ms),
+                self._believe(self._connection.monotonic(), event.lease_ms),
             )
             self._state, self.lease_ms = "held", event.lease_ms
             self._cancel_timers()
-            if self._until_s - time.monotonic() > self.lease_ms / RENEWALS_A_LEASE / 1_000:
+            if self._until_s - self._connection.monotonic() > self.lease_ms / RENEWALS_A_LEASE / 1_000:
                 settle(self.granted, self)  # first of all: somebody waits
                 self._later("renewal", self._first_renewal_ms, self._renew)
                 self._watch_belief()
@@ -397,7 +396,7 @@ class Hold:
         return (
             self._state == "held"
             and self.error is None
-            and time.monotonic() < self._until_s
+            and self._connection.monotonic() < self._until_s
             and (self.terms.heartbeat is None or self.terms.heartbeat.valid)
         )
 
@@ -436,7 +435,7 @@ class Hold:
 
     def _watch_belief(self) -> None:
         """Looks again when the belief ends, unless it was renewed by then."""
-        left_ms = (self._until_s - time.monotonic()) * 1_000
+        left_ms = (self._until_s - self._connection.monotonic()) * 1_000
         if left_ms <= 0:
             self._lose("it could not be renewed in time", self.position)
         else:
@@ -446,7 +445,7 @@ class Hold:
         if self._state != "held":
             return
         self._later("renewal", self.lease_ms / RENEWALS_A_LEASE, self._renew)
-        sent_s = time.monotonic()
+        sent_s = self._connection.monotonic()
         command = self.terms.renew(self.agent, self.token, self.id)
         try:
             submission = self._connection.submit(
@@ -587,7 +586,7 @@ class Hold:
         for undo in self._undo:
             undo()
         self._undo.clear()
-        self._leases.live.discard(self)
+        self._leases.live.pop(self, None)
 
     # -- timers, by name: setting one again replaces it
 
@@ -608,11 +607,11 @@ class Hold:
 
 class Leases:
     """The requests and leases of one hub. `live` are those that are asked, waited for or held, and who
-    waits at barriers."""
+    waits at barriers, oldest first."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.live: set[Hold | Arrival] = set()
+        self.live: dict[Hold | Arrival, None] = {}
 
     def ask(self, key: str, terms: Terms, on_queued: OnQueued | None = None) -> Hold:
         """Asks in the name of this call chain.
@@ -624,7 +623,7 @@ class Leases:
             What `Connection.submit` raises.
         """
         hold = Hold(self, key, owner_of(key, terms.domain), terms, on_queued)
-        self.live.add(hold)
+        self.live[hold] = None
         hold.ask()
         return hold
 
@@ -632,7 +631,7 @@ class Leases:
         """Asks, on other terms, for what its owner gives back, or gave back, and wants again."""
         again = Hold(self, hold.key, hold.owner, terms, None)
         again.depth = hold.depth
-        self.live.add(again)
+        self.live[again] = None
         again.ask()
         return again
 

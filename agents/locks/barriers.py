@@ -65,7 +65,7 @@ class Arrival:
         """
         connection, agent = self._connection, self._connection.agent
         try:
-            self._live.add(self)
+            self._live[self] = None
             self._undo.append(connection.watch("locks", self.key, self._heard))
             self._undo.append(connection.on_failure(self._over))
             submission = connection.submit(
@@ -142,7 +142,7 @@ class Arrival:
         for undo in self._undo:
             undo()
         self._undo.clear()
-        self._live.discard(self)
+        self._live.pop(self, None)
 
     def _broken(self, why: str, waiting: int, position: Position | None) -> BrokenBarrier:
         return BrokenBarrier(

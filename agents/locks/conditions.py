@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-from accord.agents.connection.timers import countdown
+from accord.agents.connection.runtime import countdown
 from accord.agents.connection.underway import Answer
 from accord.agents.leases.call_chain import enter_chain, held_in_chain
 from accord.agents.leases.leases import Hold

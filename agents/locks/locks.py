@@ -26,7 +26,7 @@ from contextlib import AsyncExitStack, suppress
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
-from accord.agents.connection.timers import countdown
+from accord.agents.connection.runtime import countdown
 from accord.agents.leases.call_chain import enter_chain, held_in_chain, leave_chain
 from accord.agents.leases.leases import Hold, OnQueued, Terms
 from accord.agents.locks.arguments import check_lease_ms, check_name, check_priority, check_wait_ms

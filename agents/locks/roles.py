@@ -16,7 +16,7 @@ from __future__ import annotations
 from types import EllipsisType
 from typing import Any
 
-from accord.agents.connection.timers import countdown
+from accord.agents.connection.runtime import countdown
 from accord.agents.hub import Hub
 from accord.agents.leases.leases import Hold
 from accord.agents.locks.arguments import check_name, check_wait_ms

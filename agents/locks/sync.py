@@ -10,7 +10,7 @@ from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, Final, Generic, TypeVar
 
-from accord.agents.connection.timers import countdown
+from accord.agents.connection.runtime import countdown
 from accord.agents.hub import Hub
 from accord.agents.leases.call_chain import enter_chain, leave_chain
 from accord.agents.leases.leases import Hold

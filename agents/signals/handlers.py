@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from accord.agents import context
+from accord.agents.connection.runtime import current
 from accord.agents.operations import Operation
 from accord.agents.signals import signals
 from accord.agents.signals.signals import DOMAIN, Event
@@ -228,6 +229,8 @@ class Handlers:
 
         Raises the first loss of an event that nobody waited for, and what keeps a handler from reading the log.
         """
+        if not self._runners:
+            return signals.outbox(self._hub).settled()
         return in_thread("accord-drain", self._drain)
 
     def _drain(self) -> None:
@@ -243,6 +246,9 @@ class Handlers:
 
     def close(self) -> Future[None]:
         """Stops all handlers; those that run may finish, for at most `STOP_S` seconds."""
+        if not self._runners:
+            self._close()
+            return _all([])
         return in_thread("accord-handlers-close", self._close)
 
     def _close(self) -> None:
@@ -261,6 +267,7 @@ class Runner:
     """Calls one handler, in a thread of its own."""
 
     def __init__(self, hub: Hub, handler: Handler, loop: asyncio.AbstractEventLoop | None) -> None:
+        hub.connection.runtime.check_threads(f"the handler {handler.name}")
         self._hub = hub
         self._handler = handler
         self._loop = loop
@@ -473,6 +480,10 @@ def _takes_event(function: Callable[..., Any]) -> bool:
 
 def _all(futures: list[Future[None]]) -> Future[None]:
     """Done when all are; raises what the first failed one raised."""
+    if not futures:
+        nothing: Future[None] = Future()
+        nothing.set_result(None)
+        return nothing
 
     def wait() -> None:
         for future in futures:
@@ -483,6 +494,7 @@ def _all(futures: list[Future[None]]) -> Future[None]:
 
 def in_thread(name: str, work: Callable[[], None]) -> Future[None]:
     """Runs blocking work in a thread; the future has its outcome."""
+    current().check_threads(name)
     outcome: Future[None] = Future()
     outcome.set_running_or_notify_cancel()
 

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-import uuid_utils
+from accord.agents.connection import runtime
 from accord.agents.context import current
 from accord.agents.operations import Operation
 from accord.agents.signals.plain import NotPlain, as_json
@@ -323,7 +323,7 @@ def current_task() -> str | None:
 
 def new_task() -> str:
     """A new task id (correlation id)."""
-    return str(uuid_utils.uuid7())
+    return runtime.current().new_id()
 
 
 @contextlib.contextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Any, Final
 
 from accord.agents.connection.connection import Answer
+from accord.agents.connection.runtime import current
 from accord.agents.operations import Operation
 from accord.agents.signals.signals import current_task
 from accord.agents.state.values import DOMAIN, commit_refused, key_held, read_refused
@@ -108,5 +108,5 @@ async def commit(hub: Hub, scope: str, command: CommitChanges) -> ChangesCommitt
         if waited_ms >= HELD_WAIT_MS:
             raise key_held(scope, event, answer, waited_ms)
         pause_ms = min(max(waited_ms, HELD_LEAST_MS), HELD_MOST_MS)
-        await asyncio.sleep(random.uniform(0.5, 1) * pause_ms / 1_000)
+        await asyncio.sleep(current().uniform(0.5, 1) * pause_ms / 1_000)
         waited_ms += pause_ms

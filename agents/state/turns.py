@@ -9,11 +9,11 @@ Nothing hangs on the lock but speed: what was read is looked at when it is commi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
+from accord.agents.connection.runtime import current
 from accord.agents.locks.arguments import check_number
 
 if TYPE_CHECKING:
@@ -45,30 +45,31 @@ class Crowd:
     def __init__(self, hub: Hub, scope: str) -> None:
         self._until_s = _crowded.setdefault(hub, {})
         self._own = _own.setdefault(hub, {})
+        self._monotonic = current().monotonic
         self._scope = scope
 
     @property
     def is_there(self) -> bool:
-        return time.monotonic() < self._until_s.get(self._scope, 0.0)
+        return self._monotonic() < self._until_s.get(self._scope, 0.0)
 
     def met(self) -> None:
         """There was a conflict."""
         if len(self._until_s) >= SCOPES_MAX:
             self._until_s.clear()
-        self._until_s[self._scope] = time.monotonic() + CROWDED_S
+        self._until_s[self._scope] = self._monotonic() + CROWDED_S
 
     def wrote(self, values: Mapping[str, str | None]) -> None:
         """This hub has changed keys; None: deleted."""
         if len(self._own) + len(values) > OWN_MAX:
             self._own.clear()
-        now_s = time.monotonic()
+        now_s = self._monotonic()
         for key, text in values.items():
             self._own[self._scope, key] = text, now_s
 
     def saw(self, key: str, text: str | None) -> None:
         """This hub has read a key: others are there, if it is not what the hub has just written."""
         own = self._own.get((self._scope, key))
-        if own is not None and own[0] != text and time.monotonic() - own[1] < OWN_S:
+        if own is not None and own[0] != text and self._monotonic() - own[1] < OWN_S:
             self.met()
 
 

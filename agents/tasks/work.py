@@ -25,7 +25,6 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import uuid_utils
 from accord.agents import context
 from accord.agents.agent import Agent
 from accord.agents.artifacts.artifacts import payload_of, value_of
@@ -180,7 +179,7 @@ class Work:
         self._lease_ms = LEASE_MS if lease_ms is None else check_lease_ms(lease_ms, 0)
         self._drain_ms = drain_ms
         self._agent = hub.agent
-        self.member = f"{self._agent}/{str(uuid_utils.uuid7())[-12:]}"
+        self.member = f"{self._agent}/{hub.connection.runtime.new_id()[-12:]}"
         self._runs: dict[tuple[str, str], Running] = {}
         self._models = Models(hub)
         self._stopping = False
