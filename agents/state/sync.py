@@ -17,6 +17,7 @@ from accord.agents.state.scope import rule_of
 from accord.agents.state.transaction import DEFAULT_ISOLATION, Isolation, Locking, Reading
 from accord.agents.state.turns import (
     TRANSACTION_ATTEMPTS,
+    TURN_LEASE_MS,
     TURN_WAIT_MS,
     UPDATE_ATTEMPTS,
     Crowd,
@@ -35,7 +36,7 @@ R = TypeVar("R")
 @contextmanager
 def turn(hub: SyncHub, scope: str, *, shared: bool = False) -> Iterator[None]:
     """The lock on which changes of a scope take turns; a lease that is lost stops nobody."""
-    lock = RWLock(partial(Lock, hub, lock_name(scope), None, TURN_WAIT_MS, reentrant=True))
+    lock = RWLock(partial(Lock, hub, lock_name(scope), TURN_LEASE_MS, TURN_WAIT_MS, reentrant=True))
     grant = (lock.read() if shared else lock.write()).acquire()
     try:
         yield

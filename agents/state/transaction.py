@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from accord.agents.locks.locks import Lock, RWLock
 from accord.agents.state.buffer import Buffer, Terms
 from accord.agents.state.requests import commit, read_key, read_range
-from accord.agents.state.turns import TURN_WAIT_MS, Crowd, lock_name
+from accord.agents.state.turns import TURN_LEASE_MS, TURN_WAIT_MS, Crowd, lock_name
 from accord.agents.state.values import ISOLATIONS, Versioned, as_text, check_key, entry_of, versioned
 from accord.schemas.messages.state import Entry
 from accord.streams.state.bounds import SERIALIZABLE
@@ -154,7 +154,7 @@ class Reading:
 
 def turn(hub: Hub, scope: str, *, shared: bool = False) -> Lock:
     """The lock on which changes of a scope take turns; a lease that is lost stops nobody."""
-    lock = RWLock(partial(Lock, hub, lock_name(scope), None, TURN_WAIT_MS, "flag", reentrant=True))
+    lock = RWLock(partial(Lock, hub, lock_name(scope), TURN_LEASE_MS, TURN_WAIT_MS, "flag", reentrant=True))
     return lock.read() if shared else lock.write()
 
 

@@ -19,6 +19,8 @@ from accord.agents.locks.arguments import check_number
 if TYPE_CHECKING:
     from accord.agents.hub import Hub
 
+TURN_LEASE_MS: Final = 5_000
+"""How long one who dies in its turn keeps the others waiting."""
 TURN_WAIT_MS: Final = 60_000
 """How long to queue for a turn; then LockTimeout says who has it."""
 CROWDED_S: Final = 1.0

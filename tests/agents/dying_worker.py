@@ -27,7 +27,7 @@ def die() -> list[Addressed]:
 
 
 def let_die(event: str) -> None:
-    build, notify = Consequences._of, Consequences.notify
+    build, notify = Consequences.of, Consequences.notify
 
     def is_there(events: Sequence[Event]) -> bool:
         return any(type(one).__name__ == event for one in events)
@@ -43,7 +43,7 @@ def let_die(event: str) -> None:
                 owned.followups.add(decision.seq, die)
         notify(self, owned, decided)
 
-    Consequences._of, Consequences.notify = built, notified  # type: ignore[method-assign]
+    Consequences.of, Consequences.notify = built, notified  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

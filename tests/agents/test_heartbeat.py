@@ -8,10 +8,9 @@ from concurrent.futures import Future
 from math import ceil
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import pytest
-from accord.agents.leases import heartbeat as module
+from accord.agents.connection.runtime import ON_KAFKA
 from accord.agents.leases.heartbeat import IDLE_MS, TIED_AT_ONCE_MAX, Heartbeat
 from accord.agents.leases.leases import MARGIN_MS
 from accord.schemas.messages import Command
@@ -47,6 +46,7 @@ class Log:
         self.settings = SETTINGS if health is None else Settings.load(health=health)
         self.agent = "ada"
         self.now_ms = 0
+        self.runtime = ON_KAFKA
         self.delays = list(delays) or [(5, 5, 10)]
         self.sent: list[Command] = []
         self.states: dict[str, Any] = {}
@@ -57,6 +57,9 @@ class Log:
         self._due: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
         self._cancelled: set[int] = set()
+
+    def monotonic(self) -> float:
+        return self.now_ms / 1_000
 
     def at(self, ms: float, act: Callable[[], None]) -> Callable[[], None]:
         self._count += 1
@@ -112,29 +115,25 @@ class Log:
             self._decide(key, Tick())
 
     def run(self, until_ms: int, look: Callable[[], None] = lambda: None) -> None:
-        with patch.object(module, "time", SimpleNamespace(monotonic=lambda: self.now_ms / 1_000)):
-            while self._due and self._due[0][0] <= until_ms:
-                self.now_ms, number, act = heapq.heappop(self._due)
-                if number not in self._cancelled:
-                    act()
-                look()
-            self.now_ms = until_ms
+        while self._due and self._due[0][0] <= until_ms:
+            self.now_ms, number, act = heapq.heappop(self._due)
+            if number not in self._cancelled:
+                act()
             look()
+        self.now_ms = until_ms
+        look()
 
     def heartbeat(self) -> Heartbeat:
         return Heartbeat(self)  # type: ignore[arg-type]
 
     def valid(self, heart: Heartbeat) -> bool:
-        with patch.object(module, "time", SimpleNamespace(monotonic=lambda: self.now_ms / 1_000)):
-            return heart.valid
+        return heart.valid
 
     def hang(self, heart: Heartbeat, tie: Tie, on_end: Callable[[], None] | None = None, **terms: Any) -> Any:
-        with patch.object(module, "time", SimpleNamespace(monotonic=lambda: self.now_ms / 1_000)):
-            off = heart.hang(tie, on_end, **terms)
+        off = heart.hang(tie, on_end, **terms)
 
         def off_then() -> None:
-            with patch.object(module, "time", SimpleNamespace(monotonic=lambda: self.now_ms / 1_000)):
-                off()
+            off()
 
         return off_then
 

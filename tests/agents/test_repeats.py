@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from accord.agents.client import Accord
-from accord.agents.connection import sender
+from accord.agents.connection.runtime import ON_KAFKA
 from accord.agents.tasks.graph import Run, TaskGraph
 from accord.replay.source import open_source
 from accord.replay.timeline import Filter, timeline
@@ -40,9 +40,9 @@ class Stammering:
 
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedded]:
-    for module in (sender, output):
-        made = module.producer
-        monkeypatch.setattr(module, "producer", lambda *given, made=made, **terms: Stammering(made(*given, **terms)))
+    for place in (ON_KAFKA, output):
+        made = place.producer
+        monkeypatch.setattr(place, "producer", lambda *given, made=made, **terms: Stammering(made(*given, **terms)))
     with Embedded() as running:
         yield running
 

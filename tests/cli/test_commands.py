@@ -222,7 +222,7 @@ def test_doctor_on_the_embedded_broker_says_what_it_cannot_tell(capsys: pytest.C
         ran = Ran(capsys, "doctor", "--bootstrap", broker.bootstrap_servers, "--json")
     found = {row["check"]: row["ok"] for row in ran.objects}
     assert ran.code == 0
-    assert found == {"settings": True, "broker": True, "topics": None, "clock": True, "workers": None}
+    assert found == {"settings": True, "broker": True, "topics": None, "clock": True, "workers": None, "decided": True}
 
 
 def test_events_list_colours_agents_apart(archive: str) -> None:

@@ -113,13 +113,13 @@ def eventually(what: Callable[[], Any]) -> Any:
 @pytest.fixture
 def cluster(accord_kafka: str, tmp_path: Path) -> Cluster:
     return Cluster(accord_kafka, tmp_path, fresh_prefix(accord_kafka, "cli"))
-    served.environment["ACCORD_WORKER__METRICS_PORT"] = str(free_port())
 
 
 @pytest.fixture(scope="module")
 def served(accord_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A prefix with topics, a worker, and a little history: two locks, one of them freed, and a dead letter."""
     served = Cluster(accord_kafka, tmp_path_factory.mktemp("served"), fresh_prefix(accord_kafka, "cli"))
+    served.environment["ACCORD_WORKER__METRICS_PORT"] = str(free_port())
     assert served.accord("topics", "init").returncode == 0
     with (served.folder / "worker.log").open("w") as log:
         worker = served.start("worker", output=log)
