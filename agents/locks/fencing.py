@@ -10,6 +10,8 @@ Rules that act here:
   held alone: a mutex, a writer, a pool of 1 or an exclusive part of one. Who hold permits or capacity side by side
   would refuse each other. Tokens of different locks or pools do not compare: one resource, one lock or pool.
 - Check and write are one step: no write that started with a smaller token can land after one with a larger.
+- What is read to be written over needs the token, too (`read`). Else one who holds it no more can still write after the
+  next one has read, and that one writes over it.
 - A refused write is reported to the log, by the hub of the grant, or for a bare token if one is open; it is never
   waited for.
 """
@@ -33,6 +35,8 @@ logger = logs.get("accord.locks")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Q = ParamSpec("Q")
+R = TypeVar("R")
 
 
 class FencedResource(Generic[P, T]):
@@ -97,18 +101,42 @@ class FencedResource(Generic[P, T]):
             StaleToken: a larger token has been here. Nothing was written.
             BadInput: the token is no positive whole number.
         """
+        return self._call(token, self._apply, args, kwargs, is_write=True)
+
+    def read(self, token: int | Held, function: Callable[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> R:
+        """Reads, if the token is not outdated; from then on nothing is written under a smaller one.
+
+        Args:
+            token: as of `write`.
+            function: does the reading; a coroutine function if `apply` is one. No write goes on meanwhile.
+            args, kwargs: for `function`.
+
+        Returns:
+            What `function` returns; to be awaited if it is a coroutine function.
+
+        Raises:
+            StaleToken: a larger token has been here.
+            BadInput: the token is no positive whole number, or of `function` and `apply` one is a coroutine function.
+        """
+        if inspect.iscoroutinefunction(function) is not self._is_async:
+            raise BadInput(f"{self.name}: what reads must be a coroutine function if, and only if, what writes is one.")
+        return self._call(token, function, args, kwargs, is_write=False)
+
+    def _call(self, token: int | Held, function: Callable[..., R], args: Any, kwargs: Any, *, is_write: bool) -> R:
         if self._is_async:
-            return cast("T", self._write_async(token, args, kwargs))
+            return cast("R", self._call_async(token, function, args, kwargs, is_write=is_write))
         with self._mutex:
-            self._admit(token)
-            return self._apply(*args, **kwargs)
+            self._admit(token, is_write=is_write)
+            return function(*args, **kwargs)
 
-    async def _write_async(self, token: int | Held, args: Any, kwargs: Any) -> Any:
+    async def _call_async(
+        self, token: int | Held, function: Callable[..., Any], args: Any, kwargs: Any, *, is_write: bool
+    ) -> Any:
         async with self._writing:
-            self._admit(token)
-            return await cast("Any", self._apply(*args, **kwargs))
+            self._admit(token, is_write=is_write)
+            return await function(*args, **kwargs)
 
-    def _admit(self, token: int | Held) -> None:
+    def _admit(self, token: int | Held, *, is_write: bool) -> None:
         grant = token if isinstance(token, Held) else None
         number = grant.token if grant is not None else token
         if isinstance(number, bool) or not isinstance(number, int) or number <= 0:
@@ -121,15 +149,16 @@ class FencedResource(Generic[P, T]):
                 self._highest, self._granted = number, grant
             elif number < highest:
                 guard = self._guard if grant is None else (grant.position.domain, grant.key)
-                self._report(guard, grant, number, highest)
-                raise self._stale(guard[1], number, highest)
+                if is_write:
+                    self._report(guard, grant, number, highest)
+                raise self._stale(guard[1], number, highest, "write to" if is_write else "read of")
 
-    def _stale(self, key: str, token: int, highest: int) -> StaleToken:
-        later = f"{highest} has written since"
+    def _stale(self, key: str, token: int, highest: int, what: str) -> StaleToken:
+        later = f"{highest} has been there since"
         if self._granted is not None:
             later = f"{highest} was granted to {self._granted.agent} ({self._granted.position})"
         return StaleToken(
-            f"write to {self.name} with token {token} refused; {later}.",
+            f"{what} {self.name} with token {token} refused; {later}.",
             remedy="Acquire again and re-read before writing.",
             key=key,
             holder=self._granted.agent if self._granted is not None else None,

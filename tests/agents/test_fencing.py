@@ -30,11 +30,56 @@ def test_smaller_token_is_refused() -> None:
     with pytest.raises(StaleToken) as raised:
         resource.write(41, "ada, late")
     assert str(raised.value) == (
-        "write to rooms/12 with token 41 refused; 42 has written since. Acquire again and re-read before writing."
+        "write to rooms/12 with token 41 refused; 42 has been there since. Acquire again and re-read before writing."
     )
     assert raised.value.details == {"token": 41, "highest_token": 42}
     assert written == ["ada", "ada again", "bob"]
     assert resource.highest_token == 42
+
+
+def test_who_reads_keeps_older_holders_from_writing() -> None:
+    """Else the late write of one who is paused is lost, or loses what the next one makes of what was there."""
+    value = ["a"]
+    resource = FencedResource("rooms/12", value.append)
+    resource.write(41, "b")
+    assert resource.read(42, lambda at: value[at], at=-1) == "b"
+    with pytest.raises(StaleToken, match="write to rooms/12 with token 41 refused; 42 has been there since"):
+        resource.write(41, "late")
+    with pytest.raises(StaleToken, match="read of rooms/12 with token 41 refused"):
+        resource.read(41, value.copy)
+    resource.write(42, "c")
+    assert value == ["a", "b", "c"] and resource.highest_token == 42
+
+    async def read() -> str:
+        return value[-1]
+
+    with pytest.raises(BadInput, match="coroutine function"):
+        resource.read(43, read)
+    assert resource.highest_token == 42
+
+
+def test_an_async_read_waits_for_the_write_that_goes_on() -> None:
+    order: list[str] = []
+
+    async def write(name: str) -> None:
+        order.append(f"{name} begins")
+        await asyncio.sleep(0)
+        order.append(f"{name} ends")
+
+    async def main() -> None:
+        resource = FencedResource("ledger", write)
+
+        async def read() -> list[str]:
+            return [*order]
+
+        writing = asyncio.ensure_future(resource.write(1, "ada"))
+        await asyncio.sleep(0)
+        assert await resource.read(2, read) == ["ada begins", "ada ends"]
+        await writing
+        with pytest.raises(StaleToken):
+            await resource.write(1, "late")
+
+    asyncio.run(main())
 
 
 def test_returns_what_apply_returns_and_passes_its_arguments() -> None:
