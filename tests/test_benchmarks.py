@@ -16,14 +16,16 @@ from benchmarks import __main__ as command
 from benchmarks import cycles, detection, readers, recovery, state_cost, tasks_cost, transfers, waiters, workflows
 from benchmarks.clients import Figures, figures
 from benchmarks.engines.engine import Engine
-from benchmarks.peers import eventsourcing
+from benchmarks.peers import eventsourcing, temporal
 from benchmarks.peers.peer import Address, Peer
 from benchmarks.report import Goal, Sample, quantile, summary
 from tests.counts import only_long
 
 REPLAY = [
-    *[f"replay{what}" for what in ("", "_verify", "_processes", "_state_at", "_memory_rebuild", "_memory_verify")],
+    *[f"replay{what}" for what in ("", "_verify", "_verify_processes", "_processes", "_state_at")],
+    *["replay_memory_rebuild", "replay_memory_verify"],
     *(["replay_eventsourcing"] if eventsourcing.missing() is None else []),
+    *(["replay_temporal"] if temporal.missing() is None else []),
 ]
 KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "holds", "runs"]
 

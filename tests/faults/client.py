@@ -49,6 +49,7 @@ async def play(player: Player) -> None:
 
     threading.Thread(target=read, daemon=True).start()  # a client that fails ends, whoever has its input open
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(player.stopping.wait())  # also if there is nothing left to do
         for name in player.config.parts:
             for turn in PARTS[name](player):
                 tasks.create_task(_again(player, turn))
