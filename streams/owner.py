@@ -124,6 +124,7 @@ class Owner:
         pending = {decision.seq: decision for decision in self.pending}
         partition = self.partition
         confirmed = self.confirmed
+        elsewhere: dict[int, int] = {}
         for decision in accepted:
             mine = pending.pop(decision.seq, None)
             if mine is None:
@@ -132,10 +133,14 @@ class Owner:
                 partition.apply(partition.read(decision))
             elif mine.digest != decision.digest:
                 return False
+            elif mine.offset != decision.offset:
+                elsewhere[decision.seq] = decision.offset
             confirmed = Confirmed(decision.offset, decision.seq, decision.digest)
         if pending:
             return False
         self.pending.clear()
+        if elsewhere:
+            partition.window.relocate(elsewhere)
         if confirmed is not None:
             partition.head = msgspec.structs.replace(partition.head, offset=confirmed.offset)
         self.confirmed, self.expected, self.contested = confirmed, end_offset, False

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -106,6 +106,17 @@ class Window:
         horizon = now_ms - WINDOW_MS
         while order and (order[0][0] < horizon or len(order) > WINDOW_COUNT_MAX):
             del ids[order.popleft()[1]]
+
+    def relocate(self, landed: Mapping[int, int]) -> None:
+        """Takes note of where decisions lie that had been expected elsewhere: their offsets by their numbers."""
+        order = self._order
+        first = min(landed, default=0)
+        for place in range(len(order) - 1, -1, -1):
+            now_ms, command_id, _, seq, digest = order[place]
+            if seq < first:
+                return
+            if seq in landed:
+                order[place] = now_ms, command_id, landed[seq], seq, digest
 
     def oldest(self) -> Confirmed | None:
         """The decision that brought the oldest known id: from there on, headers alone bring the window back."""
