@@ -126,6 +126,7 @@ async def test_a_lock_with_a_long_lease_does_not_wait_for_it(make_hub: Any, embe
         die(ada)
         await asyncio.to_thread(embedded.advance, FAIL_MS + 1)
         assert (await asyncio.wait_for(other, 10)).token > grant.token
+        await until(lambda: any(isinstance(one, AgentFailed) for one in failed))
         (event,) = [one for one in failed if isinstance(one, AgentFailed)]
         assert [tie.key for tie in event.ties] == ["slow"]
 
