@@ -7,10 +7,12 @@ and a line in `reasons.py`. Of others, the fields that every domain uses alike (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from accord.replay.timeline import TimelineEvent, iso
+
+POSITIONS_MAX: Final = 20
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -66,6 +68,12 @@ class Case(msgspec.Struct, frozen=True):
 def where(event: TimelineEvent | None) -> str | None:
     """An event's position, if there is an event."""
     return None if event is None else event.position
+
+
+def positions(text: str, found: Sequence[Any]) -> list[Reason]:
+    """The same reason for each of these positions, of many the first `POSITIONS_MAX`."""
+    reasons = [Reason(text, str(position)) for position in found[:POSITIONS_MAX]]
+    return [*reasons, Reason(f"and {len(found) - POSITIONS_MAX} more")] if len(found) > POSITIONS_MAX else reasons
 
 
 Reasons = Mapping[str, Callable[[Case], list[Reason]]]

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
-from accord.replay.explain.case import Case, Reason, Reasons, span, where
+from accord.replay.explain.case import Case, Reason, Reasons, positions, span, where
 from accord.schemas.position import Position
-
-LISTED_MAX: Final = 20
-
-
-def _listed(text: str, positions: Iterable[Any]) -> list[Reason]:
-    found = [Reason(text, str(position)) for position in positions]
-    more = [Reason(f"and {len(found) - LISTED_MAX} more")] if len(found) > LISTED_MAX else []
-    return [*found[:LISTED_MAX], *more]
 
 
 def _result(case: Case) -> list[Reason]:
@@ -23,7 +15,7 @@ def _result(case: Case) -> list[Reason]:
     causes = data.get("causes") if isinstance(data, Mapping) else None
     flow = case.data["flow"]
     begun = Reason(f"the flow {flow} was begun", where(case.last("FlowBegun", flow=flow)))
-    return [*_listed("it was made of this event", causes if isinstance(causes, list | tuple) else ()), begun]
+    return [*positions("it was made of this event", causes if isinstance(causes, list | tuple) else ()), begun]
 
 
 def _result_known(case: Case) -> list[Reason]:
@@ -55,7 +47,7 @@ def _missing(case: Case) -> list[Reason]:
     d = case.data
     what = "given to it, marked" if d["delivered"] else "held back, and nothing after it is given"
     waited = f"{d['handler']} waited {span(d['waited_ms'])} for what comes before this event"
-    return [Reason(f"{waited}: {what}", d["position"]), *_listed("this was not found", d["causes"])]
+    return [Reason(f"{waited}: {what}", d["position"]), *positions("this was not found", d["causes"])]
 
 
 REASONS: Final[Reasons] = {

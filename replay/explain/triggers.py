@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from accord.replay.explain.case import Case, Reason, Reasons, where
+from accord.replay.explain.case import Case, Reason, Reasons, positions, where
 
-LISTED_MAX: Final = 20
 _IGNORED: Final = {
     "late": "a later one was taken before, or an absence was found",
     "repeated": "it is known",
@@ -15,10 +14,7 @@ _IGNORED: Final = {
 
 
 def _matched(case: Case) -> list[Reason]:
-    causes = case.data["causes"]
-    found = [Reason("this signal is a part of it", position) for position in causes[:LISTED_MAX]]
-    if len(causes) > LISTED_MAX:
-        found.append(Reason(f"and {len(causes) - LISTED_MAX} more"))
+    found = positions("this signal is a part of it", case.data["causes"])
     return [*found, Reason("the key was opened for the pattern", where(case.last("KeyOpened")))]
 
 

@@ -130,12 +130,7 @@ class Log:
         return heart.valid
 
     def hang(self, heart: Heartbeat, tie: Tie, on_end: Callable[[], None] | None = None, **terms: Any) -> Any:
-        off = heart.hang(tie, on_end, **terms)
-
-        def off_then() -> None:
-            off()
-
-        return off_then
+        return heart.hang(tie, on_end, **terms)
 
 
 LOCK, TEAM = Tie("locks", "room_12", "r1"), Tie("roster", "default", "ada/1")

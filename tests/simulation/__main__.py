@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accord.testing.simulation import faults
-from accord.testing.simulation.runs import build, failure_of, quiet, shrink
+from accord.testing.simulation.quiet import quiet
+from accord.testing.simulation.runs import build, failure_of, shrink
 
 SLICE = 25
 """Runs that a process is given at once."""

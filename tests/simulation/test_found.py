@@ -5,7 +5,8 @@ from __future__ import annotations
 from accord.streams import checkpoint as cp
 
 from accord.testing.simulation.faults import Fault
-from accord.testing.simulation.runs import build, failure_of, quiet
+from accord.testing.simulation.quiet import quiet
+from accord.testing.simulation.runs import build, failure_of
 
 REBALANCES = [Fault(at_ms, "rebalance", "cluster") for at_ms in range(10_000, 60_000, 9_000)]
 

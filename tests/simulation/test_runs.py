@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 from accord.streams.owner import Owner
 
+from accord.errors import AccordError
 from accord.testing.simulation import faults
 from accord.testing.simulation.cluster import Cluster
 from accord.testing.simulation.drivers import DRIVERS
@@ -144,6 +145,7 @@ def check_that_it_shrinks(name: str, seeds_max: int, tries_max: int) -> None:
     shrunk = shrink(failure.seed, tries_max=tries_max, **options)
     again = failure_of(failure.seed, **{**options, "faults": shrunk.faults, "agents": shrunk.agents})
     assert again is not None
+    assert isinstance(again.error, AssertionError | AccordError), "of what is left out nothing is asked"
     assert len(shrunk.faults) <= len(build_faults(failure.seed, options))
 
 

@@ -8,8 +8,7 @@ print(shrink(found.seed))                      # which faults and agents it take
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -17,6 +16,7 @@ from accord.errors import AccordError
 from accord.testing.simulation.cluster import Cluster
 from accord.testing.simulation.drivers import DRIVERS
 from accord.testing.simulation.faults import Fault, text_of
+from accord.testing.simulation.quiet import quiet
 
 T = TypeVar("T")
 MINUTES: Final = 2.0
@@ -144,8 +144,12 @@ def shrink(seed: int, *, tries_max: int = 400, **options: Any) -> Shrunk:
             errors.append(failure.error)
         return failure is not None
 
-    agents = smallest(list(whole.agents), lambda part: fails(whole.faults, part))
-    faults = smallest(whole.faults, lambda part: fails(part, agents))
+    def befalling(agents: list[str]) -> list[Fault]:
+        """The faults without those of agents that are left out."""
+        return [fault for fault in whole.faults if fault.target in agents or fault.target not in whole.agents]
+
+    agents = smallest(list(whole.agents), lambda part: fails(befalling(part), part))
+    faults = smallest(befalling(agents), lambda part: fails(part, agents))
     return Shrunk(seed, faults, agents, errors[-1], tries)
 
 
@@ -165,15 +169,3 @@ def smallest(whole: list[T], fails: Callable[[list[T]], bool]) -> list[T]:
                 break
             pieces = min(len(part), 2 * pieces)
     return part
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Workers that are killed and cut off have much to warn of; here it is no news."""
-    logger = logging.getLogger("accord")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from accord.schemas.messages import Event
 from accord.settings import Settings
 from accord.streams.chain import Decision
 from accord.testing.simulation.log import Log
+from accord.testing.simulation.quiet import quiet
 from accord.testing.simulation.scheduler import Scheduler
 from accord.testing.trials.agent import AgentLoop, AgentRun, Fault, Program, raised_at
 from accord.testing.trials.desk import Desk
@@ -110,7 +110,7 @@ class Trial:
 
     def run(self) -> Violation | None:
         """Runs to the end, or to the first violation, which it returns."""
-        with _quiet(), context.apart(), _seeded(self.seed), _generators_closed():
+        with quiet(), context.apart(), _seeded(self.seed), _generators_closed():
             try:
                 self._run()
             finally:
@@ -204,18 +204,6 @@ class Trial:
     def fingerprint(self) -> list[tuple[Any, ...]]:
         """What two runs of one seed have in common."""
         return [(round(one.at_ms, 3), one.agent, one.line()) for one in self.trace]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """accord's own log says nothing of simulated agents: the trace does."""
-    logger = logging.getLogger("accord")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 @contextmanager
