@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import ExitStack
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
+from accord.agents.connection.runtime import countdown
 from accord.agents.hub import Hub, not_drained
 from accord.agents.leases.call_chain import one_chain, runs
 from accord.agents.locks.arguments import check_wait_ms
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from accord.errors import DeadlockVictim
 
@@ -29,7 +29,7 @@ class SyncHub(Hub):
     def _loop(self) -> BlockingPortal:
         """The event loop, on a thread of its own, in which tasks are waited for and their steps run."""
         if self._steps is None:
-            self._steps = self._at_end.enter_context(start_blocking_portal())
+            self._steps = self._at_end.enter_context(self.connection.runtime.portal())
         return self._steps
 
     def __enter__(self) -> Self:
@@ -81,15 +81,18 @@ class SyncHub(Hub):
         """
         self.ensure_open("drain()")
         check_wait_ms(wait_ms)
-        deadline_s = None if wait_ms is None else time.monotonic() + wait_ms / 1_000
+        left_ms = countdown(wait_ms)
         for hook in list(self._drain_hooks):
             waiting = hook()
             if waiting is None:
                 continue
-            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            if not wait([waiting], left_s).done:
-                raise not_drained(wait_ms)
-            waiting.result()
+            left = left_ms()
+            try:
+                waiting.result(None if left is None else left / 1_000)
+            except TimeoutError:
+                if waiting.done():
+                    raise
+                raise not_drained(wait_ms) from None
 
 
 def _finish(waiting: Future[None] | None) -> None:

@@ -40,7 +40,7 @@ class Lookups:
         self._jobs: deque[Job] = deque()
         self._helper: Joinable | None = None
         self._ready: deque[Callable[[], None]] = deque()
-        self._ended = threading.Event()
+        self._ended = runtime.event()
 
     def later(self, job: Job) -> None:
         """Has a job run; does nothing after the end. From any thread."""

@@ -6,29 +6,37 @@ of a simulated agent; all that is above (commands, answers, leases, hubs) is the
 
 from __future__ import annotations
 
+import asyncio
 import os
+import queue
 import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import uuid_utils
 from accord.agents.connection.timers import Clock, Timers
 from accord.agents.discovery import resolve
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from confluent_kafka import Consumer, Producer
 
 from accord import kafka
 from accord.settings import KafkaSettings, Settings
+
+T = TypeVar("T")
 
 
 class Joinable(Protocol):
     """What can be waited for: a thread."""
 
     def join(self, timeout: float | None = None) -> None: ...
+
+    def is_alive(self) -> bool: ...
 
 
 class Driven(Protocol):
@@ -83,8 +91,9 @@ class Runtime:
     def producer(self, settings: KafkaSettings, **config: Any) -> Producer:
         return kafka.producer(settings, **config)
 
-    def consumer(self, settings: KafkaSettings) -> Consumer:
-        return kafka.consumer(settings)
+    def consumer(self, settings: KafkaSettings, **config: Any) -> Consumer:
+        """Arguments are those of `accord.kafka.consumer`."""
+        return kafka.consumer(settings, **config)
 
     def run(self, function: Callable[[], None], name: str) -> Joinable:
         """Runs a function beside what calls: on a daemon thread."""
@@ -112,12 +121,24 @@ class Runtime:
     def wake(self, driven: Driven) -> None:
         """Something was asked of `driven`, which it will see in its next step: here one comes soon by itself."""
 
-    def check_threads(self, what: str) -> None:
-        """Raises unless what blocks may have a thread of its own here: on this machine it may.
+    # -- what functions on threads of their own wait for
 
-        Args:
-            what: needs it, for the error's text.
-        """
+    def event(self) -> threading.Event:
+        return threading.Event()
+
+    def condition(self) -> threading.Condition:
+        return threading.Condition()
+
+    def queue(self) -> queue.SimpleQueue[Any]:
+        return queue.SimpleQueue()
+
+    def in_loop(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> Future[T]:
+        """Has an event loop of another thread run a coroutine."""
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+
+    def portal(self) -> AbstractContextManager[BlockingPortal]:
+        """An event loop on a thread of its own."""
+        return start_blocking_portal()
 
 
 ON_KAFKA: Final = Runtime()

@@ -24,6 +24,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from accord.agents.connection import runtime
 from accord.agents.connection.connection import Answer
 from accord.agents.context import current
 from accord.agents.limits.limits import Request
@@ -34,7 +35,7 @@ from accord.agents.locks.arguments import check_name, check_number
 from accord.agents.operations import ModelCall
 from accord.schemas.messages.llm import AnswerForgotten, ForgetAnswer
 from accord.streams.llm.bounds import TTL_MS_MAX
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from accord import logs
 from accord.errors import AccordError, NotConnected
@@ -289,7 +290,7 @@ class SyncModel:
         return self._loop
 
     def __enter__(self) -> Self:
-        self._loop = self._at_end.enter_context(start_blocking_portal())
+        self._loop = self._at_end.enter_context(runtime.current().portal())
         self._at_end.callback(self._loop.call, self._model._client.close)
         return self
 

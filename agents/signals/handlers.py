@@ -17,17 +17,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from accord.agents import context
-from accord.agents.connection.runtime import current
+from accord.agents.connection.runtime import Joinable, current
+from accord.agents.connection.underway import future
 from accord.agents.operations import Operation
 from accord.agents.signals import signals
 from accord.agents.signals.signals import DOMAIN, Event
@@ -173,6 +172,17 @@ _of_hub: Final[WeakKeyDictionary[Hub, dict[str, Handler]]] = WeakKeyDictionary()
 _running: Final[WeakKeyDictionary[Hub, Handlers]] = WeakKeyDictionary()
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """What is declared inside for every hub of the process ends with it."""
+    before = dict(_process)
+    try:
+        yield
+    finally:
+        _process.clear()
+        _process.update(before)
+
+
 def find(name: str, hub: Hub | None = None) -> Handler | None:
     """The handler of a name, as the process or the hub knows it."""
     return (_of_hub.get(hub, {}).get(name) if hub is not None else None) or _process.get(name)
@@ -213,7 +223,8 @@ class Handlers:
         self._hub = hub
         self._loop = loop
         self._runners: dict[str, Runner] = {}
-        self._stopping = threading.Event()
+        self._monotonic = hub.connection.monotonic
+        self._stopping = hub.connection.runtime.event()
 
     def start(self, handler: Handler) -> Future[None]:
         """Starts a handler, or replaces the one of its name; done once it is fixed from where on it gets events."""
@@ -238,7 +249,7 @@ class Handlers:
         while not self._stopping.is_set():
             emitted = outbox.count
             outbox.settled().result()
-            ends = log_ends(self._hub.settings)
+            ends = log_ends(self._hub.settings, self._hub.connection.runtime)
             for runner in tuple(self._runners.values()):
                 runner.wait_for(ends)
             if outbox.count == emitted:
@@ -258,28 +269,28 @@ class Handlers:
         self._runners.clear()
         for runner in runners:
             runner.stop()
-        deadline = time.monotonic() + STOP_S
+        deadline = self._monotonic() + STOP_S
         for runner in runners:
-            runner.join(max(0.0, deadline - time.monotonic()))
+            runner.join(max(0.0, deadline - self._monotonic()))
 
 
 class Runner:
     """Calls one handler, in a thread of its own."""
 
     def __init__(self, hub: Hub, handler: Handler, loop: asyncio.AbstractEventLoop | None) -> None:
-        hub.connection.runtime.check_threads(f"the handler {handler.name}")
+        self._runtime = hub.connection.runtime
         self._hub = hub
         self._handler = handler
         self._loop = loop
         self._subscription = Subscription(
-            hub.settings, handler.name, handler.wanted, handler.since, self._report_missing
+            hub.settings, handler.name, handler.wanted, handler.since, self._report_missing, self._runtime
         )
-        self._stopping = threading.Event()
+        self._stopping = self._runtime.event()
         self._pending: Future[Any] | None = None
-        self._thread = threading.Thread(target=self._main, name=f"accord-runs-{handler.name}", daemon=True)
+        self._thread: Joinable | None = None
 
     def start(self) -> Future[None]:
-        self._thread.start()
+        self._thread = self._runtime.run(self._main, f"accord-runs-{self._handler.name}")
         return self._subscription.open()
 
     def wait_for(self, ends: dict[int, int]) -> None:
@@ -292,14 +303,16 @@ class Runner:
 
     def join(self, timeout_s: float) -> None:
         """Waits for the running call; one that takes longer is left alone, and its event is delivered again."""
-        deadline = time.monotonic() + timeout_s
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        monotonic, thread = self._runtime.monotonic, self._thread
+        assert thread is not None
+        deadline = monotonic() + timeout_s
+        thread.join(timeout_s)
+        if thread.is_alive():
             logger.warning("a handler is still running; its event will be delivered again", handler=self._handler.name)
             pending = self._pending
             if pending is not None:
                 pending.cancel()
-        self._subscription.join(max(0.0, deadline - time.monotonic()))
+        self._subscription.join(max(0.0, deadline - monotonic()))
 
     def _main(self) -> None:
         try:
@@ -371,16 +384,13 @@ class Runner:
                 self._await(returned)
             emitted.settled().result()
 
-    def _await(self, returned: Any) -> None:
+    def _await(self, returned: Awaitable[Any]) -> None:
         """Runs an async handler on the hub's loop; on one of its own when the hub has none."""
-
-        async def body() -> None:
-            await returned
-
+        coroutine = returned if inspect.iscoroutine(returned) else _awaited(returned)
         if self._loop is None:
-            asyncio.run(body())
+            asyncio.run(coroutine)
             return
-        self._pending = asyncio.run_coroutine_threadsafe(body(), self._loop)
+        self._pending = self._runtime.in_loop(coroutine, self._loop)
         try:
             self._pending.result()
         finally:
@@ -444,6 +454,10 @@ class Runner:
             logger.error("the missing cause could not be recorded", handler=self._handler.name, why=str(problem))
 
 
+async def _awaited(returned: Awaitable[Any]) -> None:
+    await returned
+
+
 def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
@@ -481,22 +495,20 @@ def _takes_event(function: Callable[..., Any]) -> bool:
 def _all(futures: list[Future[None]]) -> Future[None]:
     """Done when all are; raises what the first failed one raised."""
     if not futures:
-        nothing: Future[None] = Future()
+        nothing = future()
         nothing.set_result(None)
         return nothing
 
     def wait() -> None:
-        for future in futures:
-            future.result()
+        for one in futures:
+            one.result()
 
     return in_thread("accord-handlers-open", wait)
 
 
 def in_thread(name: str, work: Callable[[], None]) -> Future[None]:
     """Runs blocking work in a thread; the future has its outcome."""
-    current().check_threads(name)
-    outcome: Future[None] = Future()
-    outcome.set_running_or_notify_cancel()
+    outcome: Future[None] = future()
 
     def run() -> None:
         try:
@@ -506,5 +518,5 @@ def in_thread(name: str, work: Callable[[], None]) -> Future[None]:
         else:
             outcome.set_result(None)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    current().run(run, name)
     return outcome

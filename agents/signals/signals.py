@@ -185,7 +185,7 @@ class Outbox:
 
     def settled(self) -> Future[None]:
         """Done when everything added so far is recorded or lost. Raises the first loss that nobody noticed."""
-        done: Future[None] = Future()
+        done: Future[None] = runtime.current().future()
         with self._lock:
             pending = list(self._pending)
         remaining = len(pending)

@@ -15,16 +15,15 @@ One consumer group a handler name over the signals events. Rules that act here:
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
+from queue import SimpleQueue
 from typing import Any, Final, NamedTuple
 
+from accord.agents.connection.runtime import ON_KAFKA, Joinable, Runtime
 from accord.agents.signals.signals import DOMAIN
 from accord.agents.signals.wanted import Emitted, Wanted
 from accord.schemas.clock import VectorClock
@@ -37,7 +36,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from accord import logs
 from accord.errors import AccordError, ConfigError, Corrupt, KafkaUnreachable, LogGap, MissingCause
-from accord.kafka import anchor, as_record, bounds, cluster_id, consumer, offset_at
+from accord.kafka import anchor, as_record, bounds, cluster_id, offset_at
 from accord.settings import Settings
 
 logger = logs.get("accord.handlers")
@@ -134,6 +133,7 @@ class Subscription:
         wanted: the events to deliver, and in which order.
         since: where a new group starts.
         report: called, from the reading thread, with an event that causes are missing of, and with these.
+        runtime: makes the threads and the consumers.
     """
 
     def __init__(
@@ -143,7 +143,10 @@ class Subscription:
         wanted: Wanted,
         since: Since = NOW,
         report: Callable[[Delivery, tuple[Missing, ...]], None] | None = None,
+        runtime: Runtime = ON_KAFKA,
     ) -> None:
+        self._runtime = runtime
+        self._monotonic = runtime.monotonic
         self._since = since
         self._settings = settings
         self._group = f"{settings.topics.prefix}.handlers.{group}"
@@ -158,22 +161,22 @@ class Subscription:
         self._ends_from_s = 0.0
         self._topic = events_topic(DOMAIN, settings.topics.prefix)
         self._codec = events_codec(DOMAIN)
-        self._queue: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
-        self._changed = threading.Condition()
+        self._queue: SimpleQueue[Delivery | None] = runtime.queue()
+        self._changed = runtime.condition()
         self._places: dict[int, Place] = {}
         self._done_to: dict[int, int] = {}
         self._running: Place | None = None
         self._assigned = False
         self._paused = False
         self._handled = False
-        self._stopping = threading.Event()
+        self._stopping = runtime.event()
         self._failure: AccordError | None = None
-        self.opened: Future[None] = Future()
-        self._thread = threading.Thread(target=self._main, name=f"accord-reads-{group}", daemon=True)
+        self.opened: Future[None] = runtime.future()
+        self._thread: Joinable | None = None
 
     def open(self) -> Future[None]:
         """Starts; the future is done once it is fixed from where on events are delivered."""
-        self._thread.start()
+        self._thread = self._runtime.run(self._main, f"accord-reads-{self._name}")
         return self.opened
 
     # -- for the handler's thread
@@ -236,6 +239,7 @@ class Subscription:
 
     def join(self, timeout_s: float) -> bool:
         """Waits for the end after `stop`; False if it is not over in time."""
+        assert self._thread is not None
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -245,14 +249,14 @@ class Subscription:
     # -- the reading thread
 
     def _main(self) -> None:
-        open_by_s = time.monotonic() + self._settings.kafka.connect_timeout_ms / 1_000
+        open_by_s = self._monotonic() + self._settings.kafka.connect_timeout_ms / 1_000
         try:
             while not self._stopping.is_set():
                 try:
                     self._serve()
                 except (KafkaException, AccordError) as error:
                     if isinstance(error, Corrupt | MissingCause) or not (
-                        self.opened.done() or _passes(error, open_by_s)
+                        self.opened.done() or (_passes(error) and self._monotonic() < open_by_s)
                     ):
                         raise
                     logger.warning(
@@ -267,7 +271,7 @@ class Subscription:
     def _serve(self) -> None:
         kafka = self._settings.kafka
         session_ms = self._settings.worker.session_timeout_ms
-        client = consumer(
+        client = self._runtime.consumer(
             kafka,
             group=self._group,
             session_timeout_ms=session_ms,
@@ -298,9 +302,9 @@ class Subscription:
         with the interpreter's lock held: the whole process would stand still."""
         with suppress(KafkaException):
             client.unsubscribe()
-            until_s = time.monotonic() + LEAVE_S
+            until_s = self._monotonic() + LEAVE_S
             client.poll(LEAVE_POLL_S)
-            while self._assigned and time.monotonic() < until_s:
+            while self._assigned and self._monotonic() < until_s:
                 client.poll(LEAVE_POLL_S)
 
     def _fix_start(self, client: Consumer, cluster: str) -> None:
@@ -311,7 +315,7 @@ class Subscription:
         new = [at.partition for at in found if at.offset < 0]
         if not new:
             return
-        side = consumer(self._settings.kafka)
+        side = self._runtime.consumer(self._settings.kafka)
         try:
             start = [TopicPartition(self._topic, number, self._start(side, cluster, number)) for number in new]
         finally:
@@ -332,7 +336,7 @@ class Subscription:
         return low if self._since == START else high
 
     def _loop(self, client: Consumer) -> None:
-        committed_s = commit_from_s = time.monotonic()
+        committed_s = commit_from_s = self._monotonic()
         while not self._stopping.is_set():
             first = client.poll(POLL_S)
             if first is not None:
@@ -340,7 +344,7 @@ class Subscription:
                     self._read(message)
             if self._buffer is not None:
                 self._release(client, self._buffer)
-            now_s = time.monotonic()
+            now_s = self._monotonic()
             if now_s >= commit_from_s and (self._handled or now_s - committed_s > COMMIT_S):
                 self._handled = False
                 committed_s = now_s
@@ -395,7 +399,7 @@ class Subscription:
             MissingCause: a cause is missing, and the handler is not to be called without.
         """
         assert self._wanted.causal is not None
-        now_s = time.monotonic()
+        now_s = self._monotonic()
         buffer.tick(now_s, [number for number, place in self._places.items() if place.is_paused])
         if buffer.wants_ends and now_s >= self._ends_from_s:
             try:
@@ -492,7 +496,7 @@ class Subscription:
             numbers = range(self._settings.topics.partitions) if leads else ()
             partitions = [TopicPartition(self._topic, number) for number in numbers]
         kafka = self._settings.kafka
-        side = consumer(kafka)
+        side = self._runtime.consumer(kafka)
         try:
             places = {}
             found = client.committed(partitions, timeout=kafka.connect_timeout_ms / 1_000) if partitions else []
@@ -544,9 +548,9 @@ def as_text(missing: Missing) -> str:
     return f"{missing.partition} has not brought {told}, only up to {missing.read_to}"
 
 
-def log_ends(settings: Settings) -> dict[int, int]:
+def log_ends(settings: Settings, runtime: Runtime) -> dict[int, int]:
     """The end of each partition of the signals events: one past its last record."""
-    client = consumer(settings.kafka)
+    client = runtime.consumer(settings.kafka)
     try:
         topic = events_topic(DOMAIN, settings.topics.prefix)
         return {partition: bounds(client, topic, partition)[1] for partition in range(settings.topics.partitions)}
@@ -554,6 +558,6 @@ def log_ends(settings: Settings) -> dict[int, int]:
         client.close()
 
 
-def _passes(error: Exception, until_s: float) -> bool:
+def _passes(error: Exception) -> bool:
     """Whether what went wrong is only that the group has no coordinator yet."""
-    return isinstance(error, KafkaException) and error.args[0].code() in _NO_COORDINATOR and time.monotonic() < until_s
+    return isinstance(error, KafkaException) and error.args[0].code() in _NO_COORDINATOR

@@ -10,8 +10,6 @@ Rules that act here:
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
@@ -135,7 +133,8 @@ def definition_of(rule: Rule | Node) -> str:
 def make_active(hub: Hub, name: str, text: str) -> int:
     """Declares a trigger and waits until it is active; blocks. Returns its version; raises as `declare_trigger`."""
     asked: Command = DeclareTrigger(hub.agent, name, text)
-    until_s = time.monotonic() + hub.settings.client.worker_wait_ms / 1_000
+    runtime = hub.connection.runtime
+    until_s = runtime.monotonic() + hub.settings.client.worker_wait_ms / 1_000
     pause_s = ASK_S
     while True:
         match _decided(hub, name, asked).events[-1]:
@@ -149,14 +148,14 @@ def make_active(hub: Hub, name: str, text: str) -> int:
                 pass
             case other:
                 raise AssertionError(f"{type(other).__name__} is no answer to {type(asked).__name__}")
-        if time.monotonic() > until_s:
+        if runtime.monotonic() > until_s:
             raise Unavailable(
                 f"trigger {name} is declared, but not active after {hub.settings.client.worker_wait_ms} ms.",
                 remedy="Some worker has to serve the domains signals and triggers.",
                 key=name,
             )
         asked = ReadTrigger(hub.agent)
-        threading.Event().wait(pause_s)
+        runtime.event().wait(pause_s)
         pause_s = min(2 * pause_s, ASK_S_MAX)
 
 

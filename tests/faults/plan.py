@@ -90,27 +90,27 @@ KINDS = (
 )
 TIMED = Plan(
     kills=20,
-    client_kills=5,
-    freezes=5,
-    client_freezes=5,
-    cuts=6,
-    client_cuts=2,
-    drops=2,
+    client_kills=10,
+    freezes=9,
+    client_freezes=7,
+    cuts=9,
+    client_cuts=1,
+    drops=1,
     delays=1,
     full_disks=1,
     joins=1,
     upgrades=1,
-    broker_kills=1,
+    broker_kills=2,
     broker_freezes=0,
     load_per_s=240,
     pause_s_max=1.0,
 )
-"""The proportions of a run of so many minutes: twenty times these are 500 kills, 200 pauses, 200 and more partitions
-with two owners, and 20 restarts of the broker."""
+"""The proportions of a run of so many minutes. In 100 minutes a machine of two cores comes to some 500 kills, 200
+pauses, 200 partitions with two owners, and 25 restarts of the broker."""
 LEG_S = 360.0
 """A longer run is several of this length, each on a Kafka of its own: histories and logs have a bound that way."""
-INCREMENTS_PER_S = 0.6
-ITEMS_PER_S = 0.15
+INCREMENTS_PER_S = 1.5
+ITEMS_PER_S = 0.4
 """Of one client; on a slow machine they are done about when the faults are."""
 
 

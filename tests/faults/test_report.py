@@ -104,5 +104,6 @@ def test_a_long_run_has_legs_of_bounded_length_with_seeds_of_their_own() -> None
     assert sum(plan.seconds for plan in found) == 20 * 60 and max(plan.seconds for plan in found) < 1.5 * LEG_S
     assert all(plan.increments > 0 and plan.items > 0 for plan in found)
     counted = TIMED.kills + TIMED.client_kills, TIMED.freezes + TIMED.client_freezes, TIMED.broker_kills
-    assert [20 * count for count in counted] == [500, 200, 20]
-    assert 20 * (TIMED.freezes + TIMED.cuts) >= 200
+    rounds = [wanted / count for wanted, count in zip((500, 200, 20), counted, strict=True)]
+    assert max(rounds) < 20, "so many times the faults of one round are all that is wanted"
+    assert max(rounds) * (TIMED.freezes + TIMED.cuts) > 200

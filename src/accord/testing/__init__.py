@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from accord.testing.trials.invariants import atomicity, duration, exclusion, liveness, order, serializability
-    from accord.testing.trials.runtime import NotSimulated
     from accord.testing.trials.sim import AccordSim, TrialFailed
+    from accord.testing.trials.threads import NotSimulated
     from accord.testing.trials.trial import Trial
 
 _HOMES: Final = {
     "AccordSim": "sim",
-    "NotSimulated": "runtime",
+    "NotSimulated": "threads",
     "Trial": "trial",
     "TrialFailed": "sim",
     "atomicity": "invariants",

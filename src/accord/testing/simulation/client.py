@@ -29,6 +29,8 @@ from accord.testing.simulation.process import Process
 if TYPE_CHECKING:
     from accord.testing.simulation.cluster import Cluster
 
+REST_S: Final = 60.0
+"""Who rests looks this often whether the run goes on."""
 ANSWER_MS: Final = 30_000
 RETRY_MS: Final = 4_000
 EVENTS_MAX: Final = 10_000
@@ -71,8 +73,16 @@ class Client:
         return self.process.time_s
 
     async def pause(self, least_ms: float, most_ms: float) -> None:
-        """Does nothing for a time between the two, at the run's pace."""
-        await asyncio.sleep(self.random.uniform(least_ms, most_ms) * self.cluster.pace / 1_000)
+        """Does nothing for a time between the two, less in a run of a quicker pace."""
+        await asyncio.sleep(self.random.uniform(least_ms, most_ms) * min(1.0, self.cluster.pace) / 1_000)
+
+    async def rest(self, most_ms: float) -> None:
+        """Does nothing for up to so long, at the run's pace, quick or slow: between two rounds of what it does. It ends
+        soon after the run's faults have."""
+        left_s = self.random.uniform(0, most_ms) * self.cluster.pace / 1_000
+        await asyncio.sleep(min(left_s, REST_S))
+        while self.going and (left_s := left_s - REST_S) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(min(left_s, REST_S))
 
     # -- asking
 

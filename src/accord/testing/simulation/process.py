@@ -188,8 +188,12 @@ class ProcessLoop(asyncio.AbstractEventLoop):
                 error = raised
             process.call_later(process.random.random() * BLOCKING_MS, lambda: self.call_soon(settle, result, error))
 
-        process.call_later(process.random.random() * BLOCKING_MS, work)
+        process.call_later(process.random.random() * BLOCKING_MS, lambda: self.in_thread(work))
         return future
+
+    def in_thread(self, work: Callable[[], None]) -> None:
+        """Runs what does not wait."""
+        work()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -23,19 +23,14 @@ EPOCH_MS: Final = 1_700_000_000_000
 class Event:
     """Something that is going to happen. `cancel` keeps it from happening."""
 
-    __slots__ = ("at_ms", "function", "order", "process")
+    __slots__ = ("function", "process")
 
-    def __init__(self, at_ms: float, order: int, function: Callable[[], object], process: Process | None) -> None:
-        self.at_ms = at_ms
-        self.order = order
+    def __init__(self, function: Callable[[], object], process: Process | None) -> None:
         self.function: Callable[[], object] | None = function
         self.process = process
 
     def cancel(self) -> None:
         self.function = None
-
-    def __lt__(self, other: Event) -> bool:
-        return (self.at_ms, self.order) < (other.at_ms, other.order)
 
 
 class Scheduler:
@@ -52,7 +47,8 @@ class Scheduler:
         self.random = Random(seed)
         self.now_ms = 0.0
         self.events_count = 0
-        self._queue: list[Event] = []
+        self._queue: list[tuple[float, int, Event]] = []
+        """When, in which order of those of one time, and what."""
         self._orders = itertools.count()
 
     def stream(self, name: str) -> Random:
@@ -66,8 +62,8 @@ class Scheduler:
             at_ms: when; what lies in the past happens next.
             process: it happens in this process: not after its crash, and not before the end of a pause.
         """
-        event = Event(max(at_ms, self.now_ms), next(self._orders), function, process)
-        heapq.heappush(self._queue, event)
+        event = Event(function, process)
+        heapq.heappush(self._queue, (max(at_ms, self.now_ms), next(self._orders), event))
         return event
 
     def call_later(self, ms: float, function: Callable[[], object], *, process: Process | None = None) -> Event:
@@ -77,15 +73,14 @@ class Scheduler:
     def step(self) -> bool:
         """Lets the next event happen; False: there is none."""
         while self._queue:
-            event = heapq.heappop(self._queue)
+            at_ms, order, event = heapq.heappop(self._queue)
             function, process = event.function, event.process
             if function is None or (process is not None and not process.alive):
                 continue
-            if process is not None and process.paused_until_ms > event.at_ms:
-                event.at_ms = process.paused_until_ms
-                heapq.heappush(self._queue, event)
+            if process is not None and process.paused_until_ms > at_ms:
+                heapq.heappush(self._queue, (process.paused_until_ms, order, event))
                 continue
-            self.now_ms = event.at_ms
+            self.now_ms = at_ms
             self.events_count += 1
             function()
             return True
@@ -100,11 +95,13 @@ class Scheduler:
     def _following(self) -> float | None:
         """When the next event is, at the earliest."""
         queue = self._queue
-        while queue and (queue[0].function is None or not (queue[0].process is None or queue[0].process.alive)):
-            heapq.heappop(queue)
-        if queue and (process := queue[0].process) is not None and process.paused_until_ms > queue[0].at_ms:
-            event = heapq.heappop(queue)
-            event.at_ms = process.paused_until_ms
-            heapq.heappush(queue, event)
-            return self._following()
-        return queue[0].at_ms if queue else None
+        while queue:
+            at_ms, order, event = queue[0]
+            process = event.process
+            if event.function is None or (process is not None and not process.alive):
+                heapq.heappop(queue)
+            elif process is not None and process.paused_until_ms > at_ms:
+                heapq.heapreplace(queue, (process.paused_until_ms, order, event))
+            else:
+                return at_ms
+        return None

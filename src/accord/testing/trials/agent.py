@@ -15,19 +15,26 @@ import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar, copy_context
+from functools import partial
 from types import CoroutineType, FrameType
 from typing import Any, Final, NamedTuple
 
+from greenlet import GreenletExit
+
 from accord.agents.client import Accord
 from accord.agents.connection import runtime
+from accord.agents.connection.runtime import Joinable
 from accord.errors import AccordError, BadInput
 from accord.schemas.headers import LogRecord
 from accord.settings import Settings
+from accord.sync import Accord as SyncAccord
 from accord.testing.simulation.log import Log
 from accord.testing.simulation.network import Link
 from accord.testing.simulation.process import Process, ProcessLoop
 from accord.testing.simulation.scheduler import Scheduler
-from accord.testing.trials.runtime import NotSimulated, SimulatedRuntime, refuse
+from accord.testing.trials.groups import Groups
+from accord.testing.trials.runtime import SimulatedRuntime, refuse
+from accord.testing.trials.threads import NotSimulated, Threads
 
 RESTART_MS: Final = 1_000.0
 """A program that ended badly is started again within twice this time."""
@@ -67,7 +74,7 @@ class Program(NamedTuple):
     """What an agent is declared to be; see `AccordSim.agent`."""
 
     name: str
-    function: Callable[..., Awaitable[Any]]
+    function: Callable[..., Any]
     arguments: tuple[Any, ...]
     restarts: bool
     may_raise: tuple[type[BaseException], ...]
@@ -81,7 +88,7 @@ class AgentRun:
     """One agent in one run.
 
     Args:
-        scheduler, log: of the run.
+        scheduler, log, groups: of the run.
         program: what it runs.
         faults: those of this agent.
         settings: of its hubs.
@@ -95,6 +102,7 @@ class AgentRun:
         self,
         scheduler: Scheduler,
         log: Log,
+        groups: Groups,
         program: Program,
         faults: Sequence[Fault],
         settings: Settings,
@@ -115,11 +123,14 @@ class AgentRun:
         self.process: AgentProcess | None = None
         self.runtime: SimulatedRuntime | None = None
         self._log = log
+        self._groups = groups
         self._faults = deque(sorted(faults, key=lambda fault: (fault.after, fault.turn)))
         self._settings = settings
         self._tell = tell
         self._random = scheduler.stream(f"{self.name}/life")
         self._task: asyncio.Task[None] | None = None
+        self._thread: Joinable | None = None
+        """Where a program runs that is a plain function."""
         self._is_up = False
         """Whether its program runs: a process whose program has ended may still send what it has to."""
         self._rate = 1 + self._random.uniform(-DRIFT, DRIFT)
@@ -130,11 +141,14 @@ class AgentRun:
     def _start(self) -> None:
         self.starts += 1
         self._is_up = True
+        self._thread = None
         self.sections = []
         self.process = process = AgentProcess(self, self._rate)
         self._link = Link(process, self._log)
-        self.runtime = simulated = SimulatedRuntime(process, self._link, self._settings, self.name)
-        context = copy_context()
+        context = process.context
+        self.runtime = simulated = SimulatedRuntime(
+            process, process.threads, self._link, self._groups, self._settings, self.name, context
+        )
         context.run(runtime.use, simulated)
         context.run(current.set, self)
         self._task = process.loop.create_task(self._main(), context=context)
@@ -143,11 +157,37 @@ class AgentRun:
 
     async def _main(self) -> None:
         program = self.program
+        if not _is_async(program.function):
+            await self._in_thread()
+            return
         if not _wants_hub(program):
             await _awaitable(program, program.function(*program.arguments))
             return
         async with Accord(agent=self.name) as hub:
             await _awaitable(program, program.function(hub, *program.arguments))
+
+    async def _in_thread(self) -> None:
+        """Runs a plain function, which may block."""
+        program, simulated = self.program, self.runtime
+        assert simulated is not None
+        outcome = simulated.future()
+
+        def run() -> None:
+            try:
+                if _wants_hub(program):
+                    with SyncAccord(agent=self.name) as hub:
+                        _not_awaitable(program, program.function(hub, *program.arguments))
+                else:
+                    _not_awaitable(program, program.function(*program.arguments))
+            except GreenletExit:
+                raise
+            except BaseException as error:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(None)
+
+        self._thread = simulated.run(run, self.name)
+        await asyncio.wrap_future(outcome)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -179,7 +219,7 @@ class AgentRun:
         self.turns.append(0)
 
     def _befall(self, fault: Fault) -> None:
-        process, at = self.process, where(self._task)
+        process, at = self.process, where(self._task, self._thread)
         assert process is not None
         match fault.kind:
             case "crash":
@@ -225,7 +265,7 @@ class AgentRun:
 
     def where(self) -> str:
         """Where its program stands."""
-        return where(self._task) if self.status == "running" else self.status
+        return where(self._task, self._thread) if self.status == "running" else self.status
 
 
 class AgentProcess(Process):
@@ -234,6 +274,9 @@ class AgentProcess(Process):
     def __init__(self, agent: AgentRun, rate: float) -> None:
         super().__init__(agent.scheduler, f"{agent.name}.{agent.starts}", rate=rate)
         self.loop: AgentLoop = AgentLoop(self)  # type: ignore[abstract]
+        self.threads = Threads(self)
+        self.context = copy_context()
+        """In which its threads begin."""
         self._agent = agent
 
     def turned(self) -> bool:
@@ -243,7 +286,16 @@ class AgentProcess(Process):
 
 
 class AgentLoop(ProcessLoop):
-    """An event loop that says of what it does not have that it does not."""
+    """An event loop in which a program may block, and that says of what it does not have that it does not."""
+
+    process: AgentProcess
+
+    def _turn(self) -> None:
+        self.process.threads.enter(super()._turn)
+
+    def in_thread(self, work: Callable[[], None]) -> None:
+        """Runs what may wait."""
+        self.process.threads.enter(work, self.process.context.copy())
 
     def cancel_all(self) -> None:
         """What a program leaves running is cancelled when it ends, as `asyncio.run` does."""
@@ -315,15 +367,37 @@ def _wants_hub(program: Program) -> bool:
     return False
 
 
+def _is_async(function: Callable[..., Any]) -> bool:
+    while isinstance(function, partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
 def _awaitable(program: Program, returned: Any) -> Awaitable[Any]:
     if not inspect.isawaitable(returned):
-        raise BadInput(f"{program.name} runs {program.function!r}, which is no coroutine function.", remedy="async def")
+        raise BadInput(f"{program.name} runs {program.function!r}, which returns nothing to await.", remedy="async def")
     return returned
 
 
-def where(task: asyncio.Task[Any] | None) -> str:
-    """The line of the user's program at which a task waits: the innermost that is neither accord's nor Python's own."""
+def _not_awaitable(program: Program, returned: Any) -> None:
+    if inspect.iscoroutine(returned):
+        returned.close()
+    if inspect.isawaitable(returned):
+        raise BadInput(
+            f"{program.name} runs {program.function!r}, a plain function that returns something to await.",
+            remedy="An async def gets an accord.Accord, a def an accord.sync.Accord.",
+        )
+
+
+def where(task: asyncio.Task[Any] | None, thread: Joinable | None = None) -> str:
+    """The line of the user's program at which a task, or a thread, waits: the innermost that is neither accord's nor
+    Python's own."""
     found = ""
+    frame = getattr(thread, "gr_frame", None)
+    while frame is not None:
+        if _is_users(frame):
+            return f"{frame.f_code.co_name}, line {frame.f_lineno}"
+        frame = frame.f_back
     coroutine: Any = task.get_coro() if task is not None and not task.done() else None
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -21,6 +22,8 @@ from accord.testing.trials.happenings import Happened, Kind
 if TYPE_CHECKING:
     from accord.testing.trials.trial import Trial
 
+Answered = Callable[[Any, Exception | None], object]
+"""Is called with a result, or an error."""
 LATENCY_MS: Final = 3.0
 """A request, or an answer, is under way for up to twice this long."""
 
@@ -96,6 +99,11 @@ class Resource:
         agent = self._agent()
         await self._asked(agent, partial(self._write, _Asker.of(agent), copy.deepcopy(value), _number(token)))
 
+    @property
+    def sync(self) -> SyncResource:
+        """The same for agents that are plain functions."""
+        return SyncResource(self)
+
     def get(self) -> Any:
         """Reads at once: for plain functions, such as those behind a cache."""
         return self._read(_Asker.of(self._agent()), None)
@@ -107,9 +115,18 @@ class Resource:
     # -- on its side of the network
 
     async def _asked(self, agent: AgentRun, request: Callable[[], Any]) -> Any:
-        scheduler, process = agent.scheduler, agent.process
+        process = agent.process
         assert process is not None
         answer: asyncio.Future[Any] = process.loop.create_future()
+        self._ask(agent, request, lambda *told: process.loop.call_soon(_settle, answer, *told))
+        return await answer
+
+    def _ask(
+        self, agent: AgentRun, request: Callable[[], Any], told: Callable[[Any, Exception | None], object]
+    ) -> None:
+        """Sends a request, and its answer back: its result, or its error."""
+        scheduler, process = agent.scheduler, agent.process
+        assert process is not None
 
         def arrived() -> None:
             result, error = None, None
@@ -117,10 +134,9 @@ class Resource:
                 result = request()
             except Exception as refused:
                 error = refused
-            process.call_later(self._latency_ms(), lambda: process.loop.call_soon(_settle, answer, result, error))
+            process.call_later(self._latency_ms(), lambda: told(result, error))
 
         scheduler.call_later(self._latency_ms(), arrived)
-        return await answer
 
     def _read(self, asker: _Asker, token: int | None) -> Any:
         if self._guard is not None and token is not None:
@@ -195,6 +211,29 @@ class Resource:
         return self._random.random() * 2 * LATENCY_MS
 
 
+class SyncResource:
+    """A resource for agents that are plain functions: what they ask for, they wait for."""
+
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
+
+    def read(self, token: int | Held | None = None) -> Any:
+        """As `Resource.read`."""
+        resource, agent = self._resource, self._resource._agent()
+        return self._asked(agent, partial(resource._read, _Asker.of(agent), _number(token)))
+
+    def write(self, value: Any, token: int | Held | None = None) -> None:
+        """As `Resource.write`."""
+        resource, agent = self._resource, self._resource._agent()
+        self._asked(agent, partial(resource._write, _Asker.of(agent), copy.deepcopy(value), _number(token)))
+
+    def _asked(self, agent: AgentRun, request: Callable[[], Any]) -> Any:
+        assert agent.runtime is not None
+        answer = agent.runtime.future()
+        self._resource._ask(agent, request, lambda *told: _settle(answer, *told))
+        return answer.result()
+
+
 def _done(do: Callable[[], Any]) -> Any:
     return do()
 
@@ -203,7 +242,7 @@ def _number(token: int | Held | None) -> int | None:
     return token.token if isinstance(token, Held) else token
 
 
-def _settle(answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+def _settle(answer: asyncio.Future[Any] | Future[Any], result: Any, error: Exception | None) -> None:
     if answer.done():
         return
     if error is None:

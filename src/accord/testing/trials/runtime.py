@@ -1,32 +1,37 @@
 """What an agent's connection stands on in a simulation: see `accord.agents.connection.runtime`.
 
-Hub, connection, leases and readers are those that run on Kafka; their clock is the process's, their producer and
-consumers speak to the log in memory over the process's link, and their thread is a row of events: a step is taken when
-something has come, when a timer is due, or when they ask for one. Nothing blocks here, so what would wait for ever says
-so at once (`NotSimulated`).
+Hub, connection, leases, handlers and readers are those that run on Kafka; their clock is the process's, their producer
+and consumers speak to the log in memory over the process's link (`kafka.py`), and their threads take turns
+(`threads.py`). The connection's own thread takes a step when something has come, when a timer is due, or when it is
+asked for one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context, copy_context
-from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple, NoReturn, cast
+from queue import SimpleQueue
+from threading import Condition
+from threading import Event as ThreadEvent
+from typing import Any, Final, NoReturn, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer
+from greenlet import getcurrent
 
 from accord.agents.connection import runtime
-from accord.agents.connection.runtime import Driven, Joinable
+from accord.agents.connection.runtime import Driven, Joinable, T
 from accord.agents.connection.timers import Timers
 from accord.kafka import READ_TIMEOUT_S
-from accord.schemas.headers import Headers, LogRecord
-from accord.schemas.topics import topic_table
+from accord.schemas.headers import LogRecord
 from accord.settings import KafkaSettings, Settings
 from accord.testing.simulation.network import Link
 from accord.testing.simulation.process import Process
 from accord.testing.simulation.scheduler import EPOCH_MS
+from accord.testing.trials.groups import Groups
+from accord.testing.trials.kafka import SimulatedConsumer, SimulatedProducer
+from accord.testing.trials.threads import NotSimulated, Thread, Threads
 
 SWEEP_MS: Final = 1_000.0
 """How often a connection with commands under way looks for those that wait too long."""
@@ -34,28 +39,8 @@ ROUNDING_MS: Final = 0.001
 """Added to the time of a timer's event, so that the timer is due by then in spite of rounding."""
 
 
-class NotSimulated(RuntimeError):
-    """A simulated agent did what cannot be simulated. The text says what, and what to do in its place."""
-
-
 def refuse(what: str, instead: str) -> NoReturn:
     raise NotSimulated(f"{what} cannot be simulated: {instead}")
-
-
-class _Answered(Future[Any]):
-    """A future that says so where waiting for it would block for ever."""
-
-    def result(self, timeout: float | None = None) -> Any:
-        self._check()
-        return super().result(timeout)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._check()
-        return super().exception(timeout)
-
-    def _check(self) -> None:
-        if not self.done():
-            refuse("A call that blocks until the log has answered", "await it, on accord.Accord (not accord.sync).")
 
 
 class SimulatedRuntime(runtime.Runtime):
@@ -63,21 +48,36 @@ class SimulatedRuntime(runtime.Runtime):
 
     Args:
         process: in which it runs.
+        threads: of the process.
         link: its way to the log.
+        groups: of consumers, in which its consumers may be.
         settings: of hubs that are opened in it.
         agent: the name of hubs that have none of their own.
+        context: in which its threads begin.
     """
 
-    def __init__(self, process: Process, link: Link, settings: Settings, agent: str) -> None:
+    def __init__(
+        self,
+        process: Process,
+        threads: Threads,
+        link: Link,
+        groups: Groups,
+        settings: Settings,
+        agent: str,
+        context: Context,
+    ) -> None:
         self.process = process
+        self.threads = threads
         self.link = link
         self.agent = agent
+        self._groups = groups
+        self._context = context
         self._settings = settings
         self._random = process.scheduler.stream(f"{process.name}/client")
         self.uniform = self._random.uniform
         self._ids = 0
         self._drivers: list[_Driver] = []
-        self._consumers: list[_Consumer] = []
+        self.consumers: list[SimulatedConsumer] = []
         self._waits_for_link = False
 
     def monotonic(self) -> float:
@@ -104,28 +104,48 @@ class SimulatedRuntime(runtime.Runtime):
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     def future(self) -> Future[Any]:
-        return _Answered()
+        return self.threads.future()
 
     def timers(self) -> Timers:
         return _Timers(self)
 
     def producer(self, settings: KafkaSettings, **config: Any) -> Producer:
-        return cast("Producer", _Producer(self))
+        return cast("Producer", SimulatedProducer(self))
 
-    def consumer(self, settings: KafkaSettings) -> Consumer:
-        made = _Consumer(self.link, self._settings.topics.prefix, self._consumers)
-        return cast("Consumer", made)
+    def consumer(self, settings: KafkaSettings, **config: Any) -> Consumer:
+        name, session_ms = config.get("group"), config.get("session_timeout_ms", 0)
+        group = None if name is None else self._groups.of(name)
+        return cast("Consumer", SimulatedConsumer(self, self._settings.topics.prefix, group, session_ms))
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether what runs may wait."""
+        return isinstance(getcurrent(), Thread)
 
     def run(self, function: Callable[[], None], name: str) -> Joinable:
-        """Runs it at one moment, soon; who is driven gets to see what came of it."""
-        context = copy_context()
+        """Runs it in a thread, once a broker can be reached."""
 
         def go() -> None:
-            context.run(function)
+            function()
             self.step_soon()
 
-        self._reach(READ_TIMEOUT_S * 1_000, go)
-        return _Over()
+        thread = Thread(self.threads, go, self._context.copy())
+        self._reach(READ_TIMEOUT_S * 1_000, thread.begin)
+        return thread
+
+    def event(self) -> ThreadEvent:
+        return cast("ThreadEvent", self.threads.event())
+
+    def condition(self) -> Condition:
+        return cast("Condition", self.threads.condition())
+
+    def queue(self) -> SimpleQueue[Any]:
+        return cast("SimpleQueue[Any]", self.threads.queue())
+
+    def in_loop(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> Future[T]:
+        outcome = self.threads.future()
+        _chained(loop.create_task(coroutine), outcome)
+        return outcome
 
     def drive(self, driven: Driven, name: str, longest_s: float) -> Joinable:
         driver = _Driver(self, driven, copy_context())
@@ -149,8 +169,8 @@ class SimulatedRuntime(runtime.Runtime):
     def wake(self, driven: Driven) -> None:
         self.step_soon()
 
-    def check_threads(self, what: str) -> None:
-        refuse(what, "it waits in a thread of its own. Test what it calls by calling it from a simulated agent.")
+    def portal(self) -> NoReturn:
+        refuse("What accord.sync runs in an event loop of its own (tasks, models)", "use accord.Accord.")
 
     # -- when steps are taken
 
@@ -164,6 +184,7 @@ class SimulatedRuntime(runtime.Runtime):
         if self.link.is_cut and not self._waits_for_link:
             self._waits_for_link = True
             self.process.scheduler.call_at(self.link.cut_until_ms, self._linked, process=self.process)
+        self.threads.stir()
         for driver in self._drivers:
             driver.step()
         if any(driver.is_over for driver in self._drivers):
@@ -171,11 +192,12 @@ class SimulatedRuntime(runtime.Runtime):
 
     def _linked(self) -> None:
         self._waits_for_link = False
+        self.threads.stir()
         self._later(self._latency_ms(), self.step)
 
     def arrived(self, topic: str, partition: int, record: LogRecord) -> None:
         """A record is in the log: it can be read a little later."""
-        if any(consumer.reads(topic, partition) for consumer in self._consumers):
+        if any(consumer.reads(topic, partition) for consumer in self.consumers):
             self._later(self._latency_ms(), self.step)
 
     def expect_answer(self) -> None:
@@ -190,11 +212,31 @@ class SimulatedRuntime(runtime.Runtime):
         self.process.call_later(ms, function)
 
 
+def _chained(task: asyncio.Task[Any], outcome: Future[Any]) -> None:
+    """Has a task's outcome be that of a future, and whoever cancels the future cancel the task."""
+
+    def done(_: asyncio.Task[Any]) -> None:
+        if outcome.done():
+            return
+        if task.cancelled():
+            outcome.cancel()
+        elif (error := task.exception()) is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(task.result())
+
+    task.add_done_callback(done)
+    outcome.add_done_callback(lambda _: task.cancel() if outcome.cancelled() else None)
+
+
 class _Over:
-    """What was run, to who waits for it: there is nothing to wait for."""
+    """What was driven, to who waits for it: there is nothing to wait for."""
 
     def join(self, timeout: float | None = None) -> None:
         return
+
+    def is_alive(self) -> bool:
+        return False
 
 
 class _Driver:
@@ -206,17 +248,33 @@ class _Driver:
         self._context = context
         self._begun = False
         self._sweeping = False
+        self._busy = False
+        self._again = False
         self.is_over = False
 
     def begin(self) -> None:
         self._begun = True
-        self._context.run(self._driven.begin)
-        self._end_if_over()
+        self._runtime.threads.enter(lambda: self._do(self._driven.begin))
 
     def step(self) -> None:
-        if self._begun and not self.is_over:
-            self._context.run(self._driven.step, 0.0)
+        if self._busy:
+            self._again = True
+        elif self._begun and not self.is_over:
+            self._runtime.threads.enter(self._step)
+
+    def _step(self) -> None:
+        self._do(self._driven.step, 0.0)
+        while self._again and not self.is_over:
+            self._again = False
+            self._do(self._driven.step, 0.0)
+
+    def _do(self, function: Callable[..., None], *args: Any) -> None:
+        self._busy = True
+        try:
+            self._context.run(function, *args)
             self._end_if_over()
+        finally:
+            self._busy = False
 
     def _end_if_over(self) -> None:
         if self._driven.is_over:
@@ -246,181 +304,3 @@ class _Timers(Timers):
         process = self._runtime.process
         self._runtime.step_after(max(0.0, due_s - process.time_s) * 1_000 / process.rate)
         return super().at(due_s, callback)
-
-
-# -- Kafka's clients, as far as a connection uses them
-
-
-class _Message:
-    """A record as confluent-kafka gives it."""
-
-    __slots__ = ("_partition", "_record", "_topic")
-
-    def __init__(self, topic: str, partition: int, record: LogRecord) -> None:
-        self._topic, self._partition, self._record = topic, partition, record
-
-    def topic(self) -> str:
-        return self._topic
-
-    def partition(self) -> int:
-        return self._partition
-
-    def offset(self) -> int:
-        return self._record.offset
-
-    def timestamp(self) -> tuple[int, int]:
-        return 2, self._record.timestamp
-
-    def key(self) -> bytes | None:
-        return self._record.key
-
-    def value(self) -> bytes | None:
-        return self._record.value
-
-    def headers(self) -> Iterable[tuple[str, bytes]]:
-        return self._record.headers
-
-    def error(self) -> KafkaError | None:
-        return None
-
-
-class _Delivered(NamedTuple):
-    """What a delivery report tells of a message."""
-
-    at: int
-
-    def offset(self) -> int:
-        return self.at
-
-
-Told = Callable[["KafkaError | None", "_Delivered | None"], None]
-
-
-class _Producer:
-    """See `confluent_kafka.Producer`. Reports are handed over by `poll`."""
-
-    def __init__(self, runtime: SimulatedRuntime) -> None:
-        self._runtime = runtime
-        self._reports: deque[Callable[[], None]] = deque()
-
-    def produce(
-        self,
-        topic: str,
-        value: bytes,
-        key: bytes,
-        partition: int,
-        *,
-        on_delivery: Told,
-        timestamp: int,
-        headers: Headers,
-    ) -> None:
-        report = partial(self._reported, on_delivery)
-        self._runtime.link.send(topic, partition, [(key, value, headers)], report)
-        self._runtime.expect_answer()
-
-    def _reported(self, told: Told, offset: int | None) -> None:
-        if offset is None:
-            self._reports.append(partial(told, KafkaError(KafkaError._MSG_TIMED_OUT), None))
-        else:
-            self._reports.append(partial(told, None, _Delivered(offset)))
-        self._runtime.step()
-
-    def poll(self, timeout: float) -> int:
-        count = len(self._reports)
-        while self._reports:
-            self._reports.popleft()()
-        return count
-
-    def flush(self, timeout: float) -> int:
-        """What was sent is on its way, whatever becomes of the connection."""
-        return 0
-
-    def purge(self) -> None:
-        self._reports.clear()
-
-
-class _Consumer:
-    """See `confluent_kafka.Consumer`: what is in the log and was not read yet is there at once.
-
-    Args:
-        link: over which it reads.
-        prefix: of the topics.
-        open: where it stands until it is closed.
-    """
-
-    def __init__(self, link: Link, prefix: str, open: list[_Consumer]) -> None:
-        self._link = link
-        self._prefix = prefix
-        self._next: dict[tuple[str, int], int] = {}
-        self._open = open
-        open.append(self)
-
-    def list_topics(self, topic: str | None = None, timeout: float = 0.0) -> Any:
-        self._check()
-        log = self._link.log
-        return _metadata(log.cluster, self._prefix, log.partitions)
-
-    def get_watermark_offsets(self, where: TopicPartition, **_: Any) -> tuple[int, int]:
-        self._check()
-        return self._link.log.bounds(where.topic, where.partition)
-
-    def assign(self, places: Iterable[TopicPartition]) -> None:
-        self._next.clear()
-        self.incremental_assign(places)
-
-    def unassign(self) -> None:
-        self._next.clear()
-
-    def incremental_assign(self, places: Iterable[TopicPartition]) -> None:
-        for place in places:
-            self._next[place.topic, place.partition] = place.offset
-
-    def incremental_unassign(self, places: Iterable[TopicPartition]) -> None:
-        for place in places:
-            self._next.pop((place.topic, place.partition), None)
-
-    def reads(self, topic: str, partition: int) -> bool:
-        return (topic, partition) in self._next
-
-    def poll(self, timeout: float) -> _Message | None:
-        found = self.consume(1, timeout)
-        return found[0] if found else None
-
-    def consume(self, count: int, timeout: float) -> Sequence[_Message]:
-        found: list[_Message] = []
-        if self._link.is_cut:
-            return found
-        log = self._link.log
-        for (topic, partition), start in self._next.items():
-            if log.bounds(topic, partition)[1] <= start:
-                continue
-            for record in log.read(topic, partition, start):
-                if len(found) == count:
-                    return found
-                found.append(_Message(topic, partition, record))
-                self._next[topic, partition] = record.offset + 1
-        return found
-
-    def close(self) -> None:
-        self._next.clear()
-        if self in self._open:
-            self._open.remove(self)
-
-    def _check(self) -> None:
-        if self._link.is_cut or not self._link.process.alive:
-            raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-
-
-class _Partitions(NamedTuple):
-    partitions: range
-
-
-class _Metadata(NamedTuple):
-    cluster_id: str
-    topics: dict[str, _Partitions]
-
-
-@lru_cache(maxsize=8)
-def _metadata(cluster: str, prefix: str, partitions: int) -> _Metadata:
-    topics = topic_table(prefix, partitions)
-    return _Metadata(cluster, {topic.name: _Partitions(range(topic.partitions)) for topic in topics})

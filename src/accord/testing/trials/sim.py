@@ -16,7 +16,7 @@ def test_one_books(accord_sim):
 from __future__ import annotations
 
 import gc
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -83,7 +83,7 @@ class AccordSim:
 
     def agent(
         self,
-        function: Callable[..., Awaitable[Any]],
+        function: Callable[..., Any],
         *arguments: Any,
         count: int = 1,
         name: str | None = None,
@@ -94,7 +94,8 @@ class AccordSim:
         """Declares agents: each runs `function(hub, *arguments)` in a process of its own, with an open hub.
 
         Args:
-            function: a coroutine function. One that has no parameter for the hub opens hubs itself.
+            function: a coroutine function, or a plain one: that gets an `accord.sync.Accord`, and may block. One that
+                has no parameter for the hub opens hubs itself.
             count: how many; they are called `NAME-1`, `NAME-2` and so on.
             name: None: the function's.
             restarts: somebody starts it again, after a crash and after it ended with an AccordError.

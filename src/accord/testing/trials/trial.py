@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
+from accord import errors
 from accord.agents import context
+from accord.agents.signals import handlers
 from accord.errors import AccordError, BadInput
 from accord.replay.order import Where
 from accord.schemas.headers import LogRecord
 from accord.schemas.messages import Event
+from accord.schemas.messages.signals import HandlerFailed
 from accord.settings import Settings
 from accord.streams.chain import Decision
 from accord.testing.simulation.log import Log
@@ -21,6 +24,7 @@ from accord.testing.simulation.quiet import quiet
 from accord.testing.simulation.scheduler import Scheduler
 from accord.testing.trials.agent import AgentLoop, AgentRun, Fault, Program, raised_at
 from accord.testing.trials.desk import Desk
+from accord.testing.trials.groups import Groups
 from accord.testing.trials.happenings import Happened, Told
 from accord.testing.trials.invariants import Check, Invariant, Violation
 from accord.testing.trials.resource import Resource
@@ -73,6 +77,7 @@ class Trial:
         self.log = Log(self.scheduler, cluster="trial", partitions=PARTITIONS)
         self.desk = Desk(self.scheduler, self.log, prefix, self._decided)
         self.log.on_append(self._appended)
+        self._groups = Groups(self.scheduler, PARTITIONS)
         self._resources = {resource.name: resource for resource in plan.resources}
         for resource in plan.resources:
             resource.begin(self)
@@ -87,7 +92,7 @@ class Trial:
 
     def _agent(self, program: Program, start_ms: float) -> AgentRun:
         mine = [fault for fault in self.faults if fault.agent == program.name]
-        return AgentRun(self.scheduler, self.log, program, mine, self.plan.settings, self._told, start_ms)
+        return AgentRun(self.scheduler, self.log, self._groups, program, mine, self.plan.settings, self._told, start_ms)
 
     # -- for invariants
 
@@ -110,7 +115,7 @@ class Trial:
 
     def run(self) -> Violation | None:
         """Runs to the end, or to the first violation, which it returns."""
-        with quiet(), context.apart(), _seeded(self.seed), _generators_closed():
+        with quiet(), context.apart(), handlers.apart(), _seeded(self.seed), _generators_closed():
             try:
                 self._run()
             finally:
@@ -183,8 +188,20 @@ class Trial:
     def _decided(self, where: Where, decision: Decision, events: tuple[Event, ...]) -> None:
         key = decision.key.decode(errors="replace")
         for event in events:
+            if isinstance(event, HandlerFailed):
+                self._gave_up(event)
             if where[0] != "waits" and "Renew" not in type(event).__name__:
                 self._keep(Told(self.now_ms, where[0], key, event))
+
+    def _gave_up(self, event: HandlerFailed) -> None:
+        """A handler has failed for good. As with an agent's program, what accord raises in a trial with faults does not
+        count."""
+        program = next((agent.program for agent in self.agents if agent.name == event.agent), None)
+        allowed = {one.__name__ for one in (program.may_raise if program is not None else ())}
+        if event.error_type in allowed or (self.faults and hasattr(errors, event.error_type)):
+            return
+        what = f"the handler {event.handler} of {event.agent} raised {event.error_type}: {event.error}"
+        self._violated("no agent fails", what)
 
     def _appended(self, topic: str, partition: int, record: LogRecord) -> None:
         for agent in self.agents:

@@ -30,7 +30,7 @@ async def announcer(client: Client) -> None:
         number += 1
         with contextlib.suppress(NoAnswer):
             await _auction(client, f"work-{client.process.name}-{number}")
-        await client.pause(0, 25_000)
+        await client.rest(25_000)
 
 
 async def _auction(client: Client, name: str) -> None:

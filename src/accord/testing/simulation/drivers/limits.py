@@ -32,7 +32,7 @@ async def user(client: Client) -> None:
     while client.going:
         with contextlib.suppress(NoAnswer):
             await _use(client)
-        await client.pause(0, 15_000)
+        await client.rest(15_000)
 
 
 async def _use(client: Client) -> None:

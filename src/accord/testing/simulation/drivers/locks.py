@@ -29,7 +29,7 @@ async def holder(client: Client) -> None:
     while client.going:
         with contextlib.suppress(NoAnswer):
             await _hold(client)
-        await client.pause(0, 20_000)
+        await client.rest(20_000)
 
 
 async def _hold(client: Client) -> None:

@@ -23,7 +23,7 @@ async def voter(client: Client) -> None:
         number += 1
         with contextlib.suppress(NoAnswer):
             await _propose(client, f"{client.process.name}-{number}")
-        await client.pause(0, 25_000)
+        await client.rest(25_000)
 
 
 async def _propose(client: Client, name: str) -> None:

@@ -38,7 +38,7 @@ async def runner(client: Client) -> None:
             except NoAnswer:
                 pass
         notes["open"] = ""
-        await client.pause(0, 20_000)
+        await client.rest(20_000)
 
 
 async def _see_to(client: Client, name: str) -> bool:

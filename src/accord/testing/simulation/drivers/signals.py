@@ -33,7 +33,7 @@ async def emitter(client: Client) -> None:
                 known.append(name)
             except NoAnswer:
                 pass
-            await client.pause(0, 10_000)
+            await client.rest(10_000)
 
 
 def _tells(event: object) -> bool:

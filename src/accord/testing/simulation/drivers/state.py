@@ -29,7 +29,7 @@ async def payer(client: Client) -> None:
                 await _between(client, f"pay-{client.process.name}-{number}")
         except NoAnswer:
             pass
-        await client.pause(0, 12_000)
+        await client.rest(12_000)
 
 
 async def _read(client: Client, scope: str, account: str) -> tuple[int, int]:

@@ -46,7 +46,7 @@ async def submitter(client: Client) -> None:
         number += 1
         with contextlib.suppress(NoAnswer):
             await _submit(client, f"task-{client.process.name}-{number}")
-        await client.pause(0, 20_000)
+        await client.rest(20_000)
 
 
 async def _submit(client: Client, name: str) -> None:
