@@ -107,7 +107,9 @@ def collide(draft: Draft, new: Intention, trail: tuple[str, ...]) -> None:
             return
     behind: list[Intention] = []
     for place, (clash, before) in enumerate(zip(clashes, ahead, strict=True), start=1):
-        _resolve(draft, new, clash, before, f"{draft.at.seq}.{place}")
+        left = _left(draft, new, clash)
+        if left is not None:
+            _resolve(draft, new, left, before, f"{draft.at.seq}.{place}")
         behind += [one for one in before if one not in behind]
     if behind:
         draft.add(IntentionQueued(new.agent, new.intention, tuple([one.party for one in behind])))
@@ -120,6 +122,18 @@ def collide(draft: Draft, new: Intention, trail: tuple[str, ...]) -> None:
         )  # fmt: skip
     elif not behind:
         draft.add(IntentionAllowed(new.agent, new.intention, draft.at.now_ms))
+
+
+def _left(draft: Draft, new: Intention, clash: Clash) -> Clash | None:
+    """What is left of a clash with those that have not ended by a harder one; None: nothing is in the way any more."""
+    live = {one.intention for one in draft.ground.live}
+    others = tuple([one for one in clash.others if one.intention in live])
+    if len(others) == len(clash.others):
+        return clash
+    if clash.kind != DEMAND:
+        return Clash(clash.kind, others) if others else None
+    wanted = demand(draft.terms, new.intent, others)
+    return None if wanted is None else Clash(DEMAND, others, wanted)
 
 
 def stoppable(terms: Terms, acting: Intention, new: Intention) -> bool:

@@ -113,7 +113,7 @@ def handovers_ms(faults: Sequence[Fault], operations: Iterable[Operation]) -> It
                 assert following.ended_ns is not None
                 waited = following.queued_ns is not None and following.queued_ns < fault.at_ns
                 met = any(other.over_ns > fault.at_ns and other.at_ns < following.ended_ns for other in others)
-                if waited and not met:
+                if waited and not met and following.ended_ns > fault.at_ns:  # else it had just given it back
                     yield round((following.ended_ns - fault.at_ns) / 1e6)
 
 

@@ -127,7 +127,8 @@ def test_what_can_go_wrong_does(monkeypatch: pytest.MonkeyPatch) -> None:
         "restarts", "forks and repeats skipped", "asked again", "beliefs", "CommandRepeated", "CommandRejected",
         "LockGranted", "LeaseExpired", "LockQueued", "CapacityGranted", "StepCompleted", "StepLost", "TaskCompleted",
         "VoteCast", "ProposalDecided", "WorkAwarded", "AwardLost", "PreparedCommitted", "PreparedAborted",
-        "SagaCompleted", "SagaCompensated", "SignalNumbered", "MemberLost",
+        "SagaCompleted", "SagaCompensated", "SignalNumbered", "MemberLost", "IntentionAllowed", "ConflictResolved",
+        "DecisionMade", "CallGranted", "AnswerReused", "TriggerMatched",
     }  # fmt: skip
     rare = {name: seen[name] for name in expected if seen[name] < 3}
     assert not rare, rare

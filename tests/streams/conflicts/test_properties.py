@@ -18,6 +18,9 @@ from accord.schemas.messages.conflicts import (
     DeclineJudgement,
     FinishIntention,
     Intent,
+    IntentionDeclared,
+    IntentionEnded,
+    IntentionFavoured,
     JudgeConflict,
     RenewIntention,
     RuleOnConflict,
@@ -130,6 +133,18 @@ def test_whatever_is_said(data: st.DataObject) -> None:
         _acting_fit_together(before, play.ground)
         _who_waits_has_a_reason(play.ground)
     _resolved_once_and_by_a_party(play)
+    _ended_once(play)
+
+
+def _ended_once(play: Played) -> None:
+    """Unless an authority has it stand again."""
+    ended: set[str] = set()
+    for event in play.events:
+        if isinstance(event, IntentionEnded):
+            assert event.intention not in ended, event
+            ended.add(event.intention)
+        elif isinstance(event, IntentionDeclared | IntentionFavoured):
+            ended.discard(event.intention)
 
 
 def _acting_fit_together(before: Ground, ground: Ground) -> None:

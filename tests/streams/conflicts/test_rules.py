@@ -175,6 +175,29 @@ def test_no_more_are_stopped_than_it_takes() -> None:
     assert told(events, IntentionAllowed)
 
 
+def test_who_is_stopped_by_one_rule_is_in_the_way_of_no_other() -> None:
+    play = Played(terms(capacities=ROOMS.capacities, preemption=True))
+    play.declare("low", target="db", topic="storage", resource="rooms", amount=6)
+    play.declare("last", **book(4))
+    events = play.declare("new", target="db", topic="storage", resource="rooms", amount=6, priority=1)
+    assert [e.kind for e in told(events, ConflictFound)] == ["duplicate_work"]
+    assert [(e.intention, e.outcome) for e in told(events, IntentionEnded)] == [("low", "preempted")]
+    assert play.status("last") == "acting", "there is room for it once low is gone"
+
+    play = Played(terms(capacities=ROOMS.capacities, preemption=True))
+    play.declare("low", target="db", topic="storage", resource="rooms", amount=2)
+    play.declare("last", **book(4))
+    events = play.declare("new", target="db", topic="storage", resource="rooms", amount=8, priority=1)
+    assert [(e.kind, e.demanded) for e in told(events, ConflictFound)] == [
+        ("duplicate_work", None),
+        ("over_demand", 12),
+    ]
+    assert [(e.intention, e.outcome) for e in told(events, IntentionEnded)] == [
+        ("low", "preempted"),
+        ("last", "preempted"),
+    ]
+
+
 def test_nobody_is_stopped_for_who_has_to_wait_anyway() -> None:
     play = Played(terms(preemption=True, capacities=(Capacity("gpu", 1),)))
     play.declare("high", target="db", priority=9)

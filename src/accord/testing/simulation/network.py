@@ -4,7 +4,8 @@ Records of one partition go out in order, as an idempotent producer sends them, 
 different partitions overtake each other. What may go wrong is set on the link while a fault lasts:
 
 - cut: nothing arrives and nothing can be read; what was sent waits in the process, and is gone if that dies.
-- loss: a record is lost, or lands without report, or lands long after it was reported lost.
+- loss: a record is lost, or lands without report, or lands long after it was reported lost. What was sent after it
+  arrives, or fails with it, where the sender leaves no gap.
 - duplicates: a record lands twice, at once or long after; the report is of the first or of the second.
 - reorder: records of one partition overtake each other.
 - delay: everything takes longer.
@@ -49,6 +50,9 @@ class Link:
         self.process = process
         self.log = log
         self.in_order = in_order
+        self.on_gap: Callable[[], None] | None = None
+        """Is called when a record was lost, and has `fail` keep what follows from landing. None: a gap is let be."""
+        self._gap: tuple[str, int] | None = None
         self.cut_until_ms = -1.0
         self.delay_ms = 0.0
         self.loss = 0.0
@@ -105,11 +109,16 @@ class Link:
         records, report, on_the_wire = queue.pop(self._random.randrange(len(queue)) if overtakes else 0)
         if self.process.alive or (on_the_wire and not self.is_cut):
             self._tell(where, report, self._land(where, records))
+            if self._gap is not None and self.on_gap is not None:
+                self.on_gap()
+            self._gap = None
+        elif self.on_gap is not None:
+            queue.clear()
 
     def fail(self) -> None:
         """What was sent fails: it is reported so, in order, and some of each partition's is at the log after all."""
         for where, queue in self._queues.items():
-            landed = self._random.randrange(len(queue) + 1) if queue and not self.is_cut else 0
+            landed = self._random.randrange(len(queue) + 1) if queue and not self.is_cut and where != self._gap else 0
             for number, (records, report, _) in enumerate(queue):
                 if number < landed:
                     self._append(where, records)
@@ -126,10 +135,12 @@ class Link:
                     pass
                 case 1:
                     append()
+                    return None
                 case 2:
                     self._append(where, records[: chance.randrange(len(records))])
                 case _:
                     self._scheduler.call_later(chance.random() * LATE_MS, append)
+            self._gap = where
             return None
         offset = append()
         if self.duplicates and chance.random() < self.duplicates:

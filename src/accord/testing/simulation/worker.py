@@ -33,11 +33,13 @@ Places = frozenset[tuple[str, int]]
 
 
 class SimulatedOutput:
-    """What the runtime uses of its producer. `number` counts the producers: one that failed for good is replaced."""
+    """What the runtime uses of its producer, which leaves no gap. `number` counts the producers: one that failed for
+    good is replaced."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self.number = 0
+        link.on_gap = self.fail
 
     def send(
         self,

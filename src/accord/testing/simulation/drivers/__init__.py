@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from accord.testing.simulation.cluster import Program
-from accord.testing.simulation.drivers import auctions, limits, locks, proposals, sagas, signals, state, tasks
+from accord.testing.simulation.drivers import (
+    auctions,
+    conflicts,
+    hierarchy,
+    limits,
+    llm,
+    locks,
+    proposals,
+    sagas,
+    signals,
+    state,
+    tasks,
+    triggers,
+)
 
 
 class Driver(NamedTuple):
@@ -26,5 +39,17 @@ DRIVERS: Final[dict[str, Driver]] = {
     "auctions": Driver("auctions", tuple((f"announcer-{n}", auctions.announcer) for n in range(2))),
     "state": Driver("state", tuple((f"payer-{n}", state.payer) for n in range(3))),
     "sagas": Driver("sagas", tuple((f"runner-{n}", sagas.runner) for n in range(2))),
+    "llm": Driver("llm", tuple((f"asker-{n}", llm.asker) for n in range(3))),
+    "hierarchy": Driver(
+        "hierarchy",
+        (("hand-0", hierarchy.hand), ("hand-1", hierarchy.hand), ("superior-0", hierarchy.superior)),
+    ),
+    "conflicts": Driver(
+        "conflicts",
+        (("intender-0", conflicts.intender), ("intender-1", conflicts.intender), ("judge-0", conflicts.judge)),
+    ),
+    "triggers": Driver(
+        "triggers", (("watcher-0", triggers.watcher), ("shop-0", triggers.shop), ("shop-1", triggers.shop))
+    ),
     "signals": Driver("signals", tuple((f"emitter-{n}", signals.emitter) for n in range(3))),
 }

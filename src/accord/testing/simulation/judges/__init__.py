@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from accord.testing.simulation.judges import auctions, limits, locks, sagas, signals, tasks, transactions, votes
+from accord.testing.simulation.judges import (
+    auctions,
+    conflicts,
+    hierarchy,
+    limits,
+    llm,
+    locks,
+    sagas,
+    signals,
+    tasks,
+    transactions,
+    triggers,
+    votes,
+)
 from accord.testing.simulation.judges.seen import Demand, Judge, Seen
 
 if TYPE_CHECKING:
@@ -19,6 +32,10 @@ JUDGES: Final[tuple[tuple[frozenset[str], Judge], ...]] = (
     (frozenset({"auctions"}), auctions.judge),
     (frozenset({"signals"}), signals.judge),
     (frozenset({"sagas"}), sagas.judge),
+    (frozenset({"llm"}), llm.judge),
+    (frozenset({"hierarchy"}), hierarchy.judge),
+    (frozenset({"conflicts"}), conflicts.judge),
+    (frozenset({"triggers", "signals"}), triggers.judge),
     (frozenset({"state", "transactions", "locks", "limits"}), transactions.judge),
 )
 
