@@ -24,8 +24,9 @@ from accord.schemas.messages.conflicts import (
     WithdrawIntention,
 )
 from accord.testing.simulation.client import Client, NoAnswer
-from accord.testing.simulation.drivers.hierarchy import ORGANISATION, answer, define
+from accord.testing.simulation.drivers.hierarchy import answer, define
 from accord.testing.simulation.judges.conflicts import GROUND
+from accord.testing.simulation.judges.hierarchy import ORGANISATION
 
 CAPACITY = 5
 LEASE_MS = 12_000

@@ -24,8 +24,8 @@ from accord.schemas.messages.hierarchy import (
     WithdrawRequest,
 )
 from accord.testing.simulation.client import Client, NoAnswer, Watch
+from accord.testing.simulation.judges.hierarchy import ORGANISATION
 
-ORGANISATION = "house"
 ANSWER_MS = 10_000
 MILLION = 1_000_000
 

@@ -13,12 +13,13 @@ from accord.schemas.messages.auctions import (
     AuctionForgotten,
     AuctionUnsold,
     AwardLost,
+    AwardRenewed,
     BidPlaced,
     WorkAwarded,
     WorkCompleted,
     WorkFailed,
 )
-from accord.testing.simulation.judges.seen import Demand, Seen
+from accord.testing.simulation.judges.seen import Demand, Seen, is_overdue
 
 if TYPE_CHECKING:
     from accord.testing.simulation.cluster import Cluster
@@ -30,6 +31,7 @@ class _Auction:
     token: int | None = None
     last_token: int = 0
     announced: bool = False
+    due_ms: int = 0
     ended: bool = False
 
 
@@ -39,17 +41,20 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
         auction, key = auctions[one.key], one.key
         for event in one.events:
             match event:
-                case AuctionAnnounced():
+                case AuctionAnnounced(announced_ms=announced_ms, deadline_ms=deadline_ms):
                     demand(not auction.announced, f"{key} was announced twice")
-                    auction.announced = True
+                    auction.announced, auction.due_ms = True, announced_ms + deadline_ms
                 case BidPlaced(bid=bid):
                     demand(auction.last_token == 0, f"a bid for {key} after its award")
                     auction.bidders.add(bid.agent)
-                case WorkAwarded(agent=agent, token=token):
+                case WorkAwarded(agent=agent, token=token, deadline_ms=deadline_ms):
                     demand(auction.token is None, f"{key} is awarded to two at once")
                     demand(agent in auction.bidders, f"{key} is awarded to {agent}, who has no bid in it")
                     demand(token > auction.last_token, f"a token of {key} that does not grow")
                     auction.token = auction.last_token = token
+                    auction.due_ms = deadline_ms
+                case AwardRenewed(deadline_ms=deadline_ms):
+                    auction.due_ms = deadline_ms
                 case WorkCompleted(token=token):
                     demand(auction.token == token, f"{key} is completed by who does not have it")
                     auction.token, auction.ended = None, True
@@ -62,5 +67,9 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
                     del auctions[key]
                 case _:
                     pass
-    left = [name for name, auction in auctions.items() if auction.announced and not auction.ended]
+    left = [
+        name
+        for name, auction in auctions.items()
+        if auction.announced and not auction.ended and is_overdue(cluster, name, auction.due_ms)
+    ]
     demand(not left, f"auctions that never end: {left}")

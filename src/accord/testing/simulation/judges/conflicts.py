@@ -12,6 +12,7 @@ from accord.schemas.messages import Event
 from accord.schemas.messages.conflicts import (
     AppealDecided,
     Capacity,
+    ConflictEscalated,
     ConflictFound,
     ConflictResolved,
     ConflictRuledOut,
@@ -22,6 +23,7 @@ from accord.schemas.messages.conflicts import (
     IntentionEnded,
     IntentionFavoured,
     IntentionRenewed,
+    JudgementWanted,
 )
 from accord.testing.simulation.judges.seen import Demand, Seen, is_overdue
 
@@ -73,6 +75,7 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
     capacities: tuple[Capacity, ...] = ()
     ends: Counter[str] = Counter()
     found: set[str] = set()
+    due_ms: dict[str, int] = {}
     for one in seen:
         for event in one.events:
             intentions.note(event)
@@ -82,6 +85,10 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
                 case ConflictFound(conflict=name):
                     demand(name not in found, f"{name} is found twice")
                     found.add(name)
+                case (
+                    JudgementWanted(conflict=name, due_ms=until_ms) | ConflictEscalated(conflict=name, due_ms=until_ms)
+                ):
+                    due_ms[name] = until_ms or 0
                 case ConflictResolved(conflict=name) | ConflictRuledOut(conflict=name):
                     ends[name] += 1
                     demand(ends[name] == 1, f"{name} is resolved twice")
@@ -94,5 +101,5 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
     lasts_ms = intentions.lasts_ms
     left = [name for name in set(lasts_ms) - intentions.ended if is_overdue(cluster, GROUND, lasts_ms[name])]
     demand(not left, f"intentions that never end: {left}")
-    unresolved = [name for name in found if not ends[name]]
+    unresolved = [name for name in found if not ends[name] and is_overdue(cluster, GROUND, due_ms.get(name, 0))]
     demand(not unresolved, f"conflicts that are never resolved: {unresolved}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from accord.schemas.messages.hierarchy import (
     AuthorityAsked,
@@ -13,10 +13,12 @@ from accord.schemas.messages.hierarchy import (
     DecisionWithdrawn,
     OutcomeReported,
 )
-from accord.testing.simulation.judges.seen import Demand, Seen
+from accord.testing.simulation.judges.seen import Demand, Seen, is_overdue
 
 if TYPE_CHECKING:
     from accord.testing.simulation.cluster import Cluster
+
+ORGANISATION: Final = "house"
 
 
 def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
@@ -51,5 +53,9 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
                     reported.add(name)
                 case _:
                     pass
-    left = [name for name in opened if name not in ended]
+    left = [
+        name
+        for name, asked in opened.items()
+        if name not in ended and (asked is None or is_overdue(cluster, ORGANISATION, asked.due_ms))
+    ]
     demand(not left, f"requests that never end: {left}")

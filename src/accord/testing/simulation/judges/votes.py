@@ -14,7 +14,7 @@ from accord.schemas.messages.proposals import (
     ProposalWithdrawn,
     VoteCast,
 )
-from accord.testing.simulation.judges.seen import Demand, Seen
+from accord.testing.simulation.judges.seen import Demand, Seen, is_overdue
 
 if TYPE_CHECKING:
     from accord.testing.simulation.cluster import Cluster
@@ -59,5 +59,9 @@ def judge(cluster: Cluster, seen: Sequence[Seen], demand: Demand) -> None:
                     del proposals[key]
                 case _:
                     pass
-    left = [name for name, proposal in proposals.items() if proposal.weights and not proposal.ended]
+    left = [
+        name
+        for name, proposal in proposals.items()
+        if proposal.weights and not proposal.ended and is_overdue(cluster, name, proposal.due_ms)
+    ]
     demand(not left, f"proposals that never end: {left}")
