@@ -60,6 +60,14 @@ class Decision(Head, frozen=True, gc=False):
     trace: bytes
     written: tuple[bytes, bytes, bytes]
     pointer: bytes | None = None
+    followed_by: bytes | None = None
+
+    @property
+    def followed(self) -> int:
+        """Up to which decision all that follows, such as commands of process managers, was acknowledged when this one
+        was written; 0 if that is not said. Outside the hash."""
+        told = self.followed_by
+        return int(told) if told is not None and told.isdigit() and len(told) < _DIGITS_MAX else 0
 
     @property
     def confirmed(self) -> Confirmed | None:
@@ -72,7 +80,9 @@ class Decision(Head, frozen=True, gc=False):
         except ValueError:
             return None
 
-    def headers(self, message_id: str, source: bytes, confirmed: Confirmed | None) -> Headers:
+    def headers(
+        self, message_id: str, source: bytes, confirmed: Confirmed | None, followed: int | None = None
+    ) -> Headers:
         """The record's headers, ready to produce."""
         cause, chain, rules = self.written
         result: Headers = [
@@ -91,9 +101,12 @@ class Decision(Head, frozen=True, gc=False):
             result.append((h.TRACE, self.trace))
         if confirmed is not None:
             result.append((h.CONFIRMED, _encoded(confirmed)))
+        if followed:
+            result.append((h.FOLLOWED, b"%d" % followed))
         return result
 
 
+_DIGITS_MAX: Final = 20
 _encoded: Final = lru_cache(maxsize=64)(Confirmed.encode)
 """Many decisions on their way name the same one."""
 
@@ -164,6 +177,7 @@ def parse(root: bytes, record: Record) -> Decision:
             fields.get(h.TRACE, b""),
             (cause, chain, rules),
             fields.get(h.CONFIRMED),
+            fields.get(h.FOLLOWED),
         )
     except (AttributeError, KeyError, TypeError) as error:  # a header is missing or has no value
         raise ValueError(f"the record at offset {record.offset} is no decision: {error!r}") from error

@@ -28,7 +28,8 @@ from accord.streams.runtime.followups import UNSENT_MAX, Addressed
 from accord.streams.runtime.owned import Owned
 
 RECENT_COUNT: Final = UNSENT_MAX + 1_000
-"""From so many decisions at the end of the log something may follow that was not sent: the bound, and some chunks."""
+"""From so many decisions at the end of the log something may follow that was not sent: the bound, and some chunks. From
+which it was, the last of them say: what is sent again without need may be older than ids are remembered for."""
 AGAIN_COUNT: Final = 256
 """Decisions whose notices are made at once when they are made again."""
 
@@ -58,6 +59,11 @@ class Consequences:
         confirmed = owned.owner.confirmed
         if confirmed is not None:
             owned.followups.send(confirmed.seq)
+
+    def unfollowed(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """Those of the last decisions of the log from which something may follow that was not sent."""
+        followed = max((decision.followed for decision in decisions), default=0)
+        return [decision for decision in decisions[-RECENT_COUNT:] if decision.seq > followed]
 
     # -- of single decisions
 
@@ -111,7 +117,8 @@ class Consequences:
         """Has those whom decisions concern told of them, once they are confirmed."""
         if self._inboxes:
             index = owned.owner.partition.identity.partition
-            owned.followups.add(decided[-1][0].seq, partial(self._notices, index, decided))
+            first, last = decided[0][0].seq, decided[-1][0].seq
+            owned.followups.add(last, partial(self._notices, index, decided), first=first)
 
     def notify_again(self, owned: Owned, decisions: list[Decision]) -> None:
         """Has notices of decisions read from the log sent again."""

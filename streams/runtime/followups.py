@@ -44,11 +44,12 @@ Build = Callable[[], Sequence[Addressed]]
 
 
 class _Entry:
-    """What follows from one decision, or from several up to `seq`. `reports` are those still awaited."""
+    """What follows from one decision, or from several from `first` to `seq`. `reports` are those still awaited."""
 
-    __slots__ = ("build", "failed", "lasting", "producer", "reports", "seq")
+    __slots__ = ("build", "failed", "first", "lasting", "producer", "reports", "seq")
 
-    def __init__(self, seq: int, build: Build, lasting: bool) -> None:
+    def __init__(self, seq: int, build: Build, lasting: bool, first: int) -> None:
+        self.first = first
         self.seq = seq
         self.build = build
         self.lasting = lasting
@@ -73,13 +74,14 @@ class Followups:
         self._held = False
         self._confirmed = 0
 
-    def add(self, seq: int, build: Build, *, lasting: bool = False) -> None:
-        """Adds what follows from a decision, or from all up to this number; in the order of their numbers.
+    def add(self, seq: int, build: Build, *, first: int | None = None, lasting: bool = False) -> None:
+        """Adds what follows from a decision, or from several up to this number; in the order of their numbers.
 
         Args:
+            first: the number of the first of several.
             lasting: it is not derived again: `forget` keeps it.
         """
-        self._waiting.append(_Entry(seq, build, lasting))
+        self._waiting.append(_Entry(seq, build, lasting, seq if first is None else first))
 
     def send(self, confirmed: int) -> None:
         """Sends what follows from the decisions up to this number."""
@@ -100,6 +102,11 @@ class Followups:
     def done(self, seq: int) -> bool:
         """Whether all that follows from the decisions up to this number was acknowledged."""
         return self._first > seq
+
+    def followed(self, confirmed: int) -> int:
+        """Up to which decision, of those up to a confirmed one, all that follows was acknowledged."""
+        entries = self._sent or self._waiting
+        return min(confirmed, entries[0].first - 1) if entries else confirmed
 
     def has_room(self, seq: int) -> bool:
         """Whether a decision of this number may be made."""

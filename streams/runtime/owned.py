@@ -54,7 +54,15 @@ class Owned:
         self.catch_up_to = 0
         """One past the last command that was in the log when it was taken on."""
         self.followups = Followups(output, self.changed.set)
+        self.follows = False
+        """Whether all is among the follow-ups that may not have been sent when it was taken on."""
         self.waits = waits
+
+    @property
+    def followed(self) -> int | None:
+        """Up to which decision all that follows was acknowledged; None: not known."""
+        confirmed = self.owner.confirmed
+        return self.followups.followed(confirmed.seq) if self.follows and confirmed is not None else None
 
     def saw(self, timestamp_ms: int) -> None:
         self.log_ms, self.log_seen = timestamp_ms, self._machine.time_s()

@@ -38,7 +38,7 @@ from accord.streams.partition import Identity, Partition
 from accord.streams.runtime import recovery
 from accord.streams.runtime.app import Domain as Delivery
 from accord.streams.runtime.app import StreamApp
-from accord.streams.runtime.consequences import RECENT_COUNT, Consequences
+from accord.streams.runtime.consequences import Consequences
 from accord.streams.runtime.followups import UNSENT_MAX
 from accord.streams.runtime.machine import Machine
 from accord.streams.runtime.metrics import DomainMetrics
@@ -301,12 +301,13 @@ class Processor:
     async def _follow_again(self, index: int, owned: Owned, decisions: list[Decision]) -> None:
         """What follows from decisions read from the log may not have been written: writes it (again). However many they
         are, it was for all but the last ones."""
-        recent = decisions[-RECENT_COUNT:]
+        recent = self._consequences.unfollowed(decisions)
         for decision in filter(self._consequences.any_of, recent):
             events = owned.owner.partition.read(decision).events
             command = await self._persistently(self._command_at, index, decision.cause)
             self._consequences.add(owned, decision, events, command)
         self._consequences.notify_again(owned, recent)
+        owned.follows = True
         self._consequences.send(owned)
 
     def _command_at(self, index: int, offset: int) -> Record | None:
@@ -423,10 +424,11 @@ class Processor:
         name = owned.owner.partition.name
         source = f"accord/{name}".encode()
         inboxes = (INBOX, b"%d" % self.inboxes) if self.inboxes else None
+        followed = owned.followed
         records: list[Outgoing] = []
         for append in appends:
             decision = append.decided.decision
-            headers = decision.headers(f"{name}:{decision.cause}", source, append.confirmed)
+            headers = decision.headers(f"{name}:{decision.cause}", source, append.confirmed, followed)
             if inboxes is not None:
                 headers.append(inboxes)
             records.append((decision.key, decision.value, headers))

@@ -89,6 +89,22 @@ def test_done_means_acknowledged_in_every_partition_and_says_so_under_load() -> 
     assert following.done(99)
 
 
+def test_followed_is_what_is_acknowledged_of_all_that_is_confirmed() -> None:
+    output, following = made()
+    assert following.followed(7) == 7, "from nothing follows nothing"
+    following.add(3, records("0a"))
+    following.add(9, records("0b"), first=5)
+    assert following.followed(2) == 2
+    assert following.followed(7) == 2
+    following.send(7)
+    assert following.followed(7) == 2, "it is on its way"
+    output.report()
+    assert following.followed(7) == 4, "what follows from 5 to 9 goes together"
+    following.send(9)
+    output.report()
+    assert following.followed(9) == 9
+
+
 def test_what_has_no_records_holds_nothing_up() -> None:
     output, following = made()
     for seq in range(5_000):

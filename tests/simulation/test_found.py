@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from accord.streams import checkpoint as cp
+from accord.streams.chain import Decision
 
 from accord.testing.simulation.faults import Fault
 from accord.testing.simulation.quiet import quiet
@@ -33,3 +35,18 @@ def test_a_damaged_table_is_written_anew() -> None:
     assert before is not None
     assert after is not None
     assert after.checkpoint.seq > before.checkpoint.seq
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["", "without the mark"])
+def test_what_was_acknowledged_long_ago_is_not_sent_again(told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its table a partition does not know what was sent; ids are remembered for ten minutes, and a pattern that
+    occurred before that must not occur again. So decisions say up to where all was acknowledged."""
+    if not told:
+        monkeypatch.setattr(Decision, "followed", 0)
+    faults = [Fault(1_000_000, "lost_table", "cluster"), Fault(1_001_000, "rebalance", "cluster")]
+    failure = failure_of(1, drivers=["triggers"], workers=2, partitions=2, pace=20.0, minutes=20.0, faults=faults)
+    if told:
+        assert failure is None, failure
+    else:
+        assert failure is not None
+        assert "is taken twice" in str(failure)
