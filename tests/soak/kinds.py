@@ -39,11 +39,11 @@ DOMAINS_OF = {
     "state": ("state",),
     "transaction": ("state", "transactions"),
     "task": ("tasks", "roster"),
-    "saga": ("sagas",),
-    "proposal": ("proposals",),
-    "auction": ("auctions",),
+    "saga": ("sagas", "signals"),
+    "proposal": ("proposals", "signals"),
+    "auction": ("auctions", "signals"),
     "intention": ("conflicts",),
-    "decision": ("hierarchy",),
+    "decision": ("hierarchy", "signals"),
     "model call": ("llm",),
 }
 """The kinds by name, in the order in which they are done."""

@@ -3,7 +3,7 @@ hold meanwhile.
 
 A worker remembers the ids of a domain's last 65,536 commands of ten minutes, so its memory grows until it has as many.
 Before a kind is begun its domains are given that many ticks that find nothing due: from then on each id takes the place
-of another.
+of another. A client remembers the partition of as many keys; it is asked for that many.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 from accord.schemas.codec import commands_codec
 from accord.schemas.headers import command_headers
 from accord.schemas.messages.log import Tick
-from accord.schemas.topics import commands_topic, events_topic
+from accord.schemas.topics import commands_topic, events_topic, partition_of
 from accord.streams.partition import WINDOW_COUNT_MAX
 from uuid_utils import uuid7
 
@@ -44,6 +44,8 @@ ROUNDS_MAX = 3
 SETTLE_MAX_S = 30.0
 """What is remembered for `KEEP_MS` is forgotten, and all that ran for the operations has ended, in this time."""
 FILL_TIMEOUT_S = 120.0
+KEYS_COUNT = partition_of.cache_info().maxsize or 0
+"""So many keys' partitions are remembered."""
 SETTLE_LOOK_S = 0.5
 SETTLE_LOOKS = 4
 """It is quiet when so many looks in a row see the same."""
@@ -108,6 +110,8 @@ async def soak(
         try:
             worker.wait_until_ready()
             figures = []
+            for number in range(KEYS_COUNT if fill else 0):
+                partition_of(b"fill-%d" % number, settings.topics.partitions)
             for kind in kinds:
                 for domain in kind.domains if fill else ():
                     _fill(settings, domain)
