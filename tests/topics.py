@@ -5,12 +5,14 @@ Topics that stay cost the tests that come after: whoever asks the cluster for it
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
 from uuid import uuid4
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
+KNOWN_S: Final = 10.0
 _given: set[tuple[str, str]] = set()
 """Address of the cluster and prefix."""
 
@@ -20,6 +22,18 @@ def fresh_prefix(bootstrap_servers: str, name: str) -> str:
     prefix = f"{name}-{uuid4().hex[:8]}"
     _given.add((bootstrap_servers, prefix))
     return prefix
+
+
+def create(bootstrap_servers: str, *topics: NewTopic) -> None:
+    """Creates topics, and returns once the broker tells of them: it does so a moment after the controller made them."""
+    admin: Any = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
+    for created in admin.create_topics(list(topics)).values():
+        created.result()
+    deadline = time.monotonic() + KNOWN_S
+    while unknown := {topic.topic for topic in topics} - admin.list_topics(timeout=10).topics.keys():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{unknown} are not known {KNOWN_S} s after they were created")
+        time.sleep(0.02)
 
 
 def delete_topics() -> None:

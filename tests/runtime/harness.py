@@ -18,14 +18,13 @@ from accord.schemas.topics import commands_topic, deadletters_topic, events_topi
 from accord.streams.chain import Chain, Decision, genesis
 from accord.streams.runtime.owned import Owned
 from accord.streams.runtime.worker import EmbeddedWorker
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from accord import kafka
 from accord.mock import FETCH_WAIT_MS, SESSION_TIMEOUT_MS, MockCluster
 from accord.settings import Settings
 from tests.counts import only_long
-from tests.topics import fresh_prefix
+from tests.topics import create, fresh_prefix
 
 PARTITIONS = 2
 
@@ -46,10 +45,7 @@ class Log:
             for topic in table:
                 mock.create_topic(topic.name, topic.partitions)
         else:
-            admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-            new = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in table]
-            for created in admin.create_topics(new).values():
-                created.result()
+            create(bootstrap_servers, *[NewTopic(t.name, t.partitions, 1, config=t.config) for t in table])
         self.producer = kafka.producer(self.settings().kafka)
         self.reader = kafka.reader(self.settings().kafka)
         self.cluster = kafka.cluster_id(self.reader, self.settings().kafka)

@@ -10,11 +10,11 @@ import pytest
 from accord.streams.runtime import commands
 from accord.streams.runtime.commands import WAITING_MAX, Batch, CommandReader
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from faust.types import TP
 
 from accord.mock import FETCH_WAIT_MS, MockCluster
+from tests.topics import create
 
 PARTITIONS = 2
 
@@ -137,8 +137,7 @@ def test_an_offset_that_is_not_there_goes_on_at_the_first(mock: MockCluster) -> 
 
 def test_batches_have_no_gap(accord_kafka: str) -> None:
     topic = f"c-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": accord_kafka})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
+    create(accord_kafka, NewTopic(topic, 1, 1))
     producer = Producer({"bootstrap.servers": accord_kafka, "transactional.id": topic})
     producer.init_transactions(30)
     for _ in range(3):

@@ -21,6 +21,7 @@ from confluent_kafka.cimpl import NewTopic
 from accord import kafka
 from accord.mock import MockCluster
 from tests.runtime.harness import PARTITIONS, Log, on_either, owned, until
+from tests.topics import create
 
 INBOXES = 3
 AGENTS = [f"agent-{n}" for n in range(10)]
@@ -162,8 +163,7 @@ def test_without_its_inbox_a_partition_stops_at_the_bound_and_goes_on_with_it(
         assert max(heads(worker)) < 2_000, "some were told before the inbox was gone, and then 1,000 are the most"
     with log.worker():  # there is no inbox, so it sends no notices
         until(log.decided)
-        for created in admin.create_topics([NewTopic(topic, INBOXES, 1)]).values():
-            created.result()
+        create(log.bootstrap_servers, NewTopic(topic, INBOXES, 1))
     ask(log, 100)
     with log.worker():
         until(lambda: log.decided() and sum(map(len, told(log).values())) >= 100)
@@ -180,7 +180,6 @@ def test_an_inbox_that_is_made_again_is_served_again(real_log: Log) -> None:
             deleted.result()
         ask(log, 100)
         until(log.decided)
-        for created in admin.create_topics([NewTopic(topic, INBOXES, 1)]).values():
-            created.result()
+        create(log.bootstrap_servers, NewTopic(topic, INBOXES, 1))
         ask(log, 100)
         until(lambda: log.decided() and sum(map(len, told(log).values())) >= 200, 60)

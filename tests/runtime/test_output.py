@@ -10,11 +10,11 @@ from collections.abc import Callable
 from functools import partial
 
 from accord.streams.runtime.output import Output
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from accord.mock import MockCluster
 from accord.settings import Settings
+from tests.topics import create
 
 
 async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -58,9 +58,7 @@ def test_those_hear_that_ask_for_it_of_success_and_of_failure() -> None:
 def test_no_record_arrives_after_a_gap(accord_kafka: str) -> None:
     """A record that the broker refuses takes those after it along: the last one's report tells."""
     topic = f"gap-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": accord_kafka})
-    new = NewTopic(topic, 1, 1, config={"max.message.bytes": "1000"})
-    admin.create_topics([new])[topic].result()
+    create(accord_kafka, NewTopic(topic, 1, 1, config={"max.message.bytes": "1000"}))
 
     async def run() -> None:
         output = Output(Settings.load(kafka={"bootstrap_servers": accord_kafka}))

@@ -26,6 +26,7 @@ from accord.mock import FETCH_WAIT_MS, SESSION_TIMEOUT_MS, MockCluster
 from accord.testing.broker import NativeKafka
 from tests.counts import only_long
 from tests.runtime.harness import on_either
+from tests.topics import create
 
 PARTITIONS = 4
 SYNC_GROUP, INVALID_REQUEST = 14, 42  # Kafka's numbers of a request and of an error
@@ -45,11 +46,8 @@ class Broker:
             for topic in topics:
                 self.mock.create_topic(topic, PARTITIONS)
             return
-        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 2})
         forever = {"retention.ms": "-1"}  # the records here bear times long past
-        new = [NewTopic(topic, PARTITIONS, 1, config=forever) for topic in topics]
-        for created in admin.create_topics(new).values():
-            created.result()
+        create(self.bootstrap_servers, *[NewTopic(topic, PARTITIONS, 1, config=forever) for topic in topics])
 
     def produce(self, count: int, *, first: int = 0, topic: str | None = None) -> None:
         """Records v0, v1, ... over the partitions by turns, at 1 s of the log's clock each."""
