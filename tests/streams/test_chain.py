@@ -327,6 +327,20 @@ def test_a_fork_that_saw_less_is_no_tampering() -> None:
     assert read([*log[:8], *renumbered]) == [1, 2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.parametrize(
+    ("written", "told"), [(b"4", 4), (b"", 0), (None, 0), (b"-4", 0), (b"four", 0), (b"9" * 40, 0)]
+)
+def test_what_was_followed_is_outside_the_hash_and_a_damaged_word_says_nothing(
+    written: bytes | None, told: int
+) -> None:
+    made = history()[5].decision
+    headers = made.headers("locks/0:5", b"here", None, 3)
+    record = LogRecord(made.offset, made.now_ms, h.LOG_APPEND_TIME, made.key, made.value, headers)
+    assert parse(ROOT, record).followed == 3
+    again = parse(ROOT, changed(record, h.FOLLOWED, written))
+    assert (again.followed, again.digest) == (told, made.digest)
+
+
 def test_a_pointer_beyond_the_record_itself_proves_nothing() -> None:
     made = history(2)
     stray = record_of(made[2], offset=1, confirmed=Confirmed(50, 9, b"\x00" * 16))
