@@ -45,7 +45,7 @@ class Decision(Head, frozen=True, gc=False):
 
     Once accepted it serves as the head itself. `value` is the encoded array of events; `clock`, `type` and `task` are
     headers as they are written, and so are the three of `written`: cause, chain and rules. `pointer` is the header
-    `accord-confirmed` of a decision that was read.
+    `accord-confirmed` of a decision that was read, `followed_by` its header `accord-followed`.
     """
 
     prev: bytes

@@ -166,8 +166,8 @@ def test_repeat_of_a_forgotten_command_is_outcome_unknown(connect: Connect, monk
 
 
 def _told(answer: Answer) -> object:
-    """What an answer tells of its decision; how far its writer had seen confirmed is not told in an inbox."""
-    return answer.position, answer.events, msgspec.structs.replace(answer.decision, pointer=None)
+    """What an answer tells of its decision; what its writer had seen confirmed and followed is not told in an inbox."""
+    return answer.position, answer.events, msgspec.structs.replace(answer.decision, pointer=None, followed_by=None)
 
 
 def test_same_id_under_way_is_one_command(lonely: Settings) -> None:
