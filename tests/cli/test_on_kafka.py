@@ -21,13 +21,14 @@ from accord.schemas.messages.limits import ConfigurePool, RequestCapacity
 from accord.schemas.messages.locks import AcquireLock, ReleaseLock
 from accord.schemas.topics import DOMAINS, topic_table
 from accord.streams.runtime.worker import EmbeddedWorker
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from accord.admin import send
 from accord.cli.app import run
 from accord.cli.health import examine
 from accord.kafka import producer
 from accord.settings import Settings
+from tests import topics
 from tests.agents.support import until
 from tests.counts import only_long
 from tests.runtime.test_metrics import free_port
@@ -96,10 +97,8 @@ class Cluster:
         return [json.loads(line) for line in ran.stdout.splitlines()]
 
     def create(self, name: str, partitions: int, **config: str) -> None:
-        admin: Any = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         new = NewTopic(name, partitions, 1, config={key.replace("_", "."): value for key, value in config.items()})
-        admin.create_topics([new])[name].result(WAIT_S)
-        eventually(lambda: name in admin.list_topics(timeout=10).topics)  # brokers learn of it after the controller
+        topics.create(self.bootstrap_servers, new)
 
 
 def eventually(what: Callable[[], Any]) -> Any:

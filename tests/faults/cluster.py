@@ -10,11 +10,11 @@ from typing import Any
 
 from accord.schemas.topics import DOMAINS, commands_topic, events_topic, topic_table
 from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from accord.settings import Settings
 from accord.testing.broker import NativeKafka
+from tests import topics
 from tests.faults import rawlog
 from tests.faults.checker import Decided, Violation
 from tests.faults.disk import Disk
@@ -72,12 +72,10 @@ class Cluster:
         self._gone: list[Process] = []
 
     def create_topics(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers, "log_level": 2})
         table = topic_table(PREFIX, PARTITIONS)
-        for created in admin.create_topics(
-            [NewTopic(t.name, t.partitions, 1, config=t.config) for t in table]
-        ).values():
-            created.result()
+        topics.create(
+            self.kafka.bootstrap_servers, *[NewTopic(t.name, t.partitions, 1, config=t.config) for t in table]
+        )
 
     def environment(self, name: str, **more: str) -> dict[str, str]:
         """What tells accord where this Kafka is, for who has a link by that name or has none."""

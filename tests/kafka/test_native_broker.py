@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from accord.testing.broker import NativeKafka, kafka_for_tests
 from accord.testing.kafka_jars import KafkaUnavailable
+from tests import topics
 from tests.counts import only_long
 
 
@@ -76,8 +77,7 @@ def _is_running(pid: int) -> bool:
 
 def _create_topic(servers: str, name: str) -> None:
     topic = NewTopic(name, 1, 1, config={"message.timestamp.type": "LogAppendTime"})
-    admin = AdminClient({"bootstrap.servers": servers})
-    admin.create_topics([topic])[name].result(10)
+    topics.create(servers, topic)
 
 
 def _produce(servers: str, topic: str, values: list[str]) -> None:

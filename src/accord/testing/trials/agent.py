@@ -19,11 +19,11 @@ from functools import partial
 from types import CoroutineType, FrameType
 from typing import Any, Final, NamedTuple
 
-from greenlet import GreenletExit
+from greenlet import getcurrent, greenlet
 
 from accord.agents.client import Accord
 from accord.agents.connection import runtime
-from accord.agents.connection.runtime import Joinable
+from accord.agents.signals.handlers import in_thread
 from accord.errors import AccordError, BadInput
 from accord.schemas.headers import LogRecord
 from accord.settings import Settings
@@ -129,7 +129,7 @@ class AgentRun:
         self._tell = tell
         self._random = scheduler.stream(f"{self.name}/life")
         self._task: asyncio.Task[None] | None = None
-        self._thread: Joinable | None = None
+        self._thread: greenlet | None = None
         """Where a program runs that is a plain function."""
         self._is_up = False
         """Whether its program runs: a process whose program has ended may still send what it has to."""
@@ -146,9 +146,7 @@ class AgentRun:
         self.process = process = AgentProcess(self, self._rate)
         self._link = Link(process, self._log)
         context = process.context
-        self.runtime = simulated = SimulatedRuntime(
-            process, process.threads, self._link, self._groups, self._settings, self.name, context
-        )
+        self.runtime = simulated = SimulatedRuntime(process, self._link, self._groups, self._settings, self.name)
         context.run(runtime.use, simulated)
         context.run(current.set, self)
         self._task = process.loop.create_task(self._main(), context=context)
@@ -168,26 +166,17 @@ class AgentRun:
 
     async def _in_thread(self) -> None:
         """Runs a plain function, which may block."""
-        program, simulated = self.program, self.runtime
-        assert simulated is not None
-        outcome = simulated.future()
+        program = self.program
 
         def run() -> None:
-            try:
-                if _wants_hub(program):
-                    with SyncAccord(agent=self.name) as hub:
-                        _not_awaitable(program, program.function(hub, *program.arguments))
-                else:
-                    _not_awaitable(program, program.function(*program.arguments))
-            except GreenletExit:
-                raise
-            except BaseException as error:
-                outcome.set_exception(error)
+            self._thread = getcurrent()
+            if _wants_hub(program):
+                with SyncAccord(agent=self.name) as hub:
+                    _not_awaitable(program, program.function(hub, *program.arguments))
             else:
-                outcome.set_result(None)
+                _not_awaitable(program, program.function(*program.arguments))
 
-        self._thread = simulated.run(run, self.name)
-        await asyncio.wrap_future(outcome)
+        await asyncio.wrap_future(in_thread(self.name, run))
 
     def _over(self, task: asyncio.Task[None]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -389,7 +378,7 @@ def _not_awaitable(program: Program, returned: Any) -> None:
         )
 
 
-def where(task: asyncio.Task[Any] | None, thread: Joinable | None = None) -> str:
+def where(task: asyncio.Task[Any] | None, thread: greenlet | None = None) -> str:
     """The line of the user's program at which a task, or a thread, waits: the innermost that is neither accord's nor
     Python's own."""
     found = ""

@@ -121,9 +121,7 @@ class Resource:
         self._ask(agent, request, lambda *told: process.loop.call_soon(_settle, answer, *told))
         return await answer
 
-    def _ask(
-        self, agent: AgentRun, request: Callable[[], Any], told: Callable[[Any, Exception | None], object]
-    ) -> None:
+    def _ask(self, agent: AgentRun, request: Callable[[], Any], told: Answered) -> None:
         """Sends a request, and its answer back: its result, or its error."""
         scheduler, process = agent.scheduler, agent.process
         assert process is not None

@@ -15,7 +15,7 @@ from contextvars import Context, copy_context
 from queue import SimpleQueue
 from threading import Condition
 from threading import Event as ThreadEvent
-from typing import Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from confluent_kafka import Consumer, Producer
 from greenlet import getcurrent
@@ -27,11 +27,13 @@ from accord.kafka import READ_TIMEOUT_S
 from accord.schemas.headers import LogRecord
 from accord.settings import KafkaSettings, Settings
 from accord.testing.simulation.network import Link
-from accord.testing.simulation.process import Process
 from accord.testing.simulation.scheduler import EPOCH_MS
 from accord.testing.trials.groups import Groups
 from accord.testing.trials.kafka import SimulatedConsumer, SimulatedProducer
-from accord.testing.trials.threads import NotSimulated, Thread, Threads
+from accord.testing.trials.threads import NotSimulated, Thread
+
+if TYPE_CHECKING:
+    from accord.testing.trials.agent import AgentProcess
 
 SWEEP_MS: Final = 1_000.0
 """How often a connection with commands under way looks for those that wait too long."""
@@ -47,31 +49,19 @@ class SimulatedRuntime(runtime.Runtime):
     """What runs in a simulated process.
 
     Args:
-        process: in which it runs.
-        threads: of the process.
+        process: in which it runs, and in whose context its threads begin.
         link: its way to the log.
         groups: of consumers, in which its consumers may be.
         settings: of hubs that are opened in it.
         agent: the name of hubs that have none of their own.
-        context: in which its threads begin.
     """
 
-    def __init__(
-        self,
-        process: Process,
-        threads: Threads,
-        link: Link,
-        groups: Groups,
-        settings: Settings,
-        agent: str,
-        context: Context,
-    ) -> None:
+    def __init__(self, process: AgentProcess, link: Link, groups: Groups, settings: Settings, agent: str) -> None:
         self.process = process
-        self.threads = threads
+        self.threads = process.threads
         self.link = link
         self.agent = agent
         self._groups = groups
-        self._context = context
         self._settings = settings
         self._random = process.scheduler.stream(f"{process.name}/client")
         self.uniform = self._random.uniform
@@ -129,7 +119,7 @@ class SimulatedRuntime(runtime.Runtime):
             function()
             self.step_soon()
 
-        thread = Thread(self.threads, go, self._context.copy())
+        thread = Thread(self.threads, go, self.process.context.copy())
         self._reach(READ_TIMEOUT_S * 1_000, thread.begin)
         return thread
 

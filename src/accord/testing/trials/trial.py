@@ -196,8 +196,8 @@ class Trial:
     def _gave_up(self, event: HandlerFailed) -> None:
         """A handler has failed for good. As with an agent's program, what accord raises in a trial with faults does not
         count."""
-        program = next((agent.program for agent in self.agents if agent.name == event.agent), None)
-        allowed = {one.__name__ for one in (program.may_raise if program is not None else ())}
+        agent = self._by_name.get(event.agent)
+        allowed = {one.__name__ for one in (agent.program.may_raise if agent is not None else ())}
         if event.error_type in allowed or (self.faults and hasattr(errors, event.error_type)):
             return
         what = f"the handler {event.handler} of {event.agent} raised {event.error_type}: {event.error}"
