@@ -5,7 +5,8 @@ Rules:
   them in the decision that records it, and so is a failure that any of them would meet.
 - An answer is kept for as long as its caller says, and serves who accepts one of its age. Both are told by the
   partition's clock. Then, or when it was forgotten, it is gone.
-- When a lease ends without an answer, or its caller cannot go on, the first who waits becomes the caller.
+- When a lease ends without an answer, or its caller cannot go on, the first who waits becomes the caller, after all
+  else that a decision does: of two callers that it made, both would have the same token.
 - Who asks for a step of a task in a later run takes the place of the earlier run, whose agent the log has given up: it
   does not wait for a lease whose holder is gone.
 - Every call that was made is recorded, also one whose lease had ended. Only what the caller in lease brings is kept or
@@ -62,7 +63,6 @@ class LlmDecider:
             return [CommandRejected(Reason.INVALID, problem)]
         draft = Draft(_NOTHING if state is None else state, at)
         draft.end_what_is_due()
-        draft.grant_next()
         _ANSWERS[type(command)](draft, command)
         draft.grant_next()
         return draft.events
@@ -129,7 +129,8 @@ def _request(draft: Draft, command: RequestAnswer) -> None:
             )
         )  # fmt: skip
         return
-    _supersede(draft, command)
+    if not _supersede(draft, command):
+        draft.grant_next()
     asked = Waiter(at.request, c.agent, c.task, c.step, c.run, c.model, c.lease_ms)
     if draft.entry.caller is None:
         draft.grant(asked)
@@ -139,15 +140,17 @@ def _request(draft: Draft, command: RequestAnswer) -> None:
         draft.add(AnswerAwaited(*msgspec.structs.astuple(asked)))
 
 
-def _supersede(draft: Draft, command: RequestAnswer) -> None:
-    """Ends what earlier runs of the same step had asked for."""
+def _supersede(draft: Draft, command: RequestAnswer) -> bool:
+    """Ends what earlier runs of the same step had asked for. Returns whether one of them was calling."""
     run = command.task, command.step, command.run
     for waiter in draft.entry.waiters:
         if waiter.is_before(*run):
             draft.add(RequestWithdrawn(waiter.request, waiter.agent))
     caller = draft.entry.caller
-    if caller is not None and caller.asked.is_before(*run):
-        draft.add(_ended(caller, SUPERSEDED))
+    if caller is None or not caller.asked.is_before(*run):
+        return False
+    draft.add(_ended(caller, SUPERSEDED))
+    return True
 
 
 def _renew(draft: Draft, command: RenewLease) -> None:

@@ -178,7 +178,22 @@ def test_a_lease_ends_before_the_command_is_decided() -> None:
         ended("r1", 1, "expired"), granted("r2", "bob", token=100, at=end_ms)
     )
     given(granted("r1"), awaited("r2", "bob")).when(record(1), end_ms).then(
-        ended("r1", 1, "expired"), granted("r2", "bob", token=100, at=end_ms), recorded(1, at=end_ms, until_ms=None)
+        ended("r1", 1, "expired"), recorded(1, at=end_ms, until_ms=None), granted("r2", "bob", token=100, at=end_ms)
+    )
+
+
+def test_a_decision_lets_only_one_call_for_it_has_only_one_token() -> None:
+    """As the lease ends, the first who waits takes the request back, a later run of its step takes its place, or the
+    answer is forgotten."""
+    end_ms = T0 + LEASE_MS
+    before = given(granted("r1"), awaited("r2", "bob", "write", 5), awaited("r3", "eve"))
+    expired, eve_calls = ended("r1", 1, "expired"), granted("r3", "eve", token=100, at=end_ms)
+    before.when(WithdrawRequest("bob", "r2"), end_ms).then(expired, RequestWithdrawn("r2", "bob"), eve_calls)
+    before.when(ask("bob", "write", 9), end_ms, request="r4").then(
+        expired, RequestWithdrawn("r2", "bob"), eve_calls, awaited("r4", "bob", "write", 9)
+    )
+    before.when(ForgetAnswer("ops"), end_ms).then(
+        expired, AnswerForgotten("ops", False), granted("r2", "bob", "write", 5, token=100, at=end_ms)
     )
 
 

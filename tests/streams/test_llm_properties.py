@@ -47,6 +47,7 @@ class Notes:
 
     caller: int | None = None
     """The token of who calls."""
+    last_token: int = 0
     caller_request: str = ""
     deadline_ms: int = 0
     kept: CallRecorded | None = None
@@ -59,7 +60,9 @@ class Notes:
         match event:
             case CallGranted():
                 assert self.caller is None, "two call at once"
+                assert event.token > self.last_token, "a token that does not grow"
                 assert event.deadline_ms > now_ms
+                self.last_token = event.token
                 self.caller, self.caller_request, self.deadline_ms = event.token, event.request, event.deadline_ms
                 self.waiting.pop(event.request, None)
             case LeaseRenewed():
