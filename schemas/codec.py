@@ -20,6 +20,7 @@ import msgspec
 from accord.schemas.flat import kinds_of, read_flat, write_flat
 from accord.schemas.messages import Command, Event, Message, deadletters, log
 from accord.schemas.position import Position
+from accord.schemas.structs import prepared
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
 from accord.errors import SchemaError
@@ -61,7 +62,7 @@ class Codec:
     def __init__(self, subject: str, records: Sequence[type[Message]], *, many: bool) -> None:
         self.subject = subject
         self.many = many
-        branches = [_load(record) for record in records]
+        branches = [_load(prepared(record)) for record in records]
         named: set[str] = set()
         union = [_named_once(branch, named) for branch in branches] if len(branches) > 1 else branches[0]
         self.schema: Any = {"type": "array", "items": union} if many else union

@@ -155,7 +155,7 @@ def load(root: bytes, rows: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]
     """The checkpoint of a table, if there is one of this log and its rows add up."""
     stored = dict(rows)
     try:
-        checkpoint = msgspec.msgpack.decode(stored.pop(CHECKPOINT_KEY), type=Checkpoint)
+        checkpoint = _decode_checkpoint(stored.pop(CHECKPOINT_KEY))
         if checkpoint.format != FORMAT or checkpoint.root != root:
             return None
         values: dict[str, bytes] = {}
@@ -223,4 +223,5 @@ def _parts_of(key: bytes, value: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 _decode_row: Final = msgspec.msgpack.Decoder(Row).decode
+_decode_checkpoint: Final = msgspec.msgpack.Decoder(Checkpoint).decode
 _NONE: Final = Row(0, 0, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from accord.schemas.structs import prepared
 from accord.streams.auctions import decider as auctions
 from accord.streams.conflicts import decider as conflicts
 from accord.streams.decider import Domain
@@ -39,3 +40,7 @@ _ALL: Final = (
     sagas.DOMAIN,
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}
+
+for _domain in _ALL:
+    for _rules in _domain.versions.values():
+        prepared(_rules.state_type)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from accord.agents.artifacts.store import Store, open_store
 from accord.schemas.messages.tasks import Artifact, Payload
+from accord.schemas.structs import prepared
 from accord.streams.tasks.bounds import DIGEST, INPUT_BYTES_MAX
 
 from accord.errors import AccordError, ArtifactAltered, ArtifactMissing, BadInput, TooLarge, Unavailable
@@ -33,6 +34,7 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
 ALGORITHM: Final = "sha256:"
+_ARTIFACT: Final = prepared(Artifact)
 
 
 class BlockingArtifacts:
@@ -137,7 +139,7 @@ class Artifacts:
 
 def _artifact(given: Artifact | Mapping[str, Any]) -> Artifact:
     try:
-        known = given if isinstance(given, Artifact) else msgspec.convert(given, Artifact)
+        known = given if isinstance(given, Artifact) else msgspec.convert(given, _ARTIFACT)
     except msgspec.ValidationError as error:
         raise BadInput(f"{str(given)[:200]} is no artifact: {error}.") from None
     if not DIGEST.fullmatch(known.digest):

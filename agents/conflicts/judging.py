@@ -37,6 +37,7 @@ from accord.schemas.messages.conflicts import (
     ReadConflict,
     Standing,
 )
+from accord.schemas.structs import prepared
 from accord.streams.conflicts.bounds import MILLION, TEXT_MAX_BYTES
 from accord.streams.conflicts.decider import judgement_wanted
 from accord.streams.conflicts.ground import JUDGING, LIVE, SUSPECTED
@@ -127,6 +128,9 @@ class _Said(msgspec.Struct, forbid_unknown_fields=True):
     against: list[str] = []
 
 
+_SAID: Final = prepared(_Said)
+
+
 def schema_of(kind: str) -> dict[str, Any]:
     """The JSON schema of an answer about a kind of conflict."""
     properties = _JUDGEMENT if kind == FINDINGS else _OF_INTENTIONS | _JUDGEMENT
@@ -139,7 +143,7 @@ def judgement_of(text: str, kind: str) -> Judgement:
         plain = json.loads(text, parse_float=Decimal, parse_constant=_refused)
         if not isinstance(plain, dict) or set(plain) != set(schema_of(kind)["required"]):
             raise ValueError(f"an object with {', '.join(schema_of(kind)['required'])} is needed")
-        said = msgspec.convert(plain, _Said)
+        said = msgspec.convert(plain, _SAID)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise NoJudgement(f"invalid answer: {error}") from None
     if isinstance(said.confidence, bool) or not isinstance(said.confidence, int | Decimal):

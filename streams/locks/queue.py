@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
+from accord.schemas.structs import prepared
 from accord.streams.locks.bounds import PRIORITY_MAX
 from accord.streams.waits.owners import is_nested
 from immutables import Map
@@ -44,6 +45,7 @@ class Waiter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     notified: bool = False
 
 
+_WAITERS: Final = prepared(list[Waiter])
 BITS: Final = 4
 """Of a number of arrival, a level: a node has so many children, to the power of two."""
 WIDTH: Final = 1 << BITS
@@ -104,7 +106,7 @@ class Queue:
     @classmethod
     def restored(cls, plain: list[Any]) -> Queue:
         """A queue from its dump, which is the list of those who wait. Raises msgspec.ValidationError: it is none."""
-        return cls.of(msgspec.convert(plain, list[Waiter])) if plain else EMPTY
+        return cls.of(msgspec.convert(plain, _WAITERS)) if plain else EMPTY
 
     # -- what is asked of it
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
+from accord.schemas.structs import prepared
 from accord.streams.heap import Heap, with_entry, without_first
 from immutables import Map
 
@@ -51,6 +52,10 @@ class Breaker(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     trial: Key | None = None
 
 
+_MEMBERS: Final = prepared(list[Member])
+_TAKEN: Final = prepared(list[tuple[Key, Taken]])
+
+
 class Members:
     """Members by name, who of them has a free slot, and who is due first to renew. Iterating gives them by name."""
 
@@ -71,7 +76,7 @@ class Members:
     @classmethod
     def restored(cls, plain: list[Any]) -> Members:
         """From its dump. Raises msgspec.ValidationError: it is none."""
-        return cls.of(msgspec.convert(plain, list[Member]))
+        return cls.of(msgspec.convert(plain, _MEMBERS))
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -154,7 +159,7 @@ class Slots:
     @classmethod
     def restored(cls, plain: list[Any]) -> Slots:
         """From its dump. Raises msgspec.ValidationError: it is none."""
-        return cls(Map(msgspec.convert(plain, list[tuple[Key, Taken]])))
+        return cls(Map(msgspec.convert(plain, _TAKEN)))
 
     def __len__(self) -> int:
         return len(self._taken)

@@ -45,6 +45,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
 
 
 NO_CHECKPOINT: Final = Head(1, 0, b"")
+_decode_head: Final = msgspec.msgpack.Decoder(Head).decode
 
 
 class FlowTable:
@@ -140,7 +141,7 @@ class FlowTable:
         """What names the parts of the last checkpoint; nothing, if there is none or it cannot be read."""
         row = self._domain.table.get_row(self.place_of(flow), flow.encode())
         try:
-            return msgspec.msgpack.decode(row, type=Head) if row is not None else NO_CHECKPOINT
+            return _decode_head(row) if row is not None else NO_CHECKPOINT
         except msgspec.MsgspecError:
             return NO_CHECKPOINT
 

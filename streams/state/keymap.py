@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, Self
 
 import msgspec
+from accord.schemas.structs import prepared
 
 RUN_MAX: Final = 64
 
@@ -31,6 +32,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 
 Run = tuple[Item, ...]
+_ITEMS: Final = prepared(list[Item])
 
 
 class KeyMap:
@@ -53,7 +55,7 @@ class KeyMap:
     @classmethod
     def restored(cls, plain: list[Any]) -> Self:
         """A map from its dump. Raises msgspec.ValidationError: it is none."""
-        return cls.of(msgspec.convert(plain, list[Item]))  # type: ignore[return-value]
+        return cls.of(msgspec.convert(plain, _ITEMS))  # type: ignore[return-value]
 
     def __len__(self) -> int:
         return self._count

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from accord.schemas.messages.tasks import Step
+from accord.schemas.structs import prepared
+
+_STEPS: Final = prepared(list[Step])
 
 
 class Graph:
@@ -36,7 +39,7 @@ class Graph:
     @classmethod
     def restored(cls, plain: list[Any]) -> Graph:
         """A graph from its dump. Raises msgspec.ValidationError: it is none."""
-        return cls(msgspec.convert(plain, list[Step]))
+        return cls(msgspec.convert(plain, _STEPS))
 
     def __len__(self) -> int:
         return len(self.steps)

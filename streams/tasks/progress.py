@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 from accord.schemas.messages.tasks import EndedRun, Outcome, Payload, Slot
+from accord.schemas.structs import prepared
 from accord.streams.heap import Heap, with_entry, without_first
 from immutables import Map
 
@@ -63,6 +64,9 @@ class Progress(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     runs: tuple[EndedRun, ...] = ()
 
 
+_STEPS: Final = prepared(list[tuple[int, Progress]])
+
+
 class Steps:
     """The progress of steps, by number. Iterating gives (number, progress) in the order of the numbers."""
 
@@ -83,7 +87,7 @@ class Steps:
     @classmethod
     def restored(cls, plain: list[Any]) -> Steps:
         """From its dump. Raises msgspec.ValidationError: it is none."""
-        return cls.of(msgspec.convert(plain, list[tuple[int, Progress]]))
+        return cls.of(msgspec.convert(plain, _STEPS))
 
     def __len__(self) -> int:
         return len(self._known)

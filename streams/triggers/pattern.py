@@ -22,6 +22,7 @@ from operator import ge, gt, le, lt
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
+from accord.schemas.structs import prepared
 from accord.schemas.topics import KEY_BYTES_MAX
 from accord.streams.signals.data import exact
 from accord.streams.tasks.bounds import LIMIT_MS_MAX
@@ -166,6 +167,9 @@ class Definition(msgspec.Struct, frozen=True):
     late_ms: int
 
 
+_decode: Final = msgspec.json.Decoder(prepared(Definition)).decode
+
+
 def event(name: str, **fields: Scalar) -> Happens:
     """A signal of that name whose data has these values in its fields."""
     made = Happens(_checked_name(name))
@@ -212,7 +216,7 @@ def encode(definition: Definition) -> str:
 
 def decode(text: str) -> Definition:
     """A definition from JSON. Raises msgspec.DecodeError, msgspec.ValidationError: it is none."""
-    return msgspec.json.decode(text, type=Definition)
+    return _decode(text)
 
 
 # -- what a pattern is made of
