@@ -59,6 +59,7 @@ class Cluster:
             "ACCORD_TOPICS__PARTITIONS": str(partitions),
             "ACCORD_WORKER__DATA_DIR": str(folder / "worker"),
             "ACCORD_WORKER__SESSION_TIMEOUT_MS": "6000",
+            "PYTHONFAULTHANDLER": "1",
         }
         self.settings = Settings.load(
             kafka={"bootstrap_servers": bootstrap_servers}, topics={"prefix": self.prefix, "partitions": partitions}
@@ -319,7 +320,11 @@ def test_tail_shows_what_comes_and_ends_cleanly(served: Cluster) -> None:
         event = json.loads(tail.stdout.readline())
         assert event["event"] == "LockGranted" and event["agent"] == "kim"
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(10) == 0
+        try:
+            assert tail.wait(10) == 0
+        except subprocess.TimeoutExpired:
+            tail.send_signal(signal.SIGABRT)  # has it say where it is
+            pytest.fail(tail.communicate()[1])
     finally:
         tail.kill()
         tail.communicate()

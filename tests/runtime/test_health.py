@@ -91,6 +91,15 @@ def asked(port: int, path: str) -> tuple[int, Mapping[str, Any]]:
         return error.code, json.load(error)
 
 
+def listens(port: int) -> bool:
+    """Whether the worker has come so far that it can be asked."""
+    try:
+        asked(port, "/health")
+    except urllib.error.URLError:
+        return False
+    return True
+
+
 def test_a_worker_serves_what_is_essential_while_the_rest_is_recovered(
     log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,6 +164,7 @@ def test_a_rebalance_cuts_off_what_is_recovered_and_it_is_taken_on_anew(
             worker._thread.start()
             load(log, 20)
             until(log.decided)
+        until(lambda: all(listens(port) for port in ports.values()))
         until(lambda: all(asked(port, "/health")[1]["stage"] == "essentials" for port in ports.values()))
         until(lambda: asked(ports["w2"], "/health")[1]["partitions"]["deciding"] > 0)
         go_on.set()
