@@ -117,6 +117,11 @@ def _aggregates(folded: list[Partition], domain: str) -> dict[str, tuple[Any, Pa
     }
 
 
+def _teams(folded: list[Partition]) -> dict[str, tuple[Team, Partition]]:
+    """Of the roster, without the processes that beat."""
+    return {name: found for name, found in _aggregates(folded, "roster").items() if isinstance(found[0], Team)}
+
+
 def _due(partition: Partition, until_ms: int) -> Iterator[Orphan]:
     for key in partition.deadlines.due(until_ms):
         text = f"something of it was due more than {SLACK_MS // 1_000} s ago, and nothing happened"
@@ -127,7 +132,7 @@ def _due(partition: Partition, until_ms: int) -> Iterator[Orphan]:
 
 
 def _drift(folded: list[Partition]) -> Iterator[Orphan]:
-    tasks, teams = _aggregates(folded, "tasks"), _aggregates(folded, "roster")
+    tasks, teams = _aggregates(folded, "tasks"), _teams(folded)
     yield from _of_tasks(tasks, teams)
     yield from _of_teams(tasks, teams)
     yield from _of_waits(folded)
@@ -215,7 +220,7 @@ def _lost_holders(source: Source, folded: list[Partition], by: str, now_ms: int,
     losses: dict[str, tuple[int, str]] = {}
     for _, lost in everything(source, "roster", _Losses, None, processes):
         losses.update(lost)
-    alive = {member.agent for team, _ in _aggregates(folded, "roster").values() for member in team.members}
+    alive = {member.agent for team, _ in _teams(folded).values() for member in team.members}
     for name, (state, partition) in sorted(_aggregates(folded, "locks").items(), key=lambda item: item[0]):
         for holder in getattr(state, "holders", ()):
             lost_ms, position = losses.get(holder.agent, (0, ""))

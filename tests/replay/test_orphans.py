@@ -13,7 +13,7 @@ from accord.replay.verify import verify
 from accord.schemas.messages import Command
 from accord.schemas.messages.locks import AcquireLock, LeaseRevoked, RenewLease
 from accord.schemas.messages.log import Tick
-from accord.schemas.messages.roster import FreeAgents, JoinTeam, RequestAgents
+from accord.schemas.messages.roster import BeginPresence, FreeAgents, JoinTeam, RequestAgents, Tie
 from accord.schemas.messages.state import Write
 from accord.schemas.messages.tasks import CancelTask, LoseSteps, StartStep, Step, SubmitTask
 from accord.schemas.messages.transactions import BeginTransaction, RecordVote, ScopeChanges
@@ -90,6 +90,7 @@ def test_a_log_in_order_has_none(world: World) -> None:
     world.submit("t1")
     world.start("t1")
     world.send("locks", "room", AcquireLock("bob", "o", LEASE_MS, None))
+    world.send("roster", "bob#1", BeginPresence("bob", 30_000, 60_000, 90_000, (Tie("locks", "room", "o"),)))
     world.tick("locks", "clock", after_ms=SLACK_MS * 2)
     assert world.kinds == [] and verify(world.play).ok
 
