@@ -214,30 +214,34 @@ class Processor:
             self._kept[index] = owned
 
     async def _take_on(self, index: int) -> Owned:
+        loaded = self._loaded(index)
         kept = self._kept.pop(index, None)
-        if kept is not None and await self._still_fits(index, kept):
+        if kept is not None and await self._still_fits(index, kept, loaded):
             return kept
-        return await self._recover(index)
+        return await self._recover(index, loaded)
 
-    async def _still_fits(self, index: int, kept: Owned) -> bool:
-        """Whether the memory of a partition that was revoked is still good: nobody wrote another checkpoint, and
-        what it believes of the log is there."""
-        try:
-            stored = self.delivery.table.get_row(index, cp.CHECKPOINT_KEY)
-        except TableDamaged:
-            return False
-        if kept.checkpoint is None or stored != kept.checkpoint.encode() or kept.reports:
+    def _loaded(self, index: int) -> cp.Loaded | None:
+        """The table's checkpoint, if its rows add up."""
+        return cp.load(self._identity(index).root, self.delivery.table.rows(index))
+
+    async def _still_fits(self, index: int, kept: Owned, loaded: cp.Loaded | None) -> bool:
+        """Whether the memory of a partition that was revoked is still good: nobody wrote another checkpoint, the table
+        that came with the assignment has what it names, and what the memory believes of the log is there."""
+        if loaded is None or loaded.checkpoint != kept.checkpoint or kept.reports:
             return False
         try:
             return await self._settle(index, kept)
         except AccordError:
             return False
 
-    async def _recover(self, index: int) -> Owned:
-        """Loads a partition; a broken one comes back halted."""
+    async def _recover(self, index: int, loaded: cp.Loaded | None) -> Owned:
+        """Loads a partition; a broken one comes back halted.
+
+        Args:
+            loaded: as `_loaded` gives it.
+        """
         began = self._machine.time_s()
         identity = self._identity(index)
-        loaded = cp.load(identity.root, self.delivery.table.rows(index))
         try:
             recovered = await self._persistently(
                 recovery.recover, self._log, self.events_topic, identity, self.domain, loaded
@@ -476,7 +480,7 @@ class Processor:
                 logger.warning("contested partition differs from the log, rebuilding", partition=identity.name)
                 if owned.checkpointing is not None:
                     owned.checkpointing.cancel()
-                rebuilt = await self._recover(index)
+                rebuilt = await self._recover(index, self._loaded(index))
             except KafkaUnreachable as error:
                 logger.warning("contested partition cannot read the log", partition=identity.name, why=str(error))
                 await asyncio.sleep(RETRY_S)

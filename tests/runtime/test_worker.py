@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 import time
@@ -21,6 +22,7 @@ from accord.schemas.messages.locks import (
 )
 from accord.schemas.messages.log import CommandRejected, CommandRepeated, SwitchRules
 from accord.schemas.topics import commands_topic, events_topic, partition_of
+from accord.streams.checkpoint import ROW_PREFIX
 from accord.streams.locks import decider as locks
 from accord.streams.locks.decider import NameDecider
 from accord.streams.runtime import processor as processor_module
@@ -180,6 +182,31 @@ def test_a_damaged_table_is_rebuilt_from_events(real_log: Log, damage: str) -> N
     with log.worker() as worker:
         assert all(o.checkpoint is not None for o in owned(worker).values())
         assert without_time(states(worker)) == without_time(before)
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["as it was", "without a row"])
+def test_a_partition_that_comes_back_is_as_it_was_in_memory_if_its_table_adds_up(log: Log, damaged: bool) -> None:
+    """What the memory would write later adds up with what the table has: its checkpoints count on each row."""
+    with log.worker() as worker:
+        load(log, 100)
+        until(log.decided)
+        until(lambda: all(o.checkpoint and o.checkpoint.total for o in owned(worker).values()))
+        until(lambda: not any(o.owner.partition.changed for o in owned(worker).values()))
+        processor = worker.run(lambda w: w.processors["locks"])
+        before = owned(worker)[0]
+
+        async def goes_and_comes() -> None:
+            await processor.on_revoked(frozenset({0}))
+            table = processor.delivery.table
+            rows = [key for key, _ in table.rows(0) if key.startswith(ROW_PREFIX)]
+            if damaged:
+                await table.write_rows(0, {rows[0]: None})
+            await processor.on_assigned(frozenset({0}))
+
+        assert worker._loop is not None
+        asyncio.run_coroutine_threadsafe(goes_and_comes(), worker._loop).result(30)
+        assert (owned(worker)[0] is before) == (not damaged)
+        assert without_time(states(worker))[0] == before.owner.partition.canonical()["aggregates"]
 
 
 def _damage(table, partition: int, what: str) -> None:  # type: ignore[no-untyped-def]
