@@ -53,7 +53,7 @@ KEYS = ["name", "unit", "value", "baseline_name", "baseline", "ratio", "goal", "
             marks=only_long,
         ),
         pytest.param("waiters", 50, [f"waiters_{name}" for name in (*waiters.KINDS, "worker")], marks=only_long),
-        pytest.param("tasks_cost", 40, [f"tasks_{name}" for name in tasks_cost.KINDS], marks=only_long),
+        pytest.param("tasks_cost", 15, [f"tasks_{name}" for name in tasks_cost.KINDS], marks=only_long),
         pytest.param("triggers", 50, ["triggers_keys", "triggers_match"], marks=only_long),
         pytest.param("flows", 3_000, ["flows_fold", "flows_log"], marks=only_long),
         pytest.param("state_cost", 300, [f"state_{kind}" for kind in state_cost.KINDS], marks=only_long),
