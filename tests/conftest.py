@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,11 @@ from hypothesis import settings
 
 from tests.counts import FULL, LONG
 from tests.topics import delete_topics
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has jobs in the background ignore Ctrl-C, and so would every process that they start: also those to which
+    # a test sends one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("accord", deadline=None, max_examples=50)  # no deadline: the machine may be busy
 settings.register_profile("accord-long", deadline=None, max_examples=50 * FULL)

@@ -57,7 +57,9 @@ def test_deleted_events_topic_is_loud(connection: Connection, settings: Settings
 def test_deleted_commands_topic_is_told(connection: Connection, settings: Settings, admin: AdminClient) -> None:
     with pytest.raises(NoWorker):
         connection.submit("locks", "k", ACQUIRE, answer_ms=2_000).decided.result(10)
-    _wait(admin.delete_topics([commands_topic("locks", settings.topics.prefix)]))
+    topic = commands_topic("locks", settings.topics.prefix)
+    _wait(admin.delete_topics([topic]))
+    until(lambda: topic not in admin.list_topics(timeout=10).topics)
     with pytest.raises((TopicMismatch, KafkaUnreachable), match=r"the topic is gone|was not delivered"):
         connection.submit("locks", "k", ACQUIRE, answer_ms=10_000).decided.result(15)
 
