@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 LONG: Final = os.environ.get("ACCORD_LONG") == "1"
-FULL: Final = 5
+FULL: Final = 4
 """So many times the examples are tried in the long run."""
 
 long = pytest.mark.long

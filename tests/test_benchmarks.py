@@ -76,6 +76,7 @@ def test_a_benchmark_prints_its_lines(
     monkeypatch.setattr(readers, "INBOXES", 16)
     monkeypatch.setattr(readers, "WORKER_COMMANDS", 500)
     monkeypatch.setattr(waiters, "COMMANDS", 3_000)
+    monkeypatch.setattr(tasks_cost, "SAMPLES", 50)
     monkeypatch.setattr(detection, "PROCESSES", 2)
     monkeypatch.setattr(detection, "AGENTS", 2)
     status = command.main([name, "--bootstrap", accord_kafka, "--runs", "1", "--size", str(size)])

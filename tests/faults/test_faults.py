@@ -44,14 +44,14 @@ EVERY = Plan(
 )
 """Every fault, and what only each third and each fourth kill brings."""
 FULL = Plan(
-    kills=16,
-    client_kills=4,
-    freezes=7,
+    kills=10,
+    client_kills=3,
+    freezes=5,
     client_freezes=2,
     broker_kills=1,
     broker_freezes=1,
-    increments=300,
-    items=80,
+    increments=200,
+    items=60,
     seconds_max=300,
 )
 """Hundreds of each come in the runs by themselves; docs/reliability.md has their figures."""

@@ -164,4 +164,4 @@ SEEDS_MAX = 150
 @pytest.mark.parametrize("name", BUGS)
 def test_a_rule_that_is_switched_off_shows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     BUGS[name](monkeypatch)
-    check_that_it_shrinks(name, SEEDS_MAX, tries_max=25)
+    check_that_it_shrinks(name, SEEDS_MAX, tries_max=15)

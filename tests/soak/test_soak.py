@@ -11,7 +11,7 @@ from tests.soak.kinds import kinds
 from tests.soak.soak import soak
 
 OPERATIONS = 400
-SOME = ("lock", "signal", "task")
+SOME = ("lock", "task")
 
 
 @only_long  # a run of its own tells more; this one shows that it works
