@@ -41,6 +41,7 @@ _ALL: Final = (
 )
 DOMAINS: Final[dict[str, Domain]] = {domain.name: domain for domain in _ALL}
 
+# States are restored by whichever thread needs them.
 for _domain in _ALL:
     for _rules in _domain.versions.values():
         prepared(_rules.state_type)
