@@ -214,34 +214,33 @@ class Processor:
             self._kept[index] = owned
 
     async def _take_on(self, index: int) -> Owned:
-        loaded = self._loaded(index)
         kept = self._kept.pop(index, None)
-        if kept is not None and await self._still_fits(index, kept, loaded):
+        if kept is not None and await self._still_fits(index, kept):
             return kept
-        return await self._recover(index, loaded)
+        return await self._recover(index)
 
-    def _loaded(self, index: int) -> cp.Loaded | None:
-        """The table's checkpoint, if its rows add up."""
-        return cp.load(self._identity(index).root, self.delivery.table.rows(index))
-
-    async def _still_fits(self, index: int, kept: Owned, loaded: cp.Loaded | None) -> bool:
-        """Whether the memory of a partition that was revoked is still good: nobody wrote another checkpoint, the table
-        that came with the assignment has what it names, and what the memory believes of the log is there."""
-        if loaded is None or loaded.checkpoint != kept.checkpoint or kept.reports:
+    async def _still_fits(self, index: int, kept: Owned) -> bool:
+        """Whether the memory of a partition that was revoked is still good: nobody wrote another checkpoint, the rows
+        that came with the assignment add up to it, and what the memory believes of the log is there."""
+        table = self.delivery.table
+        try:
+            stored = table.get_row(index, cp.CHECKPOINT_KEY)
+        except TableDamaged:
+            return False
+        if kept.checkpoint is None or stored != kept.checkpoint.encode() or kept.reports:
+            return False
+        if cp.load(self._identity(index).root, table.rows(index)) is None:
             return False
         try:
             return await self._settle(index, kept)
         except AccordError:
             return False
 
-    async def _recover(self, index: int, loaded: cp.Loaded | None) -> Owned:
-        """Loads a partition; a broken one comes back halted.
-
-        Args:
-            loaded: as `_loaded` gives it.
-        """
+    async def _recover(self, index: int) -> Owned:
+        """Loads a partition; a broken one comes back halted."""
         began = self._machine.time_s()
         identity = self._identity(index)
+        loaded = cp.load(identity.root, self.delivery.table.rows(index))
         try:
             recovered = await self._persistently(
                 recovery.recover, self._log, self.events_topic, identity, self.domain, loaded
@@ -480,7 +479,7 @@ class Processor:
                 logger.warning("contested partition differs from the log, rebuilding", partition=identity.name)
                 if owned.checkpointing is not None:
                     owned.checkpointing.cancel()
-                rebuilt = await self._recover(index, self._loaded(index))
+                rebuilt = await self._recover(index)
             except KafkaUnreachable as error:
                 logger.warning("contested partition cannot read the log", partition=identity.name, why=str(error))
                 await asyncio.sleep(RETRY_S)

@@ -22,7 +22,6 @@ from operator import ge, gt, le, lt
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
-from accord.schemas.structs import prepared
 from accord.schemas.topics import KEY_BYTES_MAX
 from accord.streams.signals.data import exact
 from accord.streams.tasks.bounds import LIMIT_MS_MAX
@@ -167,7 +166,7 @@ class Definition(msgspec.Struct, frozen=True):
     late_ms: int
 
 
-_decode: Final = msgspec.json.Decoder(prepared(Definition)).decode
+_decode: Final = msgspec.json.Decoder(Definition).decode
 
 
 def event(name: str, **fields: Scalar) -> Happens:

@@ -107,10 +107,10 @@ def test_a_worker_serves_what_is_essential_while_the_rest_is_recovered(
     go_on: Future[None] = Future()
     recover = Processor._recover
 
-    async def held(self: Processor, index: int, loaded: Any) -> Any:
+    async def held(self: Processor, index: int) -> Any:
         if self.domain.name == "signals":
             await asyncio.wrap_future(go_on)
-        return await recover(self, index, loaded)
+        return await recover(self, index)
 
     monkeypatch.setattr(Processor, "_recover", held)
     port = free_port()
@@ -148,10 +148,10 @@ def test_a_rebalance_cuts_off_what_is_recovered_and_it_is_taken_on_anew(
     """A second worker joins while the first still recovers its less important partitions."""
     log, go_on, recover = real_log, threading.Event(), Processor._recover
 
-    async def held(self: Processor, index: int, loaded: Any) -> Any:
+    async def held(self: Processor, index: int) -> Any:
         if self.domain.name == "signals":
             await asyncio.to_thread(go_on.wait)
-        return await recover(self, index, loaded)
+        return await recover(self, index)
 
     monkeypatch.setattr(Processor, "_recover", held)
     ports = {"w1": free_port(), "w2": free_port()}
